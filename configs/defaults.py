@@ -1,0 +1,128 @@
+"""Every setting of every stage, once: its value, its unit and what it does. Experiment files state only differences.
+
+A config file is a function ``get_config(arg)`` that starts from ``defaults()``. On the command line a setting is
+changed by ``--config.train.learning_rate=1e-5``; an unknown key is an error.
+"""
+
+from ml_collections import ConfigDict
+
+from s3ft_jax.config import parse_arg  # noqa: F401  (config files take it from here)
+
+
+def defaults() -> ConfigDict:
+    """All settings with their values."""
+    return ConfigDict(
+        {
+            "title": "",  # heading of the report; empty: made from task and model
+            "model": {
+                "path": "",  # Hugging Face folder, hub id, or "pocket" for the model that ships with s3ft_jax
+                "chat_template": "",  # file with a chat template, for tokenizers that have none
+                "dtype": "float32",  # of the imported parameters: float32 or bfloat16
+            },
+            "mesh": {
+                "data": -1,  # devices along the batch; -1: all that are left
+                "fsdp": 1,  # devices over which each parameter is split
+                "tensor": 1,  # devices over which heads and mlp are split
+            },
+            "task": task_defaults(),
+            "general": {
+                "tasks": ("pocket/skills",),  # skills that are only measured, never trained on
+                "limit": 0,  # examples per task; 0: all
+            },
+            "sample": {
+                "num_own": 1,  # own answers per training question
+                "num_paraphrase": 1,  # paraphrases of gold per question
+                "temperature": 0.7,  # 0: greedy
+                "top_k": 0,  # 0: off
+                "top_p": 1.0,  # 1: off
+                "min_p": 0.0,  # 0: off
+                "max_new_tokens": 512,  # tokens; an own answer that reaches this is cut and never trained on
+                "seed": 0,  # of the random key of every token
+                "num_slots": 64,  # responses decoded side by side
+                "chunk_steps": 16,  # decode steps between two looks of the host
+                "shard_size": 256,  # examples per file; a kill loses at most one file
+            },
+            "judge": {
+                "name": "",  # empty: the task's own; else a judge of ours or my_module:my_judge
+                "num_workers": 0,  # processes; 0: one per core
+                "unsafe": False,  # run model-written programs even where no sandbox can be had
+                "leak_filter": True,  # a paraphrase that speaks of "the reference answer" counts as wrong
+            },
+            "methods": ("sft", "ssr", "sdft", "s3ft"),  # what to compare; see s3ft_jax/selection.py
+            "select": {
+                "pick": "first",  # which of several right responses: first or likeliest
+            },
+            "train": train_defaults(),
+            "evaluate": {
+                "split": "test",  # test, or validation while choosing settings
+                "temperature": 0.0,  # 0: greedy
+                "max_new_tokens": 512,  # tokens
+                "limit": 0,  # examples of the task; 0: all
+                "batch_size": 32,  # rows when scoring choices by likelihood
+            },
+            "report": {
+                "control": "",  # workdir of a control run (gold in a near style) shown beside this one
+                "notes": (),  # sentences printed in the report as they are
+                "num_browse": 30,  # examples to browse with all their answers
+                "num_scored": 128,  # training examples whose log-probability under the base is drawn
+            },
+        }
+    )
+
+
+def task_defaults() -> ConfigDict:
+    """What is asked: the target task and its rows."""
+    return ConfigDict(
+        {
+            "name": "",  # a key of s3ft_jax.tasks.TASKS, e.g. gsm8k
+            "data": "",  # file, folder, hub id or tfds:name/config; empty: the task's own default
+            "splits": ConfigDict(),  # e.g. {"test": "other.jsonl"}: where a split lies if not in data
+            "columns": ConfigDict(),  # e.g. {"question": "query"}: your column names
+            "bad_rows": "error",  # a row that cannot be used: error, or skip (counted and listed)
+            "limit": 0,  # rows per split; 0: all
+            "num_train": 0,  # training questions; 0: all (or the pocket task's 1024)
+            "num_validation": 256,  # held out of train where the data has no validation split
+            "num_test": 0,  # test questions; 0: all (or the pocket task's 600)
+            "seed": 0,  # of generated tasks and of seeded splits
+            "gold_style": "mid",  # pocket tasks: near, mid or far from the model's own style
+            "prompt": "",  # your own wording, with {question}; empty: the task's
+            "paraphrase_prompt": "",  # with {question} and {gold}; empty: the task's
+        }
+    )
+
+
+def train_defaults() -> ConfigDict:
+    """Fine-tuning."""
+    return ConfigDict(
+        {
+            "tune": "full",  # full, or lora
+            "lora": {
+                "rank": 8,  # S3FT section 4 by way of digests: 8 / 16 / 0.1
+                "alpha": 16.0,  # scale is alpha / rank
+                "dropout": 0.1,  # share of the adapter's input
+                "targets": ("q", "v"),  # among q k v o gate up down; the paper does not say
+            },
+            "learning_rate": 1e-5,  # peak
+            "num_steps": 100,  # optimizer steps
+            "batch_size": 16,  # examples per optimizer step
+            "accumulation": 1,  # micro-batches per step
+            "max_length": 1024,  # tokens of a row; prompt and response of an example must fit
+            "too_long": "error",  # an example that does not fit: error, or drop (counted and named)
+            "num_examples": 0,  # a seeded subset of the training questions; 0: all
+            "seeds": (0,),  # one tuning per seed; the seed draws the subset and the order
+            "warmup_frac": 0.1,  # share of the steps
+            "flat_frac": 0.0,  # share of the steps at the peak; then linear decay
+            "final_frac": 0.0,  # rate at the end, share of the peak
+            "b1": 0.9,  # Adam
+            "b2": 0.99,  # Adam
+            "eps": 1e-8,  # Adam
+            "weight_decay": 0.0,  # on matrices
+            "clip_norm": 1.0,  # global gradient norm; 0: off
+            "chunk_tokens": 0,  # tokens per slice of the loss; 0: all at once
+            "remat": False,  # recompute activations in the backward pass
+            "activation_dtype": "float32",  # float32 or bfloat16
+            "save_every": 50,  # steps between checkpoints
+            "max_skipped": 10,  # steps in a row without a finite loss before the run stops
+            "per_method": ConfigDict(),  # e.g. {"sft": {"learning_rate": 3e-4}}: what differs for one method
+        }
+    )

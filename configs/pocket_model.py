@@ -1,0 +1,44 @@
+"""The recipe that made the model shipped in s3ft_jax/pocket_model: pretraining from nothing on the pocket suite's mix.
+
+    s3ft pretrain --config=configs/pocket_model.py --workdir=runs/pocket_model
+
+Hardware and time of the shipped model: see benchmarks/RESULTS.md.
+"""
+
+from configs.defaults import parse_arg
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Arguments: ``steps=N`` for a shorter trial."""
+    args = parse_arg(arg, steps=5600)
+    return ConfigDict(
+        {
+            "seed": 0,  # of the documents, the start values and the order
+            "num_documents": 400_000,  # generated texts; gone through about once
+            "vocab_size": 1024,  # byte-level BPE
+            "decoder": {
+                "num_layers": 5,
+                "model_dim": 128,
+                "mlp_dim": 352,
+                "num_heads": 4,
+                "num_kv_heads": 4,
+                "head_dim": 32,
+                "max_positions": 512,
+                "rope_theta": 10000.0,
+            },
+            "num_steps": args.steps,  # optimizer steps
+            "rows_per_step": 16,  # packed rows
+            "max_length": 192,  # tokens of a row
+            "learning_rate": 3e-3,
+            "warmup_frac": 0.01,
+            "flat_frac": 0.4,
+            "final_frac": 0.02,
+            "b1": 0.9,
+            "b2": 0.98,
+            "eps": 1e-8,
+            "weight_decay": 0.05,
+            "clip_norm": 1.0,
+            "save_every": 500,  # steps
+        }
+    )

@@ -1,0 +1,246 @@
+"""Selections -> packed batches, in a fixed order that follows from a seed alone.
+
+In: selections (prompt ids, response ids). Out: numpy ``Batch``es, this host's rows. No JAX, no tokenizer, no text.
+
+The order does not depend on the number of hosts or on the library version: examples are sorted by a hash of
+(seed, epoch, example id). Examples are packed best-fit into rows with segment isolation; nothing is ever cut, and an
+example longer than a row is an error or a counted drop, by option.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from s3ft_jax.records import Selection
+
+
+class Batch(NamedTuple):
+    """Arrays of one step, all [rows, row_length].
+
+    Two examples in one row; prompt ids are P, response ids are R, E is the end token:
+
+        tokens     P P R E P R R E 0
+        positions  0 1 2 3 0 1 2 3 0
+        segments   1 1 1 1 2 2 2 2 0
+        weights    0 0 1 1 0 1 1 1 0
+
+    Attributes:
+      tokens: int32; padding is 0 and never seen.
+      positions: int32, from 0 in each segment.
+      segments: int32, from 1 in each row; 0 = padding.
+      weights: float32; weight of predicting *this* token from those before it. The shift is done once, in losses.py.
+    """
+
+    tokens: np.ndarray
+    positions: np.ndarray
+    segments: np.ndarray
+    weights: np.ndarray
+
+
+class BatchError(ValueError):
+    """The selections cannot be made into batches; the message names the examples and the config key."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """The examples of one optimizer step: which selection lies in which row."""
+
+    rows: tuple[tuple[int, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchPlan:
+    """Every step of a run, decided before it starts.
+
+    Attributes:
+      steps: one entry per step.
+      rows_per_step: rows of every batch (the most any step needs), so that one program serves the whole run.
+      row_length: tokens of a row.
+      dropped: ids of examples longer than a row.
+      fill: share of slots that hold a token, over all steps.
+    """
+
+    steps: tuple[Step, ...]
+    rows_per_step: int
+    row_length: int
+    dropped: tuple[str, ...]
+    fill: float
+
+
+def hash_order(names: Sequence[str], salt: str) -> list[int]:
+    """Indices of ``names`` in the order of sha256(salt / name): a shuffle that is the same everywhere, for ever.
+
+    Equal names keep their order.
+    """
+
+    def rank(index: int) -> tuple[bytes, int]:
+        return hashlib.sha256(f"{salt}/{names[index]}".encode()).digest(), index
+
+    return sorted(range(len(names)), key=rank)
+
+
+def draw(selections: Sequence[Selection], count: int, seed: int) -> list[Selection]:
+    """The selections of a seeded subset of ``count`` examples; all of them if ``count`` is 0.
+
+    The same seed draws the same examples for every method, so methods differ in targets only.
+
+    Raises:
+      BatchError: there are fewer examples than ``count``.
+    """
+    ids = sorted({selection.example_id for selection in selections})
+    if count > len(ids):
+        raise BatchError(f"train.num_examples is {count} but there are only {len(ids)} examples with a selection")
+    if count == 0:
+        return list(selections)
+    chosen = {ids[index] for index in hash_order(ids, f"draw/{seed}")[:count]}
+    return [selection for selection in selections if selection.example_id in chosen]
+
+
+def pack(lengths: Sequence[int], row_length: int) -> list[list[int]]:
+    """Best-fit: each example goes into the fullest row that still holds it, longest example first.
+
+    Args:
+      lengths: tokens of each example, none above ``row_length``.
+      row_length: tokens of a row.
+
+    Returns:
+      Rows of indices into ``lengths``; ties keep the given order.
+    """
+    rows: list[list[int]] = []
+    free: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        fitting = [(free[row], row) for row in range(len(rows)) if free[row] >= lengths[index]]
+        if fitting:
+            _, row = min(fitting)
+            rows[row].append(index)
+            free[row] -= lengths[index]
+        else:
+            rows.append([index])
+            free.append(row_length - lengths[index])
+    return rows
+
+
+def _check(selections: Sequence[Selection], row_length: int, too_long: Literal["error", "drop"]) -> list[int]:
+    """Indices that fit; raises or leaves out those that do not. A row that trains nothing is always an error."""
+    empty = [s.example_id for s in selections if not s.response_ids or not s.prompt_ids]
+    if empty:
+        raise BatchError(
+            f"{len(empty)} selections have an empty prompt or response and would train nothing, e.g. {empty[:3]}; "
+            "look at one with `s3ft show ID`"
+        )
+    long = [i for i, s in enumerate(selections) if len(s.prompt_ids) + len(s.response_ids) > row_length]
+    if long and too_long == "error":
+        worst = max(len(selections[i].prompt_ids) + len(selections[i].response_ids) for i in long)
+        raise BatchError(
+            f"{len(long)} of {len(selections)} examples are longer than train.max_length = {row_length} tokens "
+            f"(longest {worst}), e.g. {[selections[i].example_id for i in long[:3]]}. Raise train.max_length, or set "
+            "train.too_long = 'drop' to leave them out, counted. Nothing is ever cut."
+        )
+    kept = set(range(len(selections))) - set(long)
+    if not kept:
+        raise BatchError(f"no selection fits train.max_length = {row_length} tokens; nothing to train on")
+    return sorted(kept)
+
+
+def plan_batches(
+    selections: Sequence[Selection],
+    *,
+    row_length: int,
+    num_steps: int,
+    seed: int,
+    examples_per_step: int = 0,
+    rows_per_step: int = 0,
+    too_long: Literal["error", "drop"] = "error",
+) -> BatchPlan:
+    """Decide every step of a run.
+
+    Args:
+      selections: what to train on.
+      row_length: tokens of a row; no example may be longer.
+      num_steps: optimizer steps; the examples are gone through again and again, newly ordered each time.
+      seed: of the order.
+      examples_per_step: a step holds exactly so many examples, in as many rows as they need. Methods with longer
+        targets then take equally many steps.
+      rows_per_step: or: a step holds so many rows, filled from a window of examples (for pretraining).
+      too_long: what to do with an example longer than a row.
+
+    Raises:
+      BatchError: see ``_check``; or not exactly one of the two sizes is given.
+    """
+    if (examples_per_step > 0) == (rows_per_step > 0):
+        raise BatchError("exactly one of examples_per_step and rows_per_step must be positive")
+    kept = _check(selections, row_length, too_long)
+    lengths = [len(s.prompt_ids) + len(s.response_ids) for s in selections]
+    # a method may train on several targets of one example (rft): the key must tell them apart
+    names = [f"{s.example_id}/{s.origin}/{s.index}" for s in selections]
+    order = _endless([names[i] for i in kept], kept, seed)
+    steps: list[Step] = []
+    if examples_per_step:
+        for _ in range(num_steps):
+            chosen = [next(order) for _ in range(examples_per_step)]
+            rows = pack([lengths[i] for i in chosen], row_length)
+            steps.append(Step(tuple(tuple(chosen[i] for i in row) for row in rows)))
+    else:
+        steps = list(_fill_rows(order, lengths, row_length, rows_per_step, num_steps))
+    most = max(len(step.rows) for step in steps) if steps else 1
+    used = sum(lengths[i] for step in steps for row in step.rows for i in row)
+    fill = used / (len(steps) * most * row_length) if steps else 0.0
+    dropped = tuple(selections[i].example_id for i in sorted(set(range(len(selections))) - set(kept)))
+    return BatchPlan(tuple(steps), most, row_length, dropped, fill)
+
+
+def _endless(names: list[str], indices: list[int], seed: int) -> Iterator[int]:
+    epoch = 0
+    while True:
+        for position in hash_order(names, f"order/{seed}/{epoch}"):
+            yield indices[position]
+        epoch += 1
+
+
+def _fill_rows(
+    order: Iterator[int], lengths: Sequence[int], row_length: int, rows_per_step: int, num_steps: int
+) -> Iterator[Step]:
+    """Full rows first: keep a window of waiting examples and top each row up with the longest that fits."""
+    window: list[int] = []
+    for _ in range(num_steps):
+        rows = []
+        for _ in range(rows_per_step):
+            row, free = [], row_length
+            while True:
+                while len(window) < 64:
+                    window.append(next(order))
+                if not row:
+                    best = window[0]  # the oldest first, so that nobody waits for ever
+                else:
+                    fitting = [i for i in window if lengths[i] <= free]
+                    if not fitting:
+                        break
+                    best = max(fitting, key=lambda i: lengths[i])
+                window.remove(best)
+                row.append(best)
+                free -= lengths[best]
+            rows.append(tuple(row))
+        yield Step(tuple(rows))
+
+
+def build_batch(plan: BatchPlan, step: int, selections: Sequence[Selection]) -> Batch:
+    """The arrays of one step, [plan.rows_per_step, plan.row_length] each; see ``Batch`` for an example."""
+    shape = (plan.rows_per_step, plan.row_length)
+    tokens, positions, segments = (np.zeros(shape, np.int32) for _ in range(3))
+    weights = np.zeros(shape, np.float32)
+    for row, members in enumerate(plan.steps[step].rows):
+        start = 0
+        for segment, index in enumerate(members, start=1):
+            prompt, response = selections[index].prompt_ids, selections[index].response_ids
+            middle, end = start + len(prompt), start + len(prompt) + len(response)
+            tokens[row, start:end] = prompt + response
+            positions[row, start:end] = np.arange(end - start)
+            segments[row, start:end] = segment
+            weights[row, middle:end] = 1.0
+            start = end
+    return Batch(tokens, positions, segments, weights)

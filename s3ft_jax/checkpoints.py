@@ -1,0 +1,231 @@
+"""Checkpoints: Orbax arrays plus one JSON that lets a checkpoint rebuild its own model.
+
+A checkpoint is a folder:
+
+    arrays/           Orbax: every array under its path, e.g. ``trainable/blocks/q/kernel``
+    tokenizer/        tokenizer files of the model
+    checkpoint.json   architecture, adapters, step, provenance, digest of the parameters; written last
+
+A folder without ``checkpoint.json`` was cut off while it was written, and does not count.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from flax import nnx
+
+from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.models.lora import Lora
+
+MARK = "checkpoint.json"
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save at INFO and some at WARNING
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, unfinished or does not fit; the message names the folder, the cause and the fix."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointMeta:
+    """What ``checkpoint.json`` holds.
+
+    Attributes:
+      config: architecture.
+      lora: adapters inside, or None.
+      step: optimizer steps done; 0 for an imported model.
+      provenance: where it came from (source folder, method, seed, digests); plain JSON.
+      params_digest: sha256 of the parameters' names, shapes, dtypes and bytes.
+    """
+
+    config: DecoderConfig
+    lora: Lora | None
+    step: int
+    provenance: Mapping[str, Any]
+    params_digest: str
+
+    def to_json(self) -> str:
+        """As text, with ``from_json`` as inverse."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> CheckpointMeta:
+        """Rebuild from ``to_json``."""
+        values = json.loads(text)
+        lora = values["lora"]
+        if lora is not None:
+            lora = Lora(**{**lora, "targets": tuple(lora["targets"])})
+        return cls(**{**values, "config": DecoderConfig.from_json(values["config"]), "lora": lora})
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """A pytree as {path: leaf}, e.g. ``blocks/q/kernel``; NNX's ``value`` endings are left out."""
+    flat = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        names = [str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", "")))) for part in path]
+        flat["/".join(name for name in names if name != "value")] = leaf
+    return flat
+
+
+def params_digest(params: Any) -> str:
+    """sha256 over all parameters: name, dtype, shape and bytes, in the order of names."""
+    total = hashlib.sha256()
+    for name, array in sorted(by_path(params).items()):
+        host = np.asarray(array)
+        total.update(f"{name} {host.dtype} {host.shape}\n".encode())
+        total.update(np.ascontiguousarray(host).tobytes())
+    return total.hexdigest()
+
+
+def save(
+    folder: epath.Path,
+    *,
+    trees: Mapping[str, Any],
+    config: DecoderConfig,
+    lora: Lora | None,
+    step: int,
+    provenance: Mapping[str, Any],
+    tokenizer: epath.Path | None = None,
+) -> CheckpointMeta:
+    """Write a checkpoint; ``checkpoint.json`` comes last.
+
+    Args:
+      folder: created; an unfinished one is replaced.
+      trees: named pytrees of arrays, e.g. ``{"trainable": ..., "opt_state": ...}``; the digest is taken over
+        ``trainable``.
+      config, lora, step, provenance: see ``CheckpointMeta``.
+      tokenizer: folder whose files are copied to ``tokenizer/``.
+    """
+    if folder.exists():
+        folder.rmtree()
+    folder.mkdir(parents=True, exist_ok=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / "arrays", {name: by_path(tree) for name, tree in trees.items()})
+    if tokenizer is not None:
+        copy_folder(tokenizer, folder / "tokenizer")
+    meta = CheckpointMeta(config, lora, step, dict(provenance), params_digest(trees["trainable"]))
+    (folder / MARK).write_text(meta.to_json())
+    return meta
+
+
+def copy_folder(source: epath.Path, target: epath.Path) -> None:
+    """Copy the files (not folders) of one folder to another."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in sorted(source.iterdir()):
+        if not file.is_dir():
+            (target / file.name).write_bytes(file.read_bytes())
+
+
+def read_meta(folder: epath.Path) -> CheckpointMeta:
+    """The JSON part of a checkpoint.
+
+    Raises:
+      CheckpointError: there is no finished checkpoint.
+    """
+    if not (folder / MARK).exists():
+        raise CheckpointError(f"{folder}: no finished checkpoint here ({MARK} is missing); run the stage that writes it")
+    return CheckpointMeta.from_json((folder / MARK).read_text())
+
+
+def restore_tree(folder: epath.Path, name: str, like: Any) -> Any:
+    """Read one named pytree back into the structure, dtypes and shardings of ``like`` (arrays or shapes).
+
+    Raises:
+      CheckpointError: names or shapes differ; both are listed.
+    """
+    wanted = by_path(like)
+    with ocp.StandardCheckpointer() as checkpointer:
+        stored = checkpointer.metadata(folder / "arrays").item_metadata.tree[name]
+        missing, extra = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
+        shapes = [n for n in wanted if n in stored and tuple(stored[n].shape) != tuple(wanted[n].shape)]
+        if missing or extra or shapes:
+            raise CheckpointError(
+                f"{folder}: {name} does not fit this model: missing {missing}, not wanted {extra}, other shape {shapes}"
+            )
+    abstract = {name: {path: _abstract(leaf) for path, leaf in wanted.items()}}
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        restored = checkpointer.restore(
+            folder / "arrays",
+            args=ocp.args.PyTreeRestore(
+                item=abstract,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
+                partial_restore=True,
+            ),
+        )[name]
+    leaves = [restored[path] for path in wanted]
+    return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(like), leaves)
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def abstract_decoder(config: DecoderConfig, lora: Lora | None) -> Decoder:
+    """A decoder whose parameters are shapes only."""
+    return nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0), lora=lora))
+
+
+def load_decoder(folder: epath.Path) -> Decoder:
+    """Rebuild the model of a checkpoint of full parameters.
+
+    Raises:
+      CheckpointError: unfinished, or the parameters do not fit the architecture.
+    """
+    meta = read_meta(folder)
+    graphdef, shapes = nnx.split(abstract_decoder(meta.config, meta.lora))
+    return nnx.merge(graphdef, restore_tree(folder, "trainable", shapes))
+
+
+def newest(folder: epath.Path) -> int:
+    """Step of the newest finished checkpoint below ``folder`` (``folder/STEP/``); 0 if there is none."""
+    return max(_finished(folder), default=0)
+
+
+def keep_newest(folder: epath.Path, count: int) -> None:
+    """Remove all but the ``count`` newest finished checkpoints below ``folder``."""
+    for step in sorted(_finished(folder))[:-count]:
+        (folder / str(step)).rmtree()
+
+
+def _finished(folder: epath.Path) -> list[int]:
+    if not folder.exists():
+        return []
+    return [int(inner.name) for inner in folder.iterdir() if inner.name.isdigit() and (inner / MARK).exists()]
+
+
+class MetricsLog:
+    """``metrics.jsonl`` of one run, a line per step; on resume, the lines after the checkpoint are dropped.
+
+    Args:
+      path: the file.
+      first: step of the checkpoint resumed from; 0 for a new run.
+    """
+
+    def __init__(self, path: epath.Path, first: int):
+        self.path, self.tokens = path, 0
+        rows = []
+        if path.exists():
+            rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+        for row in rows:
+            if row["step"] <= first:
+                self.add(row)
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Append one step: {"step": 3, "loss": ..., "tokens": ...}."""
+        self.tokens += int(row["tokens"])
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")

@@ -1,0 +1,167 @@
+"""The command line: ``s3ft <command> --config FILE.py[:ARG] --workdir DIR [--config.key=value ...]``. Thin.
+
+Exit codes: 0 done, 1 a stage could not do its work, 2 the command line or config is wrong, 130 stopped by the user.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+_EXAMPLE = "--config=configs/quickstart.py --workdir=runs/quickstart"
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+      help: one line.
+      example: arguments of a call that works in the quickstart's workdir.
+      module: below s3ft_jax.stages; its ``run`` is called.
+      arguments: names of the command's own arguments, see ``_ARGUMENTS``.
+      device: whether the stage computes with JAX.
+      config: whether it needs --config (the workdir's own settings are used by default).
+    """
+
+    help: str
+    example: str
+    module: str
+    arguments: tuple[str, ...] = ()
+    device: bool = True
+    config: bool = True
+
+
+COMMANDS = {
+    "run": Command("the whole recipe, from import to report", _EXAMPLE, "recipe"),
+    "import": Command("Hugging Face folder or hub id -> base/", _EXAMPLE, "import_model"),
+    "prepare": Command("data rows -> examples/", _EXAMPLE, "prepare", device=False),
+    "sample": Command("examples -> responses/ORIGIN", f"own {_EXAMPLE}", "sample", ("origin",)),
+    "judge": Command("responses -> verdicts/ORIGIN", f"own {_EXAMPLE}", "judge", ("origin",), device=False),
+    "select": Command(
+        "responses and verdicts -> selections/METHOD", f"s3ft {_EXAMPLE}", "select", ("method",), device=False
+    ),
+    "train": Command("selections -> checkpoints/METHOD", f"s3ft --seed=0 {_EXAMPLE}", "train", ("method", "seed")),
+    "evaluate": Command(
+        "checkpoint -> scores/METHOD (method base: the untouched model)",
+        f"s3ft --seed=0 {_EXAMPLE}",
+        "evaluate",
+        ("method", "seed"),
+    ),
+    "report": Command("scores -> report.html, report.md, report.json", _EXAMPLE, "report"),
+    "export": Command(
+        "checkpoint -> Hugging Face folder", f"s3ft --seed=0 {_EXAMPLE}", "export_model", ("method", "seed")
+    ),
+    "show": Command(
+        "the whole life of one example, each token with its weight",
+        "programs/train/00017 --method=s3ft --workdir=runs/quickstart",
+        "show",
+        ("id", "only"),
+        device=False,
+        config=False,
+    ),
+    "doctor": Command(
+        "versions, devices, memory, sandbox, tokenizer and write access",
+        _EXAMPLE,
+        "doctor",
+        config=False,
+    ),
+    "pretrain": Command(
+        "make the pocket model from nothing",
+        "--config=configs/pocket_model.py --workdir=runs/pocket_model",
+        "pretrain",
+    ),
+}
+
+_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
+    "origin": lambda p: p.add_argument("origin", choices=("own", "paraphrase"), help="which responses"),
+    "method": lambda p: p.add_argument("method", help="e.g. s3ft; see `methods` in configs/defaults.py"),
+    "seed": lambda p: p.add_argument("--seed", type=int, default=0, help="one of train.seeds (default 0)"),
+    "id": lambda p: p.add_argument("example_id", metavar="ID", help="e.g. programs/train/00017"),
+    "only": lambda p: p.add_argument("--method", default="", help="show this method's target only"),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each has one example in its help."""
+    parser = argparse.ArgumentParser(
+        prog="s3ft",
+        description="Fine-tune a language model on a task without making it forget everything else.",
+        epilog=f"Start with:  s3ft run {_EXAMPLE}\nEach command explains itself:  s3ft sample --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        sub = subparsers.add_parser(
+            name,
+            help=command.help,
+            description=f"{command.help[0].upper()}{command.help[1:]}.",
+            epilog=f"Example:\n  s3ft {name} {command.example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        for argument in command.arguments:
+            _ARGUMENTS[argument](sub)
+        sub.add_argument("--config", required=command.config, default="", metavar="FILE.py[:ARG]", help="the experiment")
+        sub.add_argument("--workdir", required=name != "doctor", default="", metavar="DIR", help="where all files go")
+        sub.add_argument("--redo", action="store_true", help="where settings changed, throw the old output away")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the return value is the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    overrides = [a.removeprefix("--config.") for a in arguments if a.startswith("--config.")]
+    parsed = build_parser().parse_args([a for a in arguments if not a.startswith("--config.")])
+    command = COMMANDS[parsed.command]
+    from s3ft_jax.config import ConfigError
+
+    try:
+        return _run(command, parsed, overrides)
+    except ConfigError as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        return _fail("stopped; the same command goes on where it was", 130)
+    except Exception as error:
+        # an error class of ours carries a message for people; anything else is a bug and keeps its traceback
+        if not type(error).__module__.startswith("s3ft_jax."):
+            raise
+        return _fail(str(error), 1)
+
+
+def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> int:
+    from s3ft_jax.config import load_config
+    from s3ft_jax.workdir import Workdir
+
+    config = load_config(parsed.config, overrides) if parsed.config else None
+    workdir = Workdir(parsed.workdir) if parsed.workdir else None
+    if command.device:
+        from s3ft_jax.stages.launch import prepare_jax
+
+        prepare_jax()
+    if config is not None and workdir is not None and command.module != "doctor":
+        workdir.write_bytes("config.json", (config.to_json_best_effort(indent=1) + "\n").encode())
+    stage = importlib.import_module(f"s3ft_jax.stages.{command.module}")
+    extra: dict[str, Any] = {}
+    if command.module == "show":
+        return stage.run(config, workdir, parsed.example_id, method=parsed.method) or 0
+    if command.module == "doctor":
+        return stage.run(config, workdir)
+    for name in ("origin", "method", "seed"):
+        if name in command.arguments:
+            extra[name] = getattr(parsed, name)
+    if extra.get("method") == "base":
+        extra["seed"] = None
+    return stage.run(config, workdir, redo=parsed.redo, **extra) or 0
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stdout.flush()
+    print(textwrap.indent(message, "       ").replace("       ", "error: ", 1), file=sys.stderr)
+    return code
+

@@ -1,0 +1,153 @@
+"""Settings: read a configs/*.py file, apply ``--config.a.b=c``, and reject what no stage reads.
+
+In: ``configs/quickstart.py:task=reading,seeds=5`` and overrides. Out: a locked ml_collections ConfigDict. An unknown
+key, or a value of the wrong type, is an error that names the nearest key.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from s3ft_jax.workdir import flatten
+
+
+class ConfigError(ValueError):
+    """A config file, argument or override cannot be used; the message names it, the cause and the fix."""
+
+
+def parse_arg(arg: str, **defaults: Any) -> ConfigDict:
+    """Parse the part after the colon of ``configs/x.py:a=1,b=two``.
+
+    Args:
+      arg: comma-separated ``name=value``.
+      **defaults: the names this config knows, with their default values; a value takes the type of its default.
+
+    Returns:
+      A ConfigDict with every name.
+
+    Raises:
+      ConfigError: unknown name (the nearest is suggested), or a value that is not of the default's type.
+    """
+    values = dict(defaults)
+    for part in filter(None, (piece.strip() for piece in arg.split(","))):
+        name, equals, text = part.partition("=")
+        if not equals:
+            raise ConfigError(f"config argument {part!r}: expected name=value; known names: {sorted(defaults)}")
+        if name not in defaults:
+            raise ConfigError(f"config argument {name!r} is not known{nearest(name, defaults)}")
+        values[name] = convert(text, defaults[name], f"config argument {name}")
+    return ConfigDict(values)
+
+
+def nearest(name: str, known: Any) -> str:
+    """``; did you mean 'x'?`` or the list of what is known."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def convert(text: str, default: Any, where: str) -> Any:
+    """Text of the command line -> a value of the default's type.
+
+    Raises:
+      ConfigError: names ``where``, the text and the type wanted.
+    """
+    wanted = type(default).__name__
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if isinstance(default, (int, float)):
+            return type(default)(text)
+        if isinstance(default, (tuple, list)):
+            return _sequence(text, default)
+        if isinstance(default, Mapping):
+            value = ast.literal_eval(text)
+            if isinstance(value, Mapping):
+                return dict(value)
+            raise ValueError
+    except (ValueError, KeyError, SyntaxError):
+        raise ConfigError(f"{where}: {text!r} is not of type {wanted} (default {default!r})") from None
+    return text
+
+
+def _sequence(text: str, default: Sequence[Any]) -> tuple[Any, ...]:
+    """``(1, 2)``, ``[1, 2]``, ``1,2`` or ``a,b`` -> a tuple; one word is a tuple of one."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = tuple(piece.strip() for piece in text.strip("()[] ").split(",") if piece.strip())
+    value = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if default and not all(isinstance(entry, type(default[0])) for entry in value):
+        raise ValueError
+    return value
+
+
+def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Build the config of one run.
+
+    Args:
+      spec: ``path/to/file.py`` or ``path/to/file.py:argument``.
+      overrides: ``train.learning_rate=1e-5``, in order.
+
+    Returns:
+      The locked config.
+
+    Raises:
+      ConfigError: no such file, no ``get_config`` in it, unknown key, wrong type.
+    """
+    path, _, arg = spec.partition(":")
+    module = _load_file(path)
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"--config={path}: the file has no function get_config(arg)")
+    config = module.get_config(arg)
+    for override in overrides:
+        apply_override(config, override)
+    return config.lock()
+
+
+def _load_file(path: str) -> Any:
+    file = pathlib.Path(path).resolve()
+    if not file.is_file():
+        found = sorted(str(p) for p in pathlib.Path("configs").glob("*.py")) if pathlib.Path("configs").is_dir() else []
+        raise ConfigError(f"--config={path}: no such file" + (nearest(path, found) if found else ""))
+    # config files say `from configs.defaults import defaults`: found beside the file, or beside this package
+    for root in (pathlib.Path(__file__).resolve().parents[1], file.parent, file.parent.parent):
+        if str(root) not in sys.path:
+            sys.path.append(str(root))
+    module_spec = importlib.util.spec_from_file_location(f"s3ft_config_{file.stem}", file)
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"--config={path}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def apply_override(config: ConfigDict, override: str) -> None:
+    """Apply one ``a.b=c`` in place.
+
+    Raises:
+      ConfigError: no ``=``, unknown key (the nearest is suggested), wrong type.
+    """
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--config.{override}: expected --config.key=value")
+    known = flatten(config.to_dict())
+    node, *_, last = None, *key.split(".")
+    node = config
+    for name in key.split(".")[:-1]:
+        node = node[name] if isinstance(node, ConfigDict) and name in node else None
+        if node is None:
+            raise ConfigError(f"--config.{key} is not a setting{nearest(key, known)}")
+    if not isinstance(node, ConfigDict) or last not in node:
+        raise ConfigError(f"--config.{key} is not a setting{nearest(key, known)}")
+    value = convert(text, node[last], f"--config.{key}")
+    with node.unlocked():
+        node[last] = ConfigDict(value) if isinstance(node[last], ConfigDict) else value

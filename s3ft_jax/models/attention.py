@@ -1,0 +1,76 @@
+"""Attention in one place: the only file in which a kernel may be chosen. Plain XLA is the reference.
+
+Axes here and in decoder.py: B batch, T query position, S key position, N query heads, K key-value heads,
+G = N / K query heads per key-value head, H head width, D model width, F mlp width, V vocabulary, L layers.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def rotate(heads: jax.Array, positions: jax.Array, frequencies: jax.Array) -> jax.Array:
+    """Turn each pair (i, i + H/2) of a head by ``position * frequency``; the Hugging Face pairing of halves.
+
+    Args:
+      heads: [B, T, heads, H].
+      positions: [B, T] int32.
+      frequencies: [H/2] float32, radians per position.
+
+    Returns:
+      [B, T, heads, H] in the dtype of ``heads``; the turn itself is done in float32.
+    """
+    angles = positions[:, :, None].astype(jnp.float32) * frequencies
+    cos, sin = jnp.cos(angles)[:, :, None, :], jnp.sin(angles)[:, :, None, :]
+    first, second = jnp.split(heads.astype(jnp.float32), 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(heads.dtype)
+
+
+def segment_mask(positions: jax.Array, segments: jax.Array) -> jax.Array:
+    """Who sees whom without a cache: same non-zero segment, and not later.
+
+        segments   1 1 1 2 2 0        query 4 (segment 2, position 1) sees keys 3 and 4
+        positions  0 1 2 0 1 0        query 5 is padding and sees nothing
+
+    Args:
+      positions, segments: [B, T] int32.
+
+    Returns:
+      [B, T, S=T] bool.
+    """
+    same = (segments[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
+    return same & (positions[:, None, :] <= positions[:, :, None])
+
+
+def cache_mask(positions: jax.Array, num_slots: int) -> jax.Array:
+    """Who sees whom with a cache, where the token at position p lies in slot p: slots 0..p.
+
+    Args:
+      positions: [B, T] int32, of the queries.
+      num_slots: S.
+
+    Returns:
+      [B, T, S] bool.
+    """
+    return jnp.arange(num_slots, dtype=positions.dtype)[None, None, :] <= positions[:, :, None]
+
+
+def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
+    """Softmax attention with grouped heads, scaled by 1 / sqrt(H) (Vaswani et al., arXiv 1706.03762, section 3.2.1).
+
+    Args:
+      queries: [B, T, N, H]. keys, values: [B, S, K, H]. mask: [B, T, S] bool.
+
+    Returns:
+      [B, T, N, H]. A query that sees no key gets the mean of the values, which no loss ever reads.
+    """
+    batch, num_queries, num_heads, head_dim = queries.shape
+    num_kv_heads = keys.shape[2]
+    grouped = queries.reshape(batch, num_queries, num_kv_heads, num_heads // num_kv_heads, head_dim)
+    scores = jnp.einsum("btkgh,bskh->bkgts", grouped, keys, preferred_element_type=jnp.float32)
+    scores = scores * (head_dim**-0.5)
+    scores = jnp.where(mask[:, None, None, :, :], scores, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
+    mixed = jnp.einsum("bkgts,bskh->btkgh", weights, values)
+    return mixed.reshape(batch, num_queries, num_heads, head_dim)

@@ -1,0 +1,76 @@
+"""Progress of long work: a bar with rate and time left on a terminal, a plain line now and then elsewhere.
+
+Shown on process 0 only. Host-side stages use it too, so JAX is not imported here: the launcher says which process
+this is through ``quiet``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(highlight=False, soft_wrap=True)
+_LINE_EVERY_S = 10.0
+
+
+def quiet() -> None:
+    """Print nothing from now on: this is not process 0."""
+    console.quiet = True
+
+
+def say(text: str) -> None:
+    """One line for people; square brackets are printed as they are."""
+    console.print(text, markup=False)
+
+
+class Ticker:
+    """Counts work done. ``advance(n)`` after n more units; ``note`` is shown beside the bar."""
+
+    def __init__(self, title: str, total: int, bar: Progress | None):
+        self.title, self.total, self.done, self.bar = title, total, 0, bar
+        self.started = self.spoken = time.monotonic()
+        self.task = bar.add_task(title, total=total, note="", rate="") if bar else None
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count ``count`` more units as done."""
+        self.done += count
+        now = time.monotonic()
+        rate = self.done / max(now - self.started, 1e-6)
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done, note=note, rate=f"{rate:.1f}/s")
+        elif now - self.spoken > _LINE_EVERY_S and self.done < self.total:
+            left = (self.total - self.done) / max(rate, 1e-6)
+            say(f"  {self.title}: {self.done}/{self.total}, {rate:.1f}/s, {left:.0f} s left{', ' + note if note else ''}")
+            self.spoken = now
+
+    def finish(self) -> None:
+        """The line that stays."""
+        seconds = time.monotonic() - self.started
+        if self.bar is None:
+            say(f"  {self.title}: {self.done}/{self.total} in {seconds:.1f} s")
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int) -> Iterator[Ticker]:
+    """Show progress of ``total`` units of work while the block runs."""
+    if not console.is_terminal or console.quiet:
+        ticker = Ticker(title, total, None)
+        yield ticker
+        ticker.finish()
+        return
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        yield Ticker(title, total, bar)

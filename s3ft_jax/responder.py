@@ -1,0 +1,106 @@
+"""Examples -> responses: prompts, engine and text put together. Used for own answers, paraphrases and test answers.
+
+In: examples and a model's parameters. Out: ``Response`` records with the ids exactly as sampled. The random key of a
+token is a function of (seed, example id, origin, index, position), so neither batch nor order nor restart changes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from s3ft_jax.generation.engine import Engine, Request
+from s3ft_jax.generation.sampling import Sampling, request_key
+from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.prompts import PromptEncoder
+from s3ft_jax.records import Example, Origin, Response
+
+
+@dataclasses.dataclass(frozen=True)
+class ResponseSettings:
+    """How responses are sampled.
+
+    Attributes:
+      sampling: temperature, top-k, top-p, min-p.
+      max_new_tokens: length limit.
+      seed: of every token's key.
+      num_responses: per example.
+      num_slots, chunk_steps: shape of the engine.
+    """
+
+    sampling: Sampling
+    max_new_tokens: int
+    seed: int
+    num_responses: int = 1
+    num_slots: int = 64
+    chunk_steps: int = 16
+
+
+@functools.lru_cache(maxsize=4)
+def shared_engine(
+    graphdef: nnx.GraphDef,
+    config: DecoderConfig,
+    stop_ids: tuple[int, ...],
+    pad_id: int,
+    num_slots: int,
+    chunk_steps: int,
+) -> Engine:
+    """One engine per model structure and shape in this process, so that tuned models reuse its compiled programs."""
+    return Engine(
+        graphdef, config, stop_ids=stop_ids, pad_id=pad_id, num_slots=num_slots, chunk_steps=chunk_steps
+    )
+
+
+def respond(
+    examples: Sequence[Example],
+    origin: Origin,
+    *,
+    graphdef: nnx.GraphDef,
+    params: Any,
+    config: DecoderConfig,
+    encoder: PromptEncoder,
+    settings: ResponseSettings,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[Response]:
+    """Sample ``settings.num_responses`` responses to each example, in the order of examples.
+
+    Args:
+      examples: what to ask; ``paraphrase_messages`` are used for origin paraphrase, else ``messages``.
+      origin: own or paraphrase.
+      graphdef, params, config: the model.
+      encoder: its prompts.
+      on_progress: called with the number of responses finished since the last call.
+    """
+    engine = shared_engine(
+        graphdef, config, encoder.stop_ids, encoder.pad_id, settings.num_slots, settings.chunk_steps
+    )
+    prompts = [encoder.encode_prompt(e.paraphrase_messages if origin == "paraphrase" else e.messages) for e in examples]
+    asked = [(e, p, i) for e, p in zip(examples, prompts, strict=True) for i in range(settings.num_responses)]
+    requests = [
+        Request(
+            prompt_ids=prompt,
+            key=request_key(settings.seed, example.id, origin, index),
+            max_new_tokens=settings.max_new_tokens,
+            sampling=settings.sampling,
+        )
+        for example, prompt, index in asked
+    ]
+    sampled = engine.generate(params, requests, on_progress=on_progress)
+    return [
+        Response(
+            example_id=example.id,
+            origin=origin,
+            index=index,
+            text=encoder.decode_response(answer.response_ids),
+            prompt_ids=prompt,
+            response_ids=tuple(int(token) for token in answer.response_ids),
+            ended=bool(answer.ended),
+            logprob=float(np.sum(answer.logprobs, dtype=np.float64)),
+        )
+        for (example, prompt, index), answer in zip(asked, sampled, strict=True)
+    ]

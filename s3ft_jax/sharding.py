@@ -1,0 +1,138 @@
+"""Sharding: the device mesh, which parameter axis lies on which mesh axis, and host rows -> global arrays.
+
+In: a parameter state or a batch. Out: the same with shardings. The mesh has three axes:
+
+    data    each part has its own rows of the batch and a copy of the parameters
+    fsdp    its own rows too, and a part of each parameter, gathered when used (Zhao et al., arXiv 2304.11277)
+    tensor  the same rows, and a part of each matrix product (Shoeybi et al., arXiv 1909.08053)
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXES = ("data", "fsdp", "tensor")
+ROWS = ("data", "fsdp")
+Tree = TypeVar("Tree")
+
+# Path pattern -> mesh axis of each array axis; blocks have the layer axis first. The first match counts. Products are
+# paired so that the wide side is cut: q k v gate up by column, o down by row, one sum over tensor after each pair.
+RULES: tuple[tuple[str, PartitionSpec], ...] = (
+    (r"embedding", PartitionSpec("tensor", "fsdp")),
+    (r"head", PartitionSpec("fsdp", "tensor")),
+    (r"blocks\.(q|k|v|gate|up)\.kernel", PartitionSpec(None, "fsdp", "tensor")),
+    (r"blocks\.(o|down)\.kernel", PartitionSpec(None, "tensor", "fsdp")),
+    (r"blocks\.(q|k|v|gate|up)\.bias", PartitionSpec(None, "tensor")),
+    (r"blocks\.(q|k|v|gate|up)\.lora_a", PartitionSpec(None, "fsdp", None)),
+    (r"blocks\.(q|k|v|gate|up)\.lora_b", PartitionSpec(None, None, "tensor")),
+    (r"blocks\.(o|down)\.lora_a", PartitionSpec(None, "tensor", None)),
+    (r"blocks\.(o|down)\.lora_b", PartitionSpec(None, None, "fsdp")),
+    (r"blocks\.(o|down)\.bias", PartitionSpec()),
+    (r"(blocks\.(attention|mlp)|final)_norm\.scale", PartitionSpec()),
+)
+
+
+class ShardingError(ValueError):
+    """A mesh does not fit the devices, or an array does not fit the mesh. The message holds the numbers."""
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+    """A mesh over all devices of all processes.
+
+    Args:
+      data, fsdp, tensor: sizes of the axes; at most one may be -1, which takes the devices left over.
+
+    Raises:
+      ShardingError: the product is not the number of devices.
+    """
+    sizes = {"data": data, "fsdp": fsdp, "tensor": tensor}
+    shown = " x ".join(f"{axis} {size}" for axis, size in sizes.items())
+    num_devices = jax.device_count()
+    free = [axis for axis, size in sizes.items() if size == -1]
+    known = math.prod(size for size in sizes.values() if size != -1)
+    if len(free) > 1 or known < 1 or any(size < -1 for size in sizes.values()):
+        raise ShardingError(f"mesh {shown}: each size must be at least 1, and at most one may be -1")
+    if free and num_devices % known == 0:
+        sizes[free[0]] = num_devices // known
+    if math.prod(sizes.values()) != num_devices:
+        raise ShardingError(f"mesh {shown} does not fill {num_devices} devices. Choose sizes whose product is that.")
+    # Auto: the compiler spreads shardings; jax.make_mesh otherwise makes explicit axes, which every einsum would have
+    # to be written for
+    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def param_specs(params: nnx.State, mesh: Mesh) -> dict[str, PartitionSpec]:
+    """Dotted path -> PartitionSpec of every parameter (arrays or ``ShapeDtypeStruct`` leaves).
+
+    An axis that its mesh axis does not divide (a vocabulary of 105 over tensor 2) is kept whole on each device, which
+    costs memory and changes no result.
+
+    Raises:
+      ShardingError: a path that no rule matches.
+    """
+    return {".".join(map(str, path)): _spec(path, leaf.shape, mesh) for path, leaf in nnx.to_flat_state(params)}
+
+
+def _spec(path: tuple[Any, ...], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    name = ".".join(map(str, path))
+    for pattern, spec in RULES:
+        if re.fullmatch(pattern, name):
+            return PartitionSpec(
+                *(
+                    axis if axis is not None and size % mesh.shape[axis] == 0 else None
+                    for axis, size in zip(spec, shape, strict=False)
+                )
+            )
+    raise ShardingError(f"parameter {name} {list(shape)}: no rule of s3ft_jax/sharding.py matches its path. Add one.")
+
+
+def param_shardings(params: nnx.State, mesh: Mesh) -> nnx.State:
+    """A state of the same structure with a ``NamedSharding`` for each parameter."""
+    return nnx.from_flat_state(
+        [
+            (path, leaf.replace(NamedSharding(mesh, _spec(path, leaf.shape, mesh))))
+            for path, leaf in nnx.to_flat_state(params)
+        ]
+    )
+
+
+def shard_params(params: nnx.State, mesh: Mesh) -> nnx.State:
+    """The parameters laid out over the mesh; every process passes the same values."""
+    return jax.device_put(params, param_shardings(params, mesh))
+
+
+def shard_batch(batch: Tree, mesh: Mesh, row_axis: int = -2) -> Tree:
+    """Host arrays -> global arrays whose rows lie over data and fsdp.
+
+    With several processes each passes its own rows, and the global batch is all of them in the order of the devices.
+
+    Args:
+      batch: a pytree of numpy arrays, [B, T] or [A, B, T] (A micro-batches).
+      row_axis: the axis B.
+
+    Raises:
+      ShardingError: the rows of a process do not divide over its part of data x fsdp.
+    """
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    parts_here = max(1, parts // jax.process_count())
+
+    def place(array: np.ndarray) -> jax.Array:
+        array = np.asarray(array)
+        num_rows = array.shape[row_axis]
+        if num_rows % parts_here:
+            raise ShardingError(
+                f"a batch of {num_rows} rows does not divide over data {mesh.shape['data']} x fsdp "
+                f"{mesh.shape['fsdp']}: make the rows a multiple of {parts_here}"
+            )
+        axes: list[Any] = [None] * array.ndim
+        axes[row_axis] = ROWS
+        return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(*axes)), array)
+
+    return jax.tree.map(place, batch)

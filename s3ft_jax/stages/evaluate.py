@@ -1,0 +1,124 @@
+"""Stage: a model -> scores on the task's test split and on every general skill. The base is scored the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+
+from s3ft_jax import checkpoints
+from s3ft_jax.evaluation.scores import score_choices, score_verdicts
+from s3ft_jax.generation.sampling import Sampling
+from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.progress import progress, say
+from s3ft_jax.prompts import PromptEncoder
+from s3ft_jax.records import Example, Response, Score
+from s3ft_jax.responder import ResponseSettings, respond
+from s3ft_jax.scoring import Scorer
+from s3ft_jax.stages.judge import judge_responses
+from s3ft_jax.stages.launch import BASE, plain_settings
+from s3ft_jax.stages.train import load_tuned
+from s3ft_jax.workdir import Workdir
+
+UNTUNED = "base"
+
+
+def name(method: str, seed: int | None) -> str:
+    """``base`` or ``s3ft/seed-0``: folder of a model below scores/."""
+    return method if seed is None else f"{method}/seed-{seed}"
+
+
+def key(method: str, seed: int | None) -> str:
+    """Name of the stage in ``manifests/``."""
+    return f"evaluate-{name(method, seed).replace('/', '-')}"
+
+
+def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, redo: bool = False) -> None:
+    """Answer greedily, judge with the same judges as the training data, score, and rank choices by likelihood."""
+    settings = {"evaluate": plain_settings(config.evaluate), "judge": plain_settings(config.judge)}
+    settings["judge"].pop("num_workers")
+    settings["engine"] = {"num_slots": config.sample.num_slots, "chunk_steps": config.sample.chunk_steps}
+    reads = ["import", "prepare"] + ([f"train-{name(method, seed).replace('/', '-')}"] if seed is not None else [])
+    where = f"scores/{name(method, seed)}"
+    with workdir.stage(key(method, seed), settings=settings, reads=reads, writes=[where], redo=redo) as stage:
+        if not stage.needed:
+            return say(f"evaluate {name(method, seed)}: already done")
+        decoder = checkpoints.load_decoder(workdir / BASE) if seed is None else load_tuned(workdir, method, seed)
+        encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
+        split = config.evaluate.split
+        scores: list[Score] = []
+        for part in (split, "general"):
+            examples = workdir.read_records(Example, f"examples/{part}.jsonl")
+            if part == split and config.evaluate.limit:
+                examples = examples[: config.evaluate.limit]
+            if not examples:
+                continue
+            responses = _answer(config, workdir, decoder, encoder, examples, f"{where}/{part}")
+            verdicts = judge_responses(config, examples, responses, f"judge {part} answers")
+            workdir.write_records(f"{where}/{part}-verdicts.jsonl", verdicts)
+            scores += score_verdicts(verdicts, examples, method=method, seed=seed, split=part)
+            scores += _score_choices(config, decoder, encoder, examples, method, seed, part)
+        workdir.write_records(f"{where}/scores.jsonl", scores)
+        shown = ", ".join(f"{s.task} {s.value:.1%}" for s in scores if s.split == split)
+        general = [s.value for s in scores if s.split == "general" and s.metric == "accuracy"]
+        say(f"evaluate {name(method, seed)}: {shown}" + (f", general {np.mean(general):.1%}" if general else ""))
+
+
+def _answer(
+    config: ConfigDict, workdir: Workdir, decoder: Decoder, encoder: PromptEncoder, examples: list[Example], where: str
+) -> list[Response]:
+    """Responses of one model, in shards as when sampling training questions."""
+    graphdef, params = nnx.split(decoder)
+    settings = ResponseSettings(
+        sampling=Sampling(temperature=config.evaluate.temperature),
+        max_new_tokens=config.evaluate.max_new_tokens,
+        seed=config.sample.seed,
+        num_slots=config.sample.num_slots,
+        chunk_steps=config.sample.chunk_steps,
+    )
+    size = max(config.sample.shard_size, 1024)
+    shards = [examples[i : i + size] for i in range(0, len(examples), size)]
+    with progress(f"answer {where}", len(examples)) as ticker:
+
+        def make(shard: int) -> list[Response]:
+            return respond(
+                shards[shard],
+                "own",
+                graphdef=graphdef,
+                params=params,
+                config=decoder.config,
+                encoder=encoder,
+                settings=settings,
+                on_progress=ticker.advance,
+            )
+
+        return workdir.sharded(Response, f"{where}-responses", len(shards), make)
+
+
+def _score_choices(
+    config: ConfigDict,
+    decoder: Decoder,
+    encoder: PromptEncoder,
+    examples: Sequence[Example],
+    method: str,
+    seed: int | None,
+    split: str,
+) -> list[Score]:
+    """How often the right choice is the likeliest, for the examples that have choices."""
+    asked = [example for example in examples if example.check.get("choices")]
+    if not asked:
+        return []
+    graphdef, params = nnx.split(decoder)
+    scorer = Scorer(graphdef, pad_id=encoder.pad_id, batch_size=config.evaluate.batch_size)
+    prompts, responses = [], []
+    for example in asked:
+        prompt = encoder.encode_prompt(example.messages)
+        for choice in example.check["choices"]:
+            prompts.append(prompt)
+            responses.append(encoder.encode_response(example.messages, choice))
+    sums = iter(float(np.sum(values)) for values in scorer.logprobs(params, prompts, responses))
+    logprobs = [[next(sums) for _ in example.check["choices"]] for example in asked]
+    right = [example.check["choice"] for example in asked]
+    return score_choices(asked, logprobs, method=method, seed=seed, split=split, right=right)

@@ -1,0 +1,117 @@
+"""Stage: make the pocket model. Documents -> tokenizer -> packed batches -> pretraining -> a Hugging Face folder.
+
+The same batches, loss, step and checkpoints as fine-tuning. Run by ``s3ft pretrain --config=configs/pocket_model.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+
+from s3ft_jax import batches, checkpoints, training
+from s3ft_jax.models.config import DecoderConfig, Rope
+from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.progress import progress, say
+from s3ft_jax.records import Selection
+from s3ft_jax.workdir import Workdir, digest
+
+
+def encode_documents(tokenizer_file: str, documents: Sequence[Any]) -> list[Selection]:
+    """Documents -> trained rows, with the ids that the chat template would give (a test compares them)."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(tokenizer_file)
+    prompts = tokenizer.encode_batch([f"<u>{document.prompt}<a>" for document in documents])
+    responses = tokenizer.encode_batch([f"{document.response}<e>" for document in documents])
+    return [
+        Selection(f"{i:07d}", "pretrain", "gold", None, "", tuple(prompt.ids), tuple(response.ids), "pretraining")
+        for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True))
+    ]
+
+
+def make_decoder(config: ConfigDict) -> Decoder:
+    """A new decoder of the recipe's size, started from its seed."""
+    sizes = config.decoder.to_dict()
+    rope = Rope(theta=sizes.pop("rope_theta"))
+    architecture = DecoderConfig(vocab_size=config.vocab_size, rope=rope, tie_embeddings=True, **sizes)
+    return Decoder(architecture, rngs=nnx.Rngs(config.seed))
+
+
+def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
+    """Pretrain, resuming from the newest checkpoint, and write ``model/``."""
+    from s3ft_jax.tasks.pocket.pretraining import documents
+    from s3ft_jax.tasks.pocket.tokenizer import train_tokenizer
+
+    with workdir.stage("pretrain", settings=config.to_dict(), writes=["model", "checkpoints", "metrics.jsonl"], redo=redo) as stage:
+        if not stage.needed:
+            return say(f"pretrain: already done in {workdir.path / 'model'}")
+        say(f"making {config.num_documents} documents")
+        texts = list(documents(config.seed, config.num_documents))
+        model = workdir / "model"
+        model.mkdir(parents=True, exist_ok=True)
+        train_tokenizer((f"{t.prompt}\n{t.response}" for t in texts[:40_000]), str(model), config.vocab_size)
+        rows = encode_documents(str(model / "tokenizer.json"), texts)
+        plan = batches.plan_batches(
+            rows,
+            row_length=config.max_length,
+            num_steps=config.num_steps,
+            seed=config.seed,
+            rows_per_step=config.rows_per_step,
+            too_long="drop",
+        )
+        say(f"{len(plan.dropped)} documents longer than {config.max_length} tokens left out; fill {plan.fill:.1%}")
+        decoder = make_decoder(config)
+        state = train(config, workdir, decoder, plan, rows)
+        decoder = nnx.merge(nnx.graphdef(decoder), state.trainable)
+        write_model(decoder, model)
+        stage.facts = {"dropped": len(plan.dropped), "fill": plan.fill, "devices": str(jax.devices())}
+
+
+def train(
+    config: ConfigDict, workdir: Workdir, decoder: Decoder, plan: batches.BatchPlan, rows: Sequence[Selection]
+) -> training.TrainState:
+    """The loop, from the newest checkpoint on."""
+    names = ("learning_rate", "num_steps", "warmup_frac", "flat_frac", "final_frac")
+    names += ("b1", "b2", "eps", "weight_decay", "clip_norm")
+    optimizer = training.make_optimizer(training.OptimizerSettings(**{name: config[name] for name in names}))
+    parts = training.take_apart(decoder, "full")
+    state = training.start(parts, optimizer)
+    folder = workdir / "checkpoints"
+    first = checkpoints.newest(folder)
+    if first:
+        trees = {name: checkpoints.restore_tree(folder / str(first), name, getattr(state, name)) for name in state._fields}
+        state = training.TrainState(**trees)
+    step = training.make_step(parts.graphdef, optimizer, seed=config.seed)
+
+    def save(number: int, state: training.TrainState) -> None:
+        checkpoints.save(
+            folder / str(number), trees=state._asdict(), config=decoder.config, lora=None, step=number, provenance={}
+        )
+        checkpoints.keep_newest(folder, 2)
+
+    log = checkpoints.MetricsLog(workdir / "metrics.jsonl", first)
+    with progress("pretrain", config.num_steps) as ticker:
+        ticker.advance(first)
+
+        def on_step(number: int, metrics: dict[str, float]) -> None:
+            ticker.advance(1, f"loss {metrics['loss']:.3f}")
+            log.add({"step": number} | metrics)
+
+        steps = (training.split_micro(batches.build_batch(plan, i, rows), 1) for i in range(first, config.num_steps))
+        return training.fit(state, parts.frozen, step, steps, on_step=on_step, on_state=save, save_every=config.save_every)
+
+
+def write_model(decoder: Decoder, folder: Any) -> None:
+    """The decoder as a Hugging Face Llama: config.json and model.safetensors beside the tokenizer's files."""
+    from s3ft_jax.models.families import llama
+    from s3ft_jax.models import weights
+
+    (folder / "config.json").write_text(json.dumps(llama.to_hf_config(decoder.config), indent=2) + "\n")
+    weights.export(nnx.state(decoder), decoder.config, llama.ROWS, folder)
+    say(f"wrote {folder} (parameters {digest(np.asarray(decoder.embedding[...]).tobytes())[:12]})")

@@ -1,0 +1,201 @@
+"""Stage: all that the other stages left -> report.html, report.md, report.json and a table in the terminal."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from typing import Any
+
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+
+from s3ft_jax import checkpoints
+from s3ft_jax.batches import hash_order
+from s3ft_jax.progress import console, say
+from s3ft_jax.prompts import PromptEncoder
+from s3ft_jax.records import Example, Response, Score, Selection, Verdict
+from s3ft_jax.report import (
+    BrowsedAnswer,
+    BrowsedExample,
+    Control,
+    Evidence,
+    ResponseCount,
+    build_contents,
+    print_result,
+    write_report,
+)
+from s3ft_jax.scoring import Scorer
+from s3ft_jax.stages import evaluate
+from s3ft_jax.stages.launch import BASE, plain_settings
+from s3ft_jax.stages.select import encode_gold
+from s3ft_jax.stages.train import folder
+from s3ft_jax.workdir import Workdir, WorkdirError
+
+KEY = "report"
+PACKAGES = ("s3ft_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
+
+Models = list[tuple[str, int | None]]
+
+
+def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
+    """Gather the evidence and write the report."""
+    models: Models = [(evaluate.UNTUNED, None)]
+    models += [(method, seed) for method in config.methods for seed in config.train.seeds]
+    settings = {"report": plain_settings(config.report), "title": config.title, "methods": config.methods}
+    reads = ["import", "prepare"] + [evaluate.key(*model) for model in models]
+    reads += [f"select-{method}" for method in config.methods]
+    files = {}
+    if config.report.control:
+        files["control"] = Workdir(config.report.control).stage_digest(KEY)
+    with workdir.stage(
+        KEY, settings=settings, reads=reads, files=files, writes=["report.html", "report.md", "report.json"], redo=redo
+    ) as stage:
+        if stage.needed:
+            evidence = gather(config, workdir, models)
+            contents = build_contents(evidence)
+            write_report(contents, workdir.path)
+            print_result(contents, console)
+        else:
+            say("report: already done")
+
+
+def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
+    """Everything a report is made of, read back from the files."""
+    where = {model: f"scores/{evaluate.name(*model)}" for model in models}
+    split = config.evaluate.split
+    tests = workdir.read_records(Example, f"examples/{split}.jsonl")
+    answers: dict[tuple[str, int | None, str], list[Verdict]] = {}
+    task_of = {e.id: e.task for part in (split, "general") for e in workdir.read_records(Example, f"examples/{part}.jsonl")}
+    for model, place in where.items():
+        for part in (split, "general"):
+            if (workdir / f"{place}/{part}-verdicts.jsonl").exists():
+                for verdict in workdir.read_records(Verdict, f"{place}/{part}-verdicts.jsonl"):
+                    answers.setdefault((*model, task_of[verdict.example_id]), []).append(verdict)
+    origins = [o for o in ("own", "paraphrase") if workdir.manifest(f"sample-{o}") is not None]
+    facts = {origin: workdir.manifest(f"sample-{origin}")["facts"] for origin in origins}
+    return Evidence(
+        title=config.title or f"{config.task.name} on {config.model.path}",
+        task=tests[0].task,
+        methods=tuple(config.methods),
+        seeds=tuple(config.train.seeds),
+        scores=[score for place in where.values() for score in workdir.read_records(Score, f"{place}/scores.jsonl")],
+        config=config.to_dict(),
+        selections={
+            method: [
+                (s.example_id, s.origin, s.reason) for s in workdir.read_records(Selection, f"selections/{method}.jsonl")
+            ]
+            for method in config.methods
+        },
+        responses={o: ResponseCount(f["responses"], f["ended"], f["cut"]) for o, f in facts.items()},
+        verdicts={origin: workdir.read_records(Verdict, f"verdicts/{origin}.jsonl") for origin in origins},
+        answers=answers,
+        examples=_browse(config, workdir, where, tests),
+        logprobs=base_logprobs(config, workdir),
+        curves=_curves(config, workdir),
+        costs=_costs(workdir),
+        versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()} | _devices(),
+        hashes={key: workdir.stage_digest(key) for key in ("import", "prepare")},
+        sandbox=_sandbox(tests),
+        notes=tuple(config.report.notes),
+        control=_control(config),
+    )
+
+
+def _browse(config: ConfigDict, workdir: Workdir, where: dict, tests: list[Example]) -> list[BrowsedExample]:
+    """A seeded choice of test examples with every model's answer (first seed only)."""
+    split = config.evaluate.split
+    shown: dict[tuple[str, int | None], dict[str, tuple[str, Verdict]]] = {}
+    for (method, seed), place in where.items():
+        if seed in (None, config.train.seeds[0]):
+            verdicts = {v.example_id: v for v in workdir.read_records(Verdict, f"{place}/{split}-verdicts.jsonl")}
+            responses = workdir.read_shards(Response, f"{place}/{split}-responses")
+            shown[method, seed] = {r.example_id: (r.text, verdicts[r.example_id]) for r in responses}
+    scored = [e for e in tests if all(e.id in texts for texts in shown.values())]
+    chosen = hash_order([e.id for e in scored], "browse")[: config.report.num_browse]
+    return [
+        BrowsedExample(
+            scored[i].id,
+            "\n".join(message["content"] for message in scored[i].messages),
+            scored[i].gold,
+            tuple(
+                BrowsedAnswer(method, seed, texts[scored[i].id][0], v.outcome, v.found, v.reason)
+                for (method, seed), texts in shown.items()
+                for v in [texts[scored[i].id][1]]
+            ),
+        )
+        for i in chosen
+    ]
+
+
+def base_logprobs(config: ConfigDict, workdir: Workdir) -> dict[str, list[tuple[float, int]]]:
+    """Log-probability under the base of gold, paraphrase and own, for a seeded choice of training questions.
+
+    All three are scored as answers to the plain question, which is how they are trained on (S3FT, Figure 2).
+    """
+    examples = workdir.read_records(Example, "examples/train.jsonl")
+    chosen = {examples[i].id for i in hash_order([e.id for e in examples], "logprobs")[: config.report.num_scored]}
+    encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
+    gold = {e.id: encode_gold(encoder, e) for e in examples if e.id in chosen}
+    texts = {"gold": [(g.prompt_ids, g.response_ids) for g in gold.values()]}
+    for origin in ("own", "paraphrase"):
+        mine = [r for r in workdir.read_shards(Response, f"responses/{origin}") if r.example_id in chosen and r.ended]
+        texts[origin] = [(gold[r.example_id].prompt_ids, r.response_ids) for r in mine if r.index == 0]
+    graphdef, params = nnx.split(checkpoints.load_decoder(workdir / BASE))
+    scorer = Scorer(graphdef, pad_id=encoder.pad_id, batch_size=config.evaluate.batch_size)
+    scored = {}
+    for origin, pairs in texts.items():
+        if pairs:
+            values = scorer.logprobs(params, [p for p, _ in pairs], [r for _, r in pairs])
+            scored[origin] = [(float(np.sum(v)), len(v)) for v in values]
+    return scored
+
+
+def _curves(config: ConfigDict, workdir: Workdir) -> dict[tuple[str, int], list[tuple[int, float]]]:
+    curves = {}
+    for method in config.methods:
+        for seed in config.train.seeds:
+            path = workdir / folder(method, seed) / "metrics.jsonl"
+            rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            curves[method, seed] = [(row["step"], row["loss"]) for row in rows]
+    return curves
+
+
+def _costs(workdir: Workdir) -> dict[str, dict[str, float | None]]:
+    manifests = [(p, json.loads(p.read_text())) for p in (workdir / "manifests").glob("*.json") if p.stem != KEY]
+    manifests.sort(key=lambda pair: pair[1]["finished"])
+    return {p.stem: {"seconds": m["seconds"], "tokens": m["facts"].get("tokens")} for p, m in manifests}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> dict[str, str]:
+    import jax
+
+    return {"devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}"}
+
+
+def _sandbox(tests: list[Example]) -> str:
+    if not any(example.judge == "programs" for example in tests):
+        return ""
+    from s3ft_jax.judges.sandbox import probe
+
+    level = probe()
+    return f"{level.name}: {level.protects}" + (f" Not protected: {level.missing}" if level.missing else "")
+
+
+def _control(config: ConfigDict) -> Control | None:
+    if not config.report.control:
+        return None
+    path = Workdir(config.report.control) / "report.json"
+    if not path.exists():
+        raise WorkdirError(f"report.control: {path} is not there; run the control first")
+    document = json.loads(path.read_text())
+    scores = [Score(**values) for values in document["scores"]]
+    return Control(document["title"], scores, (f"Control run: {config.report.control}",))

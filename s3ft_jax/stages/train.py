@@ -1,0 +1,173 @@
+"""Stage: selections and base -> checkpoints/METHOD/seed-N/. One process, one method, one seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
+
+from s3ft_jax import batches, checkpoints, training
+from s3ft_jax.models.lora import Lora
+from s3ft_jax.progress import progress, say
+from s3ft_jax.records import Selection
+from s3ft_jax.stages.launch import BASE, plain_settings
+from s3ft_jax.workdir import Workdir, WorkdirError
+
+OPTIMIZER = ("learning_rate", "num_steps", "warmup_frac", "flat_frac", "final_frac")
+OPTIMIZER += ("b1", "b2", "eps", "weight_decay", "clip_norm")
+
+
+def key(method: str, seed: int) -> str:
+    """Name of the stage in ``manifests/``."""
+    return f"train-{method}-seed-{seed}"
+
+
+def folder(method: str, seed: int) -> str:
+    """Where its checkpoints lie, below the workdir."""
+    return f"checkpoints/{method}/seed-{seed}"
+
+
+def method_settings(config: ConfigDict, method: str) -> dict[str, Any]:
+    """``train`` settings of one method: the shared ones, with those of ``train.per_method`` on top."""
+    settings = plain_settings(config.train)
+    settings.pop("seeds")
+    own = settings.pop("per_method").get(method, {})
+    unknown = sorted(set(own) - set(settings))
+    if unknown:
+        raise WorkdirError(f"train.per_method.{method}: {unknown} are not settings of train")
+    return settings | own
+
+
+def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: bool = False) -> None:
+    """Fine-tune, resuming from the newest checkpoint."""
+    settings = method_settings(config, method)
+    where = folder(method, seed)
+    with workdir.stage(
+        key(method, seed),
+        settings=settings | {"seed": seed},
+        reads=["import", f"select-{method}"],
+        writes=[where],
+        redo=redo,
+    ) as stage:
+        if not stage.needed:
+            return say(f"train {method} seed {seed}: already done")
+        selections = workdir.read_records(Selection, f"selections/{method}.jsonl")
+        chosen = batches.draw(selections, settings["num_examples"], seed)
+        plan = batches.plan_batches(
+            chosen,
+            row_length=settings["max_length"],
+            num_steps=settings["num_steps"],
+            seed=seed,
+            examples_per_step=settings["batch_size"],
+            too_long=settings["too_long"],
+        )
+        meta, tokens = tune(settings, workdir, method, seed, plan, chosen)
+        stage.outputs = {where: meta.params_digest}
+        stage.facts = {
+            "examples": len(chosen),
+            "dropped": list(plan.dropped),
+            "fill": plan.fill,
+            "tokens": tokens,
+            "rows_per_step": plan.rows_per_step,
+        }
+
+
+def build(settings: dict[str, Any], workdir: Workdir, seed: int) -> training.Parts:
+    """The base, with adapters if asked for, taken apart."""
+    decoder = checkpoints.load_decoder(workdir / BASE)
+    if settings["tune"] == "lora":
+        lora = settings["lora"]
+        decoder.add_adapters(
+            Lora(lora["rank"], lora["alpha"], lora["dropout"], tuple(lora["targets"])), nnx.Rngs(seed)
+        )
+    return training.take_apart(decoder, settings["tune"])
+
+
+def tune(
+    settings: dict[str, Any],
+    workdir: Workdir,
+    method: str,
+    seed: int,
+    plan: batches.BatchPlan,
+    selections: list[Selection],
+) -> tuple[checkpoints.CheckpointMeta, int]:
+    """The loop. Returns the last checkpoint's meta and the number of tokens trained on."""
+    where = workdir / folder(method, seed)
+    parts = build(settings, workdir, seed)
+    base = nnx.merge(*parts)
+    optimizer = training.make_optimizer(training.OptimizerSettings(**{name: settings[name] for name in OPTIMIZER}))
+    state = training.start(parts, optimizer)
+    first = checkpoints.newest(where)
+    if first:
+        trees = {n: checkpoints.restore_tree(where / str(first), n, getattr(state, n)) for n in state._fields}
+        state = training.TrainState(**trees)
+    step = training.make_step(
+        parts.graphdef,
+        optimizer,
+        seed=seed,
+        chunk_tokens=settings["chunk_tokens"],
+        remat=settings["remat"],
+        activation_dtype=jnp.dtype(settings["activation_dtype"]),
+    )
+    provenance = {"method": method, "seed": seed, "settings": settings, "base": workdir.stage_digest("import")}
+    metas = {}
+
+    def save(number: int, state: training.TrainState) -> None:
+        metas["last"] = checkpoints.save(
+            where / str(number),
+            trees=state._asdict(),
+            config=base.config,
+            lora=base.lora,
+            step=number,
+            provenance=provenance,
+        )
+        checkpoints.keep_newest(where, 1)
+
+    metrics = checkpoints.MetricsLog(where / "metrics.jsonl", first)
+    with progress(f"train {method} seed {seed}", settings["num_steps"]) as ticker:
+        ticker.advance(first)
+
+        def on_step(number: int, values: dict[str, float]) -> None:
+            ticker.advance(1, f"loss {values['loss']:.3f}")
+            metrics.add({"step": number} | values)
+
+        steps = (
+            training.split_micro(batches.build_batch(plan, i, selections), settings["accumulation"])
+            for i in range(first, settings["num_steps"])
+        )
+        state = training.fit(
+            state,
+            parts.frozen,
+            step,
+            steps,
+            on_step=on_step,
+            on_state=save,
+            save_every=settings["save_every"],
+            max_skipped=settings["max_skipped"],
+        )
+    if int(state.step) > first and int(state.step) % settings["save_every"]:
+        save(int(state.step), state)
+    return metas.get("last") or checkpoints.read_meta(where / str(first)), metrics.tokens
+
+
+def load_tuned(workdir: Workdir, method: str, seed: int) -> Any:
+    """The tuned decoder, adapters merged, ready to generate.
+
+    Raises:
+      CheckpointError: it has not been trained.
+    """
+    where = workdir / folder(method, seed)
+    newest = where / str(checkpoints.newest(where))
+    meta = checkpoints.read_meta(newest)
+    if meta.lora is None:
+        return checkpoints.load_decoder(newest)
+    decoder = checkpoints.load_decoder(workdir / BASE)
+    decoder.add_adapters(meta.lora, nnx.Rngs(0))
+    parts = training.take_apart(decoder, "lora")
+    trainable = checkpoints.restore_tree(newest, "trainable", parts.trainable)
+    decoder = nnx.merge(parts.graphdef, jax.tree.map(jnp.asarray, trainable), parts.frozen)
+    decoder.merge_adapters()
+    return decoder

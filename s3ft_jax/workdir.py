@@ -1,0 +1,258 @@
+"""The workdir: where each file lies, shards that survive a kill, and manifests that say what a stage was made from.
+
+Every stage has a key, e.g. ``sample-own`` or ``train-s3ft-seed-0``. When it starts it writes ``manifests/KEY.begun``;
+when it is done it writes ``manifests/KEY.json`` last, with its settings, the digests of the stages it read and the
+digests of what it wrote. A stage whose manifest matches skips itself. A stage that was begun or done with other
+settings or inputs stops and says what changed, with both values. No JAX.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from s3ft_jax.records import Record, RecordError, from_line, to_line
+
+
+class WorkdirError(RuntimeError):
+    """The workdir does not hold what a stage needs; the message names the file, the cause and the fix."""
+
+
+class SettingsChanged(WorkdirError):
+    """A stage was begun or done with other settings or inputs than it is now asked to run with."""
+
+
+class MissingStage(WorkdirError):
+    """A stage was asked to run before the one it reads from."""
+
+
+def digest(data: bytes) -> str:
+    """sha256 in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}; lists and scalars are leaves."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def plain(value: Any) -> Any:
+    """The value as it comes back from JSON, so that now and then can be compared (tuples become lists)."""
+    return json.loads(json.dumps(value))
+
+
+class Workdir:
+    """Paths and manifests below one folder (local or ``gs://``)."""
+
+    def __init__(self, path: str):
+        self.path = epath.Path(path)
+
+    def __truediv__(self, name: str) -> epath.Path:
+        return self.path / name
+
+    # ------------------------------------------------------------------ records
+
+    def write_records(self, name: str, records: Sequence[Record]) -> epath.Path:
+        """Write a JSONL file whole: first beside it, then renamed, so that it is never half there."""
+        return self.write_bytes(name, "".join(to_line(record) + "\n" for record in records).encode())
+
+    def write_bytes(self, name: str, data: bytes) -> epath.Path:
+        """Write one file whole, or not at all."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.parent / f".{target.name}.partial"
+        partial.write_bytes(data)
+        partial.rename(target)
+        return target
+
+    def read_records(self, kind: type[Record], name: str) -> list[Record]:
+        """Read a JSONL file of records.
+
+        Raises:
+          MissingStage: there is no such file.
+          RecordError: a line is not a ``kind``; names file and line.
+        """
+        source = self.path / name
+        if not source.exists():
+            raise MissingStage(f"{source} is not there: run the stage that writes it first (see `s3ft --help`)")
+        lines = source.read_text().splitlines()
+        return [from_line(kind, line, f"{source}:{number}") for number, line in enumerate(lines, start=1)]
+
+    def sharded(
+        self,
+        kind: type[Record],
+        folder: str,
+        num_shards: int,
+        make: Callable[[int], Sequence[Record]],
+    ) -> list[Record]:
+        """Make the shards that are not there yet, and read all of them.
+
+        Args:
+          kind: the records' class.
+          folder: e.g. ``responses/own``; shards are ``responses/own-00003-of-00008.jsonl``.
+          num_shards: how many.
+          make: shard number -> its records; must give the same records whenever it is called.
+        """
+        records: list[Record] = []
+        for shard in range(num_shards):
+            name = f"{folder}-{shard:05d}-of-{num_shards:05d}.jsonl"
+            if (self.path / name).exists():
+                try:
+                    records += self.read_records(kind, name)
+                    continue
+                except RecordError:
+                    (self.path / name).unlink()  # cut by a dying disk: made again below
+            made = list(make(shard))
+            self.write_records(name, made)
+            records += made
+        return records
+
+    def read_shards(self, kind: type[Record], folder: str) -> list[Record]:
+        """All records of ``folder-*-of-*.jsonl``, in the order of shards; none if there are no such files."""
+        names = self.matching([f"{folder}-*-of-*.jsonl"])
+        return [record for name in names for record in self.read_records(kind, name)]
+
+    # ---------------------------------------------------------------- manifests
+
+    def manifest(self, key: str) -> dict[str, Any] | None:
+        """The manifest of a finished stage, or None."""
+        path = self.path / "manifests" / f"{key}.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def stage_digest(self, key: str) -> str:
+        """One digest for all that a finished stage was made from and wrote.
+
+        Raises:
+          MissingStage: the stage has not finished.
+        """
+        manifest = self.manifest(key)
+        if manifest is None:
+            raise MissingStage(f"{self.path}: stage {key} has not been run; run `s3ft {key.split('-')[0]}` first")
+        facts = {name: manifest[name] for name in ("settings", "inputs", "outputs")}
+        return digest(json.dumps(facts, sort_keys=True).encode())
+
+    @contextlib.contextmanager
+    def stage(
+        self,
+        key: str,
+        *,
+        settings: Mapping[str, Any],
+        reads: Sequence[str] = (),
+        files: Mapping[str, str] | None = None,
+        redo: bool = False,
+        writes: Sequence[str] = (),
+    ) -> Iterator[StageRun]:
+        """Run a stage once.
+
+        Usage: ``with workdir.stage("judge-own", settings=..., reads=["sample-own"]) as run: if run.needed: ...``
+
+        Args:
+          key: the stage's name in ``manifests/``.
+          settings: every setting its output depends on.
+          reads: keys of the finished stages it reads.
+          files: outside inputs, name -> digest.
+          redo: when settings or inputs changed, throw the old output away instead of stopping.
+          writes: files and folders (may hold ``*``) this stage owns; removed by ``redo``.
+
+        Raises:
+          SettingsChanged: settings or inputs differ from those it was begun or done with.
+          MissingStage: a stage it reads has not finished.
+        """
+        inputs = {name: self.stage_digest(name) for name in reads} | dict(files or {})
+        facts = plain({"settings": settings, "inputs": inputs})
+        done, begun = self.manifest(key), self.path / "manifests" / f"{key}.begun"
+        before = done or (json.loads(begun.read_text()) if begun.exists() else None)
+        if before is not None:
+            changes = describe_changes(before, facts)
+            if changes and not redo:
+                raise SettingsChanged(
+                    f"{self.path}: stage {key} was {'done' if done else 'begun'} with other settings or inputs:\n  "
+                    + "\n  ".join(changes)
+                    + "\nTake a new --workdir, set the old values, or add --redo to throw away "
+                    + f"{', '.join(writes) or 'its output'} and what follows from it."
+                )
+            if changes:
+                self.remove(key, writes)
+                done = None
+        run = StageRun(self, key, needed=done is None, writes=writes)
+        if not run.needed:
+            yield run
+            return
+        self.write_bytes(f"manifests/{key}.begun", json.dumps(facts, indent=1).encode())
+        started = time.time()
+        yield run
+        outputs = run.outputs or {name: self.output_digest(name) for name in self.matching(writes)}
+        finished = time.time()
+        times = {"seconds": round(finished - started, 3), "finished": finished}
+        manifest = facts | {"outputs": outputs, "facts": run.facts} | times
+        self.write_bytes(f"manifests/{key}.json", json.dumps(manifest, indent=1).encode())
+        begun.unlink(missing_ok=True)
+
+    def remove(self, key: str, writes: Sequence[str]) -> None:
+        """Forget a stage: its manifests and what it wrote."""
+        for name in self.matching(writes):
+            path = self.path / name
+            path.rmtree() if path.is_dir() else path.unlink()
+        for ending in ("json", "begun"):
+            (self.path / "manifests" / f"{key}.{ending}").unlink(missing_ok=True)
+
+    def matching(self, patterns: Sequence[str]) -> list[str]:
+        """Names below the workdir that match one of the patterns, sorted."""
+        names = set()
+        for pattern in patterns:
+            folder, _, last = pattern.rpartition("/")
+            base = self.path / folder if folder else self.path
+            if base.exists():
+                found = base.glob(last)
+                names |= {f"{folder}/{path.name}" if folder else path.name for path in found}
+        return sorted(names)
+
+    def output_digest(self, name: str) -> str:
+        """Digest of one file, or of all files below a folder with their names."""
+        path = self.path / name
+        if not path.is_dir():
+            return digest(path.read_bytes())
+        total = hashlib.sha256()
+        for inner in sorted(path.glob("**/*")):
+            if not inner.is_dir():
+                total.update(str(inner.relative_to(path)).encode() + b"\0" + inner.read_bytes())
+        return total.hexdigest()
+
+
+class StageRun:
+    """What a stage tells its manifest: ``needed`` says whether to run, ``facts`` are kept for the report."""
+
+    def __init__(self, workdir: Workdir, key: str, *, needed: bool, writes: Sequence[str]):
+        self.workdir, self.key, self.needed, self.writes = workdir, key, needed, writes
+        self.facts: dict[str, Any] = {} if needed else (workdir.manifest(key) or {}).get("facts", {})
+        self.outputs: dict[str, str] = {}
+
+
+def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Lines ``key: old -> new`` for every setting and input that differs."""
+    lines = []
+    for part in ("settings", "inputs"):
+        old, new = flatten(before[part]), flatten(now[part])
+        for key in sorted(set(old) | set(new)):
+            was, is_now = old.get(key, "(not set)"), new.get(key, "(not set)")
+            if was != is_now:
+                label = key if part == "settings" else f"input {key}"
+                lines.append(f"{label}: {_short(was)} -> {_short(is_now)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
