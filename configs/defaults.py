@@ -58,7 +58,7 @@ def defaults() -> ConfigDict:
                 "temperature": 0.0,  # 0: greedy
                 "max_new_tokens": 512,  # tokens
                 "limit": 0,  # examples of the task; 0: all
-                "batch_size": 32,  # rows when scoring choices by likelihood
+                "batch_tokens": 2048,  # tokens per batch when scoring choices by likelihood
             },
             "report": {
                 "control": "",  # workdir of a control run (gold in a near style) shown beside this one

@@ -15,7 +15,7 @@ def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,  # of the documents, the start values and the order
-            "num_documents": 400_000,  # generated texts; gone through about once
+            "num_documents": 320_000,  # generated texts; gone through about once
             "vocab_size": 1024,  # byte-level BPE
             "decoder": {
                 "num_layers": 5,

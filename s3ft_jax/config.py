@@ -67,7 +67,7 @@ def convert(text: str, default: Any, where: str) -> Any:
             return type(default)(text)
         if isinstance(default, (tuple, list)):
             return _sequence(text, default)
-        if isinstance(default, Mapping):
+        if isinstance(default, (Mapping, ConfigDict)):
             value = ast.literal_eval(text)
             if isinstance(value, Mapping):
                 return dict(value)

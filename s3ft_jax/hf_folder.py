@@ -1,7 +1,8 @@
 """A Hugging Face model folder: read one from disk or from the hub, write one that transformers loads.
 
-In: a folder or a hub id. Out: ``HFFolder``, the files that are there and what config.json says. No JAX and no tokenizer:
-weights go through models/weights.py, token ids through prompts.py. Only safetensors weights are fetched, never pickles.
+In: a folder or a hub id. Out: ``HFFolder``, the files that are there and what config.json says. No JAX and no
+tokenizer: weights go through models/weights.py, token ids through prompts.py. Only safetensors weights are fetched,
+never pickles.
 """
 
 from __future__ import annotations
@@ -126,13 +127,13 @@ def _download(name: str, revision: str | None) -> Path:
         cause = "is no folder here and no model on the hub (or a private one). Check the name, or run: hf auth login"
     except errors.RevisionNotFoundError:
         cause = "has no such revision on the hub. Check the branch, tag or commit"
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
-        cause = (
-            "is no folder here, is not in the cache, and the hub cannot be reached "
-            f"({type(error).__name__}). Download it where there is a network (hf download {name}) and give the folder's path"
-        )
     except (errors.HFValidationError, errors.HfHubHTTPError) as error:
         cause = f"cannot be fetched from the hub: {error}"
+    except (errors.LocalEntryNotFoundError, OSError) as error:  # offline, no such host, connection cut
+        cause = (
+            f"is no folder here, is not in the cache, and the hub cannot be reached ({type(error).__name__}). "
+            f"Download it where there is a network (hf download {name}) and give the folder's path"
+        )
     raise HFFolderError(f"{at}: {cause}.")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -46,6 +46,11 @@ class Ticker:
             left = (self.total - self.done) / max(rate, 1e-6)
             say(f"  {self.title}: {self.done}/{self.total}, {rate:.1f}/s, {left:.0f} s left{', ' + note if note else ''}")
             self.spoken = now
+
+    def from_here(self) -> Callable[[int, int], None]:
+        """A callback (done, all) for work that counts from zero, such as one shard of many."""
+        before = self.done
+        return lambda done, total: self.advance(before + done - self.done)
 
     def finish(self) -> None:
         """The line that stays."""

@@ -29,6 +29,7 @@ import hashlib
 import json
 import pathlib
 import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,11 @@ ROLES = ("system", "user", "assistant")
 TEMPLATE_DATE = datetime.datetime(2024, 7, 26)
 """What a template that asks for the date is told; chat template of meta-llama/Llama-3.2-1B-Instruct, its fallback."""
 
+# What AutoTokenizer reads, and the two files that may name end tokens.
+_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model"),
+    *("vocab.json", "merges.txt", "spiece.model", "chat_template.jinja", "generation_config.json", "config.json"),
+)
 _QUESTION, _ANSWER, _SYSTEM = "Qprobe one", "Aprobe two", "Sprobe three"
 _PROBE = "Two words, 3 lines:\n  x = 10\n\ncaf\u00e9"
 # Pieces that only ever stand for one token: <|im_end|>, <start_of_turn>, </s>. (Mistral v0.2's [INST] is plain text.)
@@ -201,6 +207,21 @@ class PromptEncoder:
             "keeps_text": self.decode_response(self._encode(_PROBE)).strip() == _PROBE,
         }
 
+    def token_text(self, index: int) -> str:
+        """One token as text, for showing: control pieces by their name, a part of a character as ``\ufffd``."""
+        return self._tokenizer.decode([index], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def save(self, directory: str | pathlib.Path) -> None:
+        """Write a folder that gives an encoder of the same ids: the tokenizer's files as they are, and the template."""
+        target = pathlib.Path(directory)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in _FILES:
+            if (self._directory / name).exists():
+                shutil.copyfile(self._directory / name, target / name)
+        if self._template_source == "argument":
+            # A file of this name goes before the template in tokenizer_config.json.
+            (target / "chat_template.jinja").write_text(self._tokenizer.chat_template, encoding="utf-8")
+
     def _render(self, turns: Sequence[Message], open_answer: bool, where: str) -> str:
         import jinja2
 
@@ -314,7 +335,7 @@ class PromptEncoder:
 
 
 def _load_tokenizer(directory: pathlib.Path) -> Any:
-    """AutoTokenizer, unless it reads the folder's ``tokenizer.json`` differently from that file itself."""
+    """AutoTokenizer, unless it loses text that the folder's own ``tokenizer.json`` keeps."""
     if not directory.is_dir():
         raise PromptError(f"{directory}: no such folder. It should hold the model's tokenizer; run `s3ft import`.")
     import tokenizers
@@ -330,10 +351,12 @@ def _load_tokenizer(directory: pathlib.Path) -> Any:
         ) from None
     file = directory / "tokenizer.json"
     if file.exists():
-        # transformers 5 rebuilds some classes (LlamaTokenizer) from the vocabulary with rules of its own, which can
-        # differ from the rules in the file the model was trained with.
-        written = tokenizers.Tokenizer.from_file(str(file)).encode(_PROBE, add_special_tokens=False).ids
-        if tokenizer.encode(_PROBE, add_special_tokens=False) != written:
+        # transformers 5 rebuilds some classes (LlamaTokenizer) with rules of its own. Where both keep the text it is
+        # followed, so that ids equal those of other tools; a byte-level vocabulary would lose its spaces there.
+        raw = tokenizers.Tokenizer.from_file(str(file))
+        kept = raw.decode(raw.encode(_PROBE, add_special_tokens=False).ids, skip_special_tokens=False)
+        ids = tokenizer.encode(_PROBE, add_special_tokens=False)
+        if kept.strip() == _PROBE and tokenizer.decode(ids, clean_up_tokenization_spaces=False).strip() != _PROBE:
             tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(str(directory), local_files_only=True)
     return tokenizer
 

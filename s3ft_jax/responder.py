@@ -19,6 +19,7 @@ from s3ft_jax.generation.sampling import Sampling, request_key
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Origin, Response
+from s3ft_jax.scoring import Scorer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,12 @@ def shared_engine(
     )
 
 
+@functools.lru_cache(maxsize=4)
+def shared_scorer(graphdef: nnx.GraphDef, config: DecoderConfig, pad_id: int, batch_tokens: int) -> Scorer:
+    """One scorer per model structure in this process, for the same reason."""
+    return Scorer(graphdef, config, pad_id=pad_id, batch_tokens=batch_tokens)
+
+
 def respond(
     examples: Sequence[Example],
     origin: Origin,
@@ -65,7 +72,7 @@ def respond(
     config: DecoderConfig,
     encoder: PromptEncoder,
     settings: ResponseSettings,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Response]:
     """Sample ``settings.num_responses`` responses to each example, in the order of examples.
 
@@ -74,7 +81,7 @@ def respond(
       origin: own or paraphrase.
       graphdef, params, config: the model.
       encoder: its prompts.
-      on_progress: called with the number of responses finished since the last call.
+      on_progress: called with (responses finished, all).
     """
     engine = shared_engine(
         graphdef, config, encoder.stop_ids, encoder.pad_id, settings.num_slots, settings.chunk_steps

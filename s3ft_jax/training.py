@@ -170,7 +170,7 @@ def make_step(
         indices = jnp.arange(batch.tokens.shape[0])
         (loss, count, grads), _ = jax.lax.scan(add, empty, (indices, batch))
         loss, grads = loss / count, jax.tree.map(lambda g: g / count, grads)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)

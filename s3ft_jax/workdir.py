@@ -74,7 +74,7 @@ class Workdir:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.parent / f".{target.name}.partial"
         partial.write_bytes(data)
-        partial.rename(target)
+        partial.replace(target)
         return target
 
     def read_records(self, kind: type[Record], name: str) -> list[Record]:
@@ -225,10 +225,17 @@ class Workdir:
         if not path.is_dir():
             return digest(path.read_bytes())
         total = hashlib.sha256()
-        for inner in sorted(path.glob("**/*")):
-            if not inner.is_dir():
-                total.update(str(inner.relative_to(path)).encode() + b"\0" + inner.read_bytes())
+        for inner in files_below(path):
+            total.update(str(inner.relative_to(path)).encode() + b"\0" + inner.read_bytes())
         return total.hexdigest()
+
+
+def files_below(folder: epath.Path) -> list[epath.Path]:
+    """All files below a folder, sorted."""
+    found: list[epath.Path] = []
+    for inner in sorted(folder.iterdir()) if folder.exists() else []:
+        found += files_below(inner) if inner.is_dir() else [inner]
+    return found
 
 
 class StageRun:

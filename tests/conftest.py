@@ -11,6 +11,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest  # noqa: E402
 
+pytest_plugins = ["llama2c"]
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 

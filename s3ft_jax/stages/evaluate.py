@@ -15,8 +15,7 @@ from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Score
-from s3ft_jax.responder import ResponseSettings, respond
-from s3ft_jax.scoring import Scorer
+from s3ft_jax.responder import ResponseSettings, respond, shared_scorer
 from s3ft_jax.stages.judge import judge_responses
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.stages.train import load_tuned
@@ -91,7 +90,7 @@ def _answer(
                 config=decoder.config,
                 encoder=encoder,
                 settings=settings,
-                on_progress=ticker.advance,
+                on_progress=ticker.from_here(),
             )
 
         return workdir.sharded(Response, f"{where}-responses", len(shards), make)
@@ -111,7 +110,7 @@ def _score_choices(
     if not asked:
         return []
     graphdef, params = nnx.split(decoder)
-    scorer = Scorer(graphdef, pad_id=encoder.pad_id, batch_size=config.evaluate.batch_size)
+    scorer = shared_scorer(graphdef, decoder.config, encoder.pad_id, config.evaluate.batch_tokens)
     prompts, responses = [], []
     for example in asked:
         prompt = encoder.encode_prompt(example.messages)

@@ -30,7 +30,7 @@ def judge_responses(
             [(by_id[response.example_id], response) for response in responses],
             num_workers=config.judge.num_workers or None,
             unsafe=config.judge.unsafe,
-            on_progress=ticker.advance,
+            on_progress=ticker.from_here(),
         )
     if not config.judge.leak_filter:
         return verdicts

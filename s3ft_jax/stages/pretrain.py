@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -18,8 +17,9 @@ from s3ft_jax import batches, checkpoints, training
 from s3ft_jax.models.config import DecoderConfig, Rope
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import progress, say
+from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Selection
-from s3ft_jax.workdir import Workdir, digest
+from s3ft_jax.workdir import Workdir, WorkdirError
 
 
 def encode_documents(tokenizer_file: str, documents: Sequence[Any]) -> list[Selection]:
@@ -108,10 +108,37 @@ def train(
 
 
 def write_model(decoder: Decoder, folder: Any) -> None:
-    """The decoder as a Hugging Face Llama: config.json and model.safetensors beside the tokenizer's files."""
-    from s3ft_jax.models.families import llama
-    from s3ft_jax.models import weights
+    """The decoder as a Hugging Face Llama: config.json, weights and generation config beside the tokenizer's files."""
+    from s3ft_jax.models import families, weights
 
-    (folder / "config.json").write_text(json.dumps(llama.to_hf_config(decoder.config), indent=2) + "\n")
-    weights.export(nnx.state(decoder), decoder.config, llama.ROWS, folder)
-    say(f"wrote {folder} (parameters {digest(np.asarray(decoder.embedding[...]).tobytes())[:12]})")
+    sizes = decoder.config
+    values = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": sizes.vocab_size,
+        "hidden_size": sizes.model_dim,
+        "intermediate_size": sizes.mlp_dim,
+        "num_hidden_layers": sizes.num_layers,
+        "num_attention_heads": sizes.num_heads,
+        "num_key_value_heads": sizes.num_kv_heads,
+        "head_dim": sizes.head_dim,
+        "max_position_embeddings": sizes.max_positions,
+        "rms_norm_eps": sizes.norm_eps,
+        "rope_theta": sizes.rope.theta,
+        "hidden_act": "silu",
+        "tie_word_embeddings": True,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "bos_token_id": None,
+        "eos_token_id": PromptEncoder(str(folder)).stop_ids[0],
+        "pad_token_id": PromptEncoder(str(folder)).pad_id,
+        "dtype": "float32",
+    }
+    (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n")
+    ends = {"eos_token_id": values["eos_token_id"], "pad_token_id": values["pad_token_id"], "do_sample": False}
+    (folder / "generation_config.json").write_text(json.dumps(ends, indent=2) + "\n")
+    architecture, weight_map = families.read_config(values)
+    if architecture != sizes:
+        raise WorkdirError(f"config.json reads back as another architecture: {architecture} is not {sizes}")
+    weights.export(nnx.state(decoder), sizes, weight_map, folder)
+    say(f"wrote {folder}")

@@ -26,7 +26,7 @@ from s3ft_jax.report import (
     print_result,
     write_report,
 )
-from s3ft_jax.scoring import Scorer
+from s3ft_jax.responder import shared_scorer
 from s3ft_jax.stages import evaluate
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.stages.select import encode_gold
@@ -142,8 +142,9 @@ def base_logprobs(config: ConfigDict, workdir: Workdir) -> dict[str, list[tuple[
     for origin in ("own", "paraphrase"):
         mine = [r for r in workdir.read_shards(Response, f"responses/{origin}") if r.example_id in chosen and r.ended]
         texts[origin] = [(gold[r.example_id].prompt_ids, r.response_ids) for r in mine if r.index == 0]
-    graphdef, params = nnx.split(checkpoints.load_decoder(workdir / BASE))
-    scorer = Scorer(graphdef, pad_id=encoder.pad_id, batch_size=config.evaluate.batch_size)
+    decoder = checkpoints.load_decoder(workdir / BASE)
+    graphdef, params = nnx.split(decoder)
+    scorer = shared_scorer(graphdef, decoder.config, encoder.pad_id, config.evaluate.batch_tokens)
     scored = {}
     for origin, pairs in texts.items():
         if pairs:

@@ -83,7 +83,7 @@ def _sample(
                 config=model.config,
                 encoder=model.encoder,
                 settings=settings,
-                on_progress=ticker.advance,
+                on_progress=ticker.from_here(),
             )
 
         return workdir.sharded(Response, f"responses/{origin}", len(shards), make)

@@ -14,7 +14,7 @@ from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Selection, Verdict
 from s3ft_jax.selection import METHODS
 from s3ft_jax.stages.launch import BASE
-from s3ft_jax.workdir import Workdir, WorkdirError
+from s3ft_jax.workdir import Workdir, WorkdirError, files_below
 
 
 def run(config: ConfigDict, workdir: Workdir, example_id: str, *, method: str = "") -> None:
@@ -39,9 +39,9 @@ def run(config: ConfigDict, workdir: Workdir, example_id: str, *, method: str = 
             for selection in workdir.read_records(Selection, path):
                 if selection.example_id == example.id:
                     _show_selection(selection, encoder)
-    for folder in sorted((workdir / "scores").glob("**/scores.jsonl")) if (workdir / "scores").exists() else []:
-        place = str(folder.parent.relative_to(workdir.path))
-        _show_answer(workdir, place, example)
+    for file in files_below(workdir / "scores"):
+        if file.name == "scores.jsonl":
+            _show_answer(workdir, str(file.parent.relative_to(workdir.path)), example)
 
 
 def find(workdir: Workdir, example_id: str) -> Example:

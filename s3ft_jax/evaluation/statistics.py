@@ -1,0 +1,226 @@
+"""The statistics of the evaluation room: how sure one can be of a mean, a difference and a macro mean.
+
+In: plain fractions, one per seed or one per example. Out: ``Interval`` values with the rule that made them in words.
+
+Two sources of noise are kept apart and never mixed up in one number:
+
+* *over seeds*: the same test examples, another tuning run. Student's t on the values of the seeds.
+* *over examples*: the same tuned models, other test examples. Wilson for one fraction, the paired bootstrap for a
+  difference of two models on the same examples.
+
+Every interval is two-sided and, unless told otherwise, at level 0.95.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+
+
+class StatisticsError(ValueError):
+    """The numbers given cannot carry the interval asked for. The message says which and what is needed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A mean with its two-sided interval.
+
+    Attributes:
+      mean: the estimate itself, in the unit of the input (fractions here).
+      low, high: the ends of the interval; low <= high.
+      over: what varies: ``seeds`` or ``examples``.
+      count: how many seeds or examples stand behind it.
+      rule: the rule in words, for people.
+      p: two-sided p-value against a mean of zero where the rule gives one, else None.
+    """
+
+    mean: float
+    low: float
+    high: float
+    over: str
+    count: int
+    rule: str
+    p: float | None = None
+
+
+def t_quantile(probability: float, degrees: int) -> float:
+    """The quantile of Student's t distribution, e.g. 12.706 for probability 0.975 and 1 degree of freedom.
+
+    From ``scipy.special.stdtrit`` (scipy is a dependency of JAX).
+    """
+    from scipy.special import stdtrit  # lazily: only reports need it
+
+    return float(stdtrit(degrees, probability))
+
+
+def normal_quantile(probability: float) -> float:
+    """The standard normal quantile, e.g. 1.95996 for probability 0.975 (``scipy.special.ndtri``)."""
+    from scipy.special import ndtri
+
+    return float(ndtri(probability))
+
+
+def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
+    """The mean over seeds and its Student t interval: mean +- t(n-1) * s / sqrt(n).
+
+    ``s`` is the sample standard deviation with n-1 in the denominator (Student 1908, Biometrika 6, p. 1). With two
+    seeds the factor t is 12.7, so the interval is wide; that is the price of two seeds and not an error.
+
+    Args:
+      values: one value per seed, at least two.
+
+    Raises:
+      StatisticsError: fewer than two values, or a value that is not finite.
+    """
+    array = _finite(values, "a mean over seeds")
+    count = len(array)
+    if count < 2:
+        raise StatisticsError(
+            f"an interval over seeds needs at least 2 seeds, found {count}. "
+            "Use wilson_interval or normal_interval (over examples), or run more seeds."
+        )
+    mean = float(array.mean())
+    half = t_quantile(0.5 + level / 2, count - 1) * float(array.std(ddof=1)) / math.sqrt(count)
+    return Interval(mean, mean - half, mean + half, "seeds", count, f"Student t over {count} seeds")
+
+
+def wilson_interval(value: float, count: int, *, level: float = LEVEL) -> Interval:
+    """The Wilson score interval of one fraction over examples; used when there is one seed, and for the base.
+
+    Formula (Wilson 1927, JASA 22, p. 209), with z the normal quantile, p the fraction and n the count::
+
+        centre = (p + z^2 / 2n) / (1 + z^2 / n)
+        half   = z / (1 + z^2 / n) * sqrt(p (1 - p) / n + z^2 / 4n^2)
+
+    Unlike p +- z * stderr it stays inside [0, 1] and does not collapse at 0 or 1.
+
+    Raises:
+      StatisticsError: count below 1, or a value outside [0, 1].
+    """
+    if count < 1 or not 0.0 <= value <= 1.0:
+        raise StatisticsError(f"a fraction in [0, 1] of at least 1 example is needed, found {value} of {count}.")
+    z = normal_quantile(0.5 + level / 2)
+    scale = 1 + z * z / count
+    centre = (value + z * z / (2 * count)) / scale
+    half = z / scale * math.sqrt(value * (1 - value) / count + z * z / (4 * count * count))
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return Interval(value, min(low, value), max(high, value), "examples", count, f"Wilson over {count} examples")
+
+
+def normal_interval(value: float, stderr: float, count: int, *, level: float = LEVEL) -> Interval:
+    """value +- z * stderr over examples, for macro means and differences whose standard error is known.
+
+    Args:
+      value: the estimate.
+      stderr: its standard error, >= 0.
+      count: examples behind it, for people.
+    """
+    if not (math.isfinite(value) and math.isfinite(stderr)) or stderr < 0:
+        raise StatisticsError(f"a finite value and a standard error >= 0 are needed, found {value} and {stderr}.")
+    half = normal_quantile(0.5 + level / 2) * stderr
+    return Interval(value, value - half, value + half, "examples", count, f"normal over {count} examples, unpaired")
+
+
+def macro_mean(values: Sequence[float], stderrs: Sequence[float]) -> tuple[float, float]:
+    """The mean over skills, each with the same weight, and its standard error over examples.
+
+    Skills share no examples, so var(mean) = sum(stderr_k^2) / K^2.
+
+    Args:
+      values: one fraction per skill, K >= 1.
+      stderrs: the standard error of each, same length.
+
+    Returns:
+      (mean, standard error of the mean).
+    """
+    array, errors = _finite(values, "a macro mean"), _finite(stderrs, "the standard errors of a macro mean")
+    if len(array) == 0 or len(array) != len(errors):
+        raise StatisticsError(f"a macro mean needs one stderr per skill, found {len(array)} and {len(errors)}.")
+    return float(array.mean()), float(np.sqrt((errors**2).sum()) / len(array))
+
+
+def paired_difference(
+    first: Mapping[int, float], second: Mapping[int, float] | float, *, level: float = LEVEL
+) -> Interval:
+    """The mean over seeds of first - second, paired by seed, with its Student t interval.
+
+    Args:
+      first: seed -> value.
+      second: seed -> value of the other method (the seeds both have are used), or one number for all seeds (the base,
+        which has no seed).
+
+    Raises:
+      StatisticsError: fewer than two seeds in common.
+    """
+    if isinstance(second, Mapping):
+        seeds = sorted(set(first) & set(second))
+        differences = [first[seed] - second[seed] for seed in seeds]
+    else:
+        differences = [first[seed] - second for seed in sorted(first)]
+    return mean_interval(differences, level=level)
+
+
+def paired_bootstrap(
+    differences: Sequence[np.ndarray] | np.ndarray,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Interval:
+    """The paired bootstrap over examples of the difference of two models on the same examples.
+
+    Each resample draws as many examples as there are, with replacement, and takes the mean difference; the interval is
+    the percentile interval of these means (Efron and Tibshirani 1993, chapter 13; Koehn 2004, W04-3250, for comparing
+    two systems on the same examples). Several skills are resampled each on its own and averaged with equal weight.
+
+    Worked example, one skill, four examples::
+
+        first        1  0  1  1        right answers of model A
+        second       1  0  0  1        right answers of model B
+        difference   0  0  1  0        mean 0.25; a resample draws four of these four
+
+    Args:
+      differences: one array f64 [N_k] per skill k (or one array), each value in [-1, 1].
+      seed: of the resampling; the same seed gives the same interval.
+      resamples: number of resamples.
+
+    Returns:
+      The interval over examples; ``p`` is twice the smaller share of resamples at or beyond zero, with one added to
+      numerator and denominator so that it is never 0 (Davison and Hinkley 1997, section 4.2).
+
+    Raises:
+      StatisticsError: no skill, or a skill without examples.
+    """
+    strata = [differences] if isinstance(differences, np.ndarray) else list(differences)
+    if not strata or any(len(stratum) == 0 for stratum in strata):
+        raise StatisticsError("a paired bootstrap needs at least one skill, and at least one example in each.")
+    random = np.random.default_rng(seed)
+    means = np.zeros(resamples)
+    estimate = 0.0
+    for stratum in strata:
+        array = _finite(stratum, "a paired bootstrap")
+        # Drawing N examples with replacement is one multinomial draw over the distinct differences, of which there
+        # are only a handful; the distribution is the same and the cost no longer grows with N.
+        distinct, counts = np.unique(array, return_counts=True)
+        draws = random.multinomial(len(array), counts / len(array), size=resamples)
+        means += draws @ distinct / len(array) / len(strata)
+        estimate += float(array.mean()) / len(strata)
+    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
+    smaller = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    p = min(1.0, 2 * (smaller + 1) / (resamples + 1))
+    count = sum(len(stratum) for stratum in strata)
+    rule = f"paired bootstrap over {count} examples"
+    return Interval(estimate, min(float(low), estimate), max(float(high), estimate), "examples", count, rule, p)
+
+
+def _finite(values: Sequence[float] | np.ndarray, purpose: str) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise StatisticsError(f"{purpose} needs a list of finite numbers, found {values!r}.")
+    return array

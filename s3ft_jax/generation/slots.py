@@ -1,0 +1,135 @@
+"""The host's books of the engine: which request lies in which slot, how far it is, what it has said so far.
+
+In: requests to place, and what each decode chunk returned. Out: the arrays the next chunk needs, and finished responses.
+NumPy only; nothing here waits for the device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from s3ft_jax.generation.sampling import GREEDY, Sampling, Settings, settings_of
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Request:
+    """One response to sample.
+
+    Attributes:
+      prompt_ids: the prompt's token ids, at least one.
+      key: uint32 [2], from ``sampling.request_key``; all randomness of the response comes from it.
+      max_new_tokens: limit on the response's length in tokens, end token included; at least 1.
+      sampling: how tokens are drawn.
+    """
+
+    prompt_ids: tuple[int, ...]
+    key: np.ndarray
+    max_new_tokens: int
+    sampling: Sampling = Sampling()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sampled:
+    """One sampled response.
+
+    Attributes:
+      response_ids: token ids exactly as sampled, end token included when there was one.
+      logprobs: float32 [len(response_ids)], nats: log p of each id at temperature 1, unfiltered.
+      ended: True if an end token was sampled, False if max_new_tokens cut the response.
+    """
+
+    response_ids: tuple[int, ...]
+    logprobs: np.ndarray
+    ended: bool
+
+
+class Rows(NamedTuple):
+    """State of each slot, as the decode chunk takes and returns it. B = number of slots.
+
+    Attributes:
+      token: [B] int32, the newest token, not yet fed.
+      position: [B] int32, its position, which is the cache slot it will be written to.
+      remaining: [B] int32, tokens that may still be sampled; 0 = free or finished.
+      key: [B, 2] uint32, of the request.
+      settings: of the request.
+    """
+
+    token: jax.Array | np.ndarray
+    position: jax.Array | np.ndarray
+    remaining: jax.Array | np.ndarray
+    key: jax.Array | np.ndarray
+    settings: Settings
+
+
+class Slots:
+    """A fixed number of slots, each free or holding one request."""
+
+    def __init__(self, num_slots: int):
+        self.rows = Rows(
+            np.zeros(num_slots, np.int32),
+            np.zeros(num_slots, np.int32),
+            np.zeros(num_slots, np.int32),
+            np.zeros((num_slots, 2), np.uint32),
+            settings_of([GREEDY] * num_slots),
+        )
+        self._request = np.full(num_slots, -1)
+        self._ids: list[list[int]] = [[] for _ in range(num_slots)]
+        self._logprobs: list[list[np.ndarray]] = [[] for _ in range(num_slots)]
+
+    def free(self) -> list[int]:
+        """Slots that hold no request, ascending."""
+        return np.flatnonzero(self._request < 0).tolist()
+
+    def any_busy(self) -> bool:
+        """Whether some slot holds a request."""
+        return bool((self._request >= 0).any())
+
+    def place(self, slot: int, index: int, request: Request) -> None:
+        """Put request number ``index`` into ``slot``: its last prompt token is fed next, at its own position."""
+        rows = self.rows
+        rows.token[slot] = request.prompt_ids[-1]
+        rows.position[slot] = len(request.prompt_ids) - 1
+        rows.remaining[slot] = request.max_new_tokens
+        rows.key[slot] = request.key
+        self._set(slot, request.sampling)
+        self._request[slot] = index
+        self._ids[slot], self._logprobs[slot] = [], []
+
+    def length_needed(self, steps: int) -> int:
+        """Cache positions that the next ``steps`` steps may write: one more than the highest."""
+        rows = self.rows
+        return int((rows.position + np.minimum(rows.remaining, steps)).max(where=rows.remaining > 0, initial=0))
+
+    def harvest(self, rows: Rows, ids: np.ndarray, logprobs: np.ndarray, stop_ids: frozenset[int]) -> dict[int, Sampled]:
+        """Book a chunk's result and free the slots that finished.
+
+        Args:
+          rows: as returned by the chunk, on the host.
+          ids, logprobs: [B, steps]; of row b the first ``rows.position[b] - position before`` columns count.
+          stop_ids: end tokens.
+
+        Returns:
+          Request number -> its response, for those that finished in this chunk.
+        """
+        counts = rows.position - self.rows.position
+        self.rows = Rows(*(np.array(array) for array in rows[:4]), self.rows.settings)
+        finished = {}
+        for slot in np.flatnonzero(self._request >= 0).tolist():
+            self._ids[slot].extend(ids[slot, : counts[slot]].tolist())
+            self._logprobs[slot].append(logprobs[slot, : counts[slot]])
+            if self.rows.remaining[slot] == 0:
+                response_ids = tuple(self._ids[slot])
+                finished[int(self._request[slot])] = Sampled(
+                    response_ids, np.concatenate(self._logprobs[slot]), response_ids[-1] in stop_ids
+                )
+                self._request[slot] = -1
+                self._set(slot, GREEDY)  # a free slot asks for no random number
+        return finished
+
+    def _set(self, slot: int, sampling: Sampling) -> None:
+        for array, value in zip(self.rows.settings, settings_of([sampling]), strict=True):
+            array[slot] = value[0]

@@ -1,0 +1,69 @@
+"""Judges room: decides whether a response is right. Host only; nothing here imports JAX.
+
+In: an example and a response. Out: a ``Verdict``: right, wrong or undecided, what was found, and why. The same judge
+filters the training data and scores the test set.
+
+    JUDGES[name](example, response) -> Verdict       one verdict, here and now
+    pool.judge_all(pairs) -> list[Verdict]           many, in killable worker processes
+    find_judge("my_module:my_judge")                 a judge of your own
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+
+from s3ft_jax.judges import answers, choice, exact, numbers, programs
+from s3ft_jax.records import Example, Response, Verdict
+
+Judge = Callable[[Example, Response], Verdict]
+"""A judge is deterministic, looks at one response and raises nothing for a bad one."""
+
+JUDGES: dict[str, Judge] = {
+    "numbers": numbers.judge,
+    "programs": programs.judge,
+    "answers": answers.judge,
+    "exact": exact.judge,
+    "choice": choice.judge,
+}
+
+
+class JudgeError(ValueError):
+    """A judge cannot be found. The message names the config key, the cause and the fix."""
+
+
+def find_judge(name: str) -> Judge:
+    """The judge of that name.
+
+    Args:
+      name: a key of ``JUDGES``, or ``my_module:my_judge`` for a function ``my_judge(example, response)`` in a module
+        that can be imported (the current folder is searched).
+
+    Raises:
+      JudgeError: there is none.
+    """
+    if name in JUDGES:
+        return JUDGES[name]
+    module_name, colon, function_name = name.partition(":")
+    if not colon:
+        close = difflib.get_close_matches(name, JUDGES, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise JudgeError(
+            f"judge.name={name!r}: there is no such judge; {hint}Set it to one of {', '.join(JUDGES)}, or to "
+            "my_module:my_judge for a function of your own."
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise JudgeError(
+            f"judge.name={name!r}: importing {module_name!r} raised {type(error).__name__}: {error}. "
+            f"Put {module_name}.py into the current folder or on PYTHONPATH, and check that it imports by itself."
+        ) from None
+    judge = getattr(module, function_name, None)
+    if not callable(judge):
+        raise JudgeError(
+            f"judge.name={name!r}: the module {module_name!r} has no function {function_name!r}. Define "
+            f"def {function_name}(example, response) there, returning a s3ft_jax.records.Verdict."
+        )
+    return judge

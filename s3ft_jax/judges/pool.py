@@ -1,0 +1,253 @@
+"""Judges room: many verdicts at once, in killable worker processes.
+
+In: pairs of example and response; ``example.judge`` names the judge. Out: one verdict for each, in the order of the
+pairs, whatever a judge or a program does: a worker that hangs, dies or raises gives an undecided verdict with the
+reason, and is replaced.
+
+    judge_all --+-- thread 1 -- worker process 1 (python -m s3ft_jax.judges.worker)
+                +-- thread 2 -- worker process 2
+                +-- cheap built-in judges of a small input: here, since starting workers would cost more
+
+Workers are started by plain ``subprocess.Popen``: the calling process may hold JAX and its threads, which a fork would
+not survive. A judge of your own (``my_module:my_judge``) always runs in a worker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import selectors
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from s3ft_jax.judges import JUDGES, JudgeError, sandbox
+from s3ft_jax.judges.verdicts import make_verdict
+from s3ft_jax.records import Example, Response, Verdict, to_line
+
+CHEAP_JUDGES = ("numbers", "answers", "exact", "choice")
+CHEAP_PAIRS = 5000
+"""Up to so many pairs of cheap judges are judged in the calling process; about a second."""
+
+PAIR_SECONDS = 30.0
+START_SECONDS = 60.0
+
+Pair = tuple[Example, Response]
+
+
+class _WorkerLost(Exception):
+    """The worker gave no answer; the message is the verdict's reason."""
+
+
+class _Worker:
+    """One worker process and its pipes."""
+
+    def __init__(self, settings: dict[str, Any]):
+        path = [os.path.abspath(entry or os.curdir) for entry in sys.path]
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path), PYTHONUNBUFFERED="1")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "s3ft_jax.judges.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
+        os.set_blocking(self._output.fileno(), False)
+        os.set_blocking(self._input.fileno(), False)
+        self._received = b""
+        try:
+            answer = self.ask(settings, START_SECONDS)
+        except _WorkerLost as error:
+            self.close()
+            raise JudgeError(f"A judge's worker process does not start ({error}); see its message above.") from None
+        if "fatal" in answer:
+            self.close()
+            raise JudgeError(answer["fatal"])
+
+    def ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Send one line and read its answer.
+
+        Raises:
+          _WorkerLost: no answer within ``seconds``, or the process ended.
+        """
+        deadline = time.monotonic() + seconds
+        waiting = memoryview(json.dumps(message).encode() + b"\n")
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._output, selectors.EVENT_READ)
+            selector.register(self._input, selectors.EVENT_WRITE)
+            while b"\n" not in self._received:
+                left = deadline - time.monotonic()
+                ready = {key.fileobj for key, _ in selector.select(left)} if left > 0 else set()
+                if not ready:
+                    raise _WorkerLost(f"judge_timeout: no verdict after {seconds:g} s")
+                try:
+                    if self._input in ready:
+                        waiting = waiting[os.write(self._input.fileno(), waiting) :]
+                        if not waiting:
+                            selector.unregister(self._input)
+                    if self._output in ready:
+                        self._read()
+                except BrokenPipeError:
+                    raise _WorkerLost(self._how_it_ended()) from None
+        line, _, self._received = self._received.partition(b"\n")
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise _WorkerLost("judge_died: its worker wrote something that is no verdict") from None
+
+    def _read(self) -> None:
+        part = os.read(self._output.fileno(), 1 << 16)
+        if not part:
+            raise _WorkerLost(self._how_it_ended())
+        self._received += part
+
+    def _how_it_ended(self) -> str:
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return "judge_died: its worker closed the channel"
+        return f"judge_died: its worker ended with {f'signal {-code}' if code < 0 else f'code {code}'}"
+
+    def close(self) -> None:
+        """Kill the process; sandboxes it holds end with it."""
+        self._process.kill()
+        self._process.wait()
+        self._input.close()
+        self._output.close()
+
+
+def judge_all(
+    pairs: Iterable[Pair],
+    *,
+    num_workers: int | None = None,
+    unsafe: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+    pair_seconds: float = PAIR_SECONDS,
+    wall_seconds: float = sandbox.Limits.wall_seconds,
+) -> list[Verdict]:
+    """Judge all pairs.
+
+    Args:
+      pairs: examples and responses; ``example.judge`` names the judge.
+      num_workers: worker processes; default the number of cores.
+      unsafe: allow programs to run without protection where no sandbox level can be had.
+      on_progress: called with (pairs done, pairs in all), from any thread but never twice at once.
+      pair_seconds: time for one verdict; then its worker is replaced and the verdict is undecided.
+      wall_seconds: time for one program and its tests.
+
+    Returns:
+      verdicts in the order of ``pairs``. An undecided verdict's reason starts with ``judge_error``, ``judge_timeout``
+      or ``judge_died`` when the judge itself failed.
+
+    Raises:
+      JudgeError: a judge cannot be found.
+      SandboxUnavailable: there are programs to judge and no protection to be had.
+    """
+    work = list(pairs)
+    verdicts: list[Verdict | None] = [None] * len(work)
+    for name in {example.judge for example, _ in work}:
+        if name not in JUDGES and ":" not in name:
+            raise JudgeError(f"judge.name={name!r}: there is no such judge. Set it to one of {', '.join(JUDGES)} or "
+                             "to my_module:my_judge.")  # fmt: skip
+    cheap = [place for place, (example, _) in enumerate(work) if example.judge in CHEAP_JUDGES]
+    here = cheap if len(cheap) <= CHEAP_PAIRS else []
+    elsewhere = sorted(set(range(len(work))) - set(here))
+    progress = _Progress(len(work), on_progress)
+    for place in here:
+        example, response = work[place]
+        verdicts[place] = JUDGES[example.judge](example, response)
+        progress.step()
+    if elsewhere:
+        programs = any(work[place][0].judge == "programs" for place in elsewhere)
+        level = sandbox.probe(unsafe).name if programs else ""
+        settings = {"level": level, "wall_seconds": wall_seconds, "parent": os.getpid()}
+        count = min(num_workers or os.cpu_count() or 1, len(elsewhere))
+        _Crew(work, verdicts, settings, pair_seconds, progress).run(elsewhere, count)
+    done = [verdict for verdict in verdicts if verdict is not None]
+    assert len(done) == len(work)
+    return done
+
+
+class _Progress:
+    def __init__(self, total: int, report: Callable[[int, int], None] | None):
+        self._done, self._total, self._report, self._lock = 0, total, report, threading.Lock()
+
+    def step(self) -> None:
+        with self._lock:
+            self._done += 1
+            if self._report is not None:
+                self._report(self._done, self._total)
+
+
+class _Crew:
+    """The workers of one call and the threads that feed them."""
+
+    def __init__(
+        self,
+        work: list[Pair],
+        verdicts: list[Verdict | None],
+        settings: dict[str, Any],
+        pair_seconds: float,
+        progress: _Progress,
+    ):
+        self._work, self._verdicts, self._settings = work, verdicts, settings
+        self._pair_seconds, self._progress = pair_seconds, progress
+        self._places: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._failures: list[BaseException] = []
+
+    def run(self, places: list[int], num_workers: int) -> None:
+        """Judge the pairs at ``places``; raises what stopped a worker's thread."""
+        for place in places:
+            self._places.put(place)
+        threads = [threading.Thread(target=self._feed, daemon=True) for _ in range(num_workers)]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:  # Ctrl-C: let the threads kill their workers
+            self._stop.set()
+            raise
+        if self._failures:
+            raise self._failures[0]
+
+    def _feed(self) -> None:
+        """Give one worker after another pairs until none is left."""
+        worker: _Worker | None = None
+        try:
+            while not self._stop.is_set():
+                try:
+                    place = self._places.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    worker = worker or _Worker(self._settings)
+                    self._verdicts[place] = self._judge(worker, *self._work[place])
+                except _WorkerLost as error:
+                    assert worker is not None
+                    worker.close()
+                    worker = None
+                    example, response = self._work[place]
+                    self._verdicts[place] = make_verdict(response, example.judge, "undecided", "", str(error))
+                self._progress.step()
+        except BaseException as error:
+            self._failures.append(error)
+            self._stop.set()
+        finally:
+            if worker is not None:
+                worker.close()
+
+    def _judge(self, worker: _Worker, example: Example, response: Response) -> Verdict:
+        answer = worker.ask({"example": to_line(example), "response": to_line(response)}, self._pair_seconds)
+        if "fatal" in answer:
+            raise JudgeError(answer["fatal"])
+        if "undecided" in answer:
+            return make_verdict(response, example.judge, "undecided", "", answer["undecided"])
+        return Verdict(**answer["verdict"])

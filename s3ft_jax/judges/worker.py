@@ -1,0 +1,71 @@
+"""Judges room: the worker process of the pool. Started as ``python -m s3ft_jax.judges.worker``; never imports JAX.
+
+In: on standard input, a first line of settings, then one line for each pair: the judge's name, the example and the
+response. Out: on standard output, one line for each: a verdict, or why there is none. What a judge prints goes
+to standard error.
+
+    {"level": "landlock", "wall_seconds": 4.0, "parent": 4711}
+    {"example": "{...}", "response": "{...}"}      -> {"verdict": {...}}
+                                                   -> {"undecided": "judge_error: ZeroDivisionError: division by zero"}
+                                                   -> {"fatal": "judge.name='nubmers': there is no such judge; ..."}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from s3ft_jax.judges import JudgeError, find_judge, programs
+from s3ft_jax.judges.sandbox import Limits, SandboxUnavailable
+from s3ft_jax.records import OUTCOMES, Example, Response, Verdict, from_line
+
+
+def main() -> None:
+    """Answer lines until standard input ends."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)
+    settings = json.loads(sys.stdin.readline())
+    threading.Thread(target=_leave_with_parent, args=(settings["parent"],), daemon=True).start()
+    try:
+        if settings["level"]:
+            programs.open_sandbox(settings["level"], limits=Limits(wall_seconds=settings["wall_seconds"]), num_slots=1)
+        answer: dict[str, Any] = {"ready": True}
+    except SandboxUnavailable as error:
+        answer = {"fatal": str(error)}
+    print(json.dumps(answer), file=replies, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(_answer(json.loads(line))), file=replies, flush=True)
+
+
+def _answer(pair: dict[str, Any]) -> dict[str, Any]:
+    example = from_line(Example, pair["example"], "the pool's line")
+    response = from_line(Response, pair["response"], "the pool's line")
+    try:
+        verdict = find_judge(example.judge)(example, response)
+    except (JudgeError, SandboxUnavailable) as error:
+        return {"fatal": str(error)}
+    except Exception as error:
+        return {"undecided": f"judge_error: {type(error).__name__}: {error}"}
+    if not isinstance(verdict, Verdict) or verdict.outcome not in OUTCOMES:
+        return {"undecided": f"judge_error: TypeError: the judge returned {verdict!r:.80}, not a Verdict"}
+    try:
+        json.dumps(dataclasses.asdict(verdict))
+    except (TypeError, ValueError) as error:
+        return {"undecided": f"judge_error: {type(error).__name__}: its Verdict cannot be written: {error}"}
+    return {"verdict": dataclasses.asdict(verdict)}
+
+
+def _leave_with_parent(parent: int) -> None:
+    """End this process when the one that started it is gone, even if a judge hangs."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,341 @@
+"""Weights: safetensors files of a Hugging Face folder <-> the decoder's parameters.
+
+In: a folder, a DecoderConfig and its weight rows. Out: the pure state that ``nnx.split(Decoder(...))`` has. Tensors are
+read one by one, and only the part a device needs; nothing is ever unpickled. Axes as in models/decoder.py.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+from flax import nnx
+from safetensors.numpy import save_file
+
+from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.models.families.rows import Row, WeightMap
+
+INDEX_NAME = "model.safetensors.index.json"
+SINGLE_NAME = "model.safetensors"
+_DTYPES = {"F32": jnp.dtype(jnp.float32), "BF16": jnp.dtype(jnp.bfloat16), "F16": jnp.dtype(jnp.float16)}
+
+
+class WeightsError(ValueError):
+    """The files of a checkpoint are not what the model needs. The message lists every difference at once."""
+
+
+def abstract_params(config: DecoderConfig) -> nnx.State:
+    """The parameters' shapes (``jax.ShapeDtypeStruct`` leaves, float32); allocates nothing."""
+    return nnx.split(nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0))))[1]
+
+
+def count_params(config: DecoderConfig) -> int:
+    """How many numbers the model has; a tied embedding counts once."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(abstract_params(config)))
+
+
+def flat_params(params: nnx.State) -> dict[str, Any]:
+    """Parameters by dotted path, e.g. ``blocks.q.kernel``; the leaves are whatever the state holds."""
+    return {".".join(map(str, path)): variable.get_value() for path, variable in nnx.to_flat_state(params)}
+
+
+def _replace(params: nnx.State, values: Mapping[str, Any]) -> nnx.State:
+    return nnx.from_flat_state(
+        [(path, variable.replace(values[".".join(map(str, path))])) for path, variable in nnx.to_flat_state(params)]
+    )
+
+
+class _Tensors:
+    """The tensors of a folder's safetensors files, opened lazily: name -> shape, dtype code, slices."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack):
+        self._slices = {}
+        for file in weight_files(folder):
+            try:
+                handle = stack.enter_context(safetensors.safe_open(file, framework="np"))
+            except safetensors.SafetensorError as error:
+                raise WeightsError(f"{file}: not a whole safetensors file ({error}). Fetch or copy it again.") from None
+            for name in sorted(handle.keys()):
+                if name in self._slices:
+                    raise WeightsError(f"{file}: tensor {name!r} is also in another file of {folder}. Remove one.")
+                self._slices[name] = handle.get_slice(name)
+
+    def names(self) -> set[str]:
+        return set(self._slices)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._slices[name].get_shape())
+
+    def dtype(self, name: str) -> str:
+        return self._slices[name].get_dtype()
+
+    def read(self, name: str, index: tuple[slice, ...] | None = None) -> np.ndarray:
+        index = tuple(slice(0, size) for size in self.shape(name)) if index is None else index
+        return self._slices[name][index]
+
+
+def weight_files(folder: str | os.PathLike) -> list[Path]:
+    """The safetensors files that hold the model, in order.
+
+    Raises:
+      WeightsError: there are none, or the index names a file that is not there.
+    """
+    folder = Path(folder)
+    index = folder / INDEX_NAME
+    if index.exists():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
+            raise WeightsError(f"{index}: not a safetensors index ({error!r}). Fetch or copy it again.") from None
+        missing = [name for name in names if not (folder / name).exists()]
+        if missing:
+            raise WeightsError(f"{folder}: {INDEX_NAME} names files that are not there: {missing}. Fetch them.")
+        return [folder / name for name in names]
+    if (folder / SINGLE_NAME).exists():
+        return [folder / SINGLE_NAME]
+    pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+    cause = f"only {pickled}, which could run code when opened and is never read" if pickled else "no weights"
+    raise WeightsError(
+        f"{folder}: no {SINGLE_NAME} or {INDEX_NAME}; found {cause}. Convert with transformers: "
+        "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER, safe_serialization=True)"
+    )
+
+
+def source_dtypes(folder: str | os.PathLike) -> dict[str, str]:
+    """Tensor name -> safetensors dtype code (``F32``, ``BF16``, ``F16``, ...) of every tensor of the folder."""
+    with contextlib.ExitStack() as stack:
+        tensors = _Tensors(Path(folder), stack)
+        return {name: tensors.dtype(name) for name in sorted(tensors.names())}
+
+
+def _layers(row: Row, config: DecoderConfig) -> range:
+    return range(config.num_layers if row.stacked else 1)
+
+
+def _shape(row: Row, param_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a row's tensor, from that of its parameter."""
+    return row.turn(param_shape[1:] if row.stacked else param_shape)
+
+
+def _check(tensors: _Tensors, config: DecoderConfig, weight_map: WeightMap, shapes: Mapping[str, Any]) -> None:
+    """Each tensor and each parameter exactly once, with the right shape, or an error that lists both sides."""
+    names = [row.tensor_name(layer) for row in weight_map.rows for layer in _layers(row, config)]
+    paths = [row.path for row in weight_map.rows]
+    double = sorted(name for name, times in collections.Counter(names + paths).items() if times > 1)
+    known = set(names) | {name for name, _ in weight_map.duplicates}
+    missing = sorted(set(names) - tensors.names())
+    unknown = sorted(name for name in tensors.names() - known if not weight_map.ignores(name))
+    wrong = [
+        f"{name} is {list(tensors.shape(name))}, expected {list(_shape(row, shapes[row.path].shape))}"
+        for row in weight_map.rows
+        if row.path in shapes
+        for name in (row.tensor_name(layer) for layer in _layers(row, config))
+        if name in tensors.names() and tensors.shape(name) != _shape(row, shapes[row.path].shape)
+    ]
+    dtypes = [f"{name}: {tensors.dtype(name)}" for name in names if name in tensors.names()]
+    problems = {
+        "tensors the model needs and the files lack": missing,
+        "tensors of the files that no parameter takes": unknown,
+        "parameters that no row fills": sorted(set(shapes) - set(paths)),
+        "rows whose parameter the model lacks": sorted(set(paths) - set(shapes)),
+        "named by more than one row": double,
+        "tensors of another shape": wrong,
+        f"tensors that are not one of {', '.join(_DTYPES)}": [d for d in dtypes if d.split(": ")[1] not in _DTYPES],
+    }
+    if any(problems.values()):
+        listed = "\n".join(f"  {title}: {_shown(entries)}" for title, entries in problems.items() if entries)
+        raise WeightsError(
+            f"the files and the model differ:\n{listed}\nDo config.json and the weights belong together?"
+        )
+    for name, original in weight_map.duplicates:
+        if name in tensors.names() and not np.array_equal(tensors.read(name), tensors.read(original)):
+            raise WeightsError(
+                f"{name} differs from {original}, but config.json says the embeddings are tied. "
+                "Set tie_word_embeddings to false if the model has an output matrix of its own, else remove the tensor."
+            )
+
+
+def _shown(entries: list[str], most: int = 20) -> str:
+    rest = f" and {len(entries) - most} more" if len(entries) > most else ""
+    return ", ".join(entries[:most]) + rest
+
+
+def load(
+    folder: str | os.PathLike,
+    config: DecoderConfig,
+    weight_map: WeightMap,
+    *,
+    dtype: jnp.dtype | None = None,
+    shardings: nnx.State | None = None,
+) -> nnx.State:
+    """Read a folder's weights into the parameters of ``Decoder(config)``.
+
+    Each device's part is read by itself, so a process reads only the bytes of its own devices and holds at most one
+    part of one parameter beside what it keeps.
+
+    Args:
+      folder: holds model.safetensors, or several files and their index.
+      config, weight_map: from ``families.read_config``.
+      dtype: of the parameters; None keeps each tensor's own (the widest, where the layers of a stack differ).
+      shardings: state of ``jax.sharding.Sharding`` leaves (``sharding.param_shardings``); None: the default device.
+
+    Returns:
+      State with one ``jax.Array`` per parameter.
+
+    Raises:
+      WeightsError: files missing, pickled only, broken, or tensors and parameters do not match one to one.
+    """
+    abstract = abstract_params(config)
+    shapes = flat_params(abstract)
+    with contextlib.ExitStack() as stack:
+        tensors = _Tensors(Path(folder), stack)
+        try:
+            _check(tensors, config, weight_map, shapes)
+        except WeightsError as error:
+            raise WeightsError(f"{folder}: {error}") from None
+        places = {} if shardings is None else flat_params(shardings)
+        default = jax.sharding.SingleDeviceSharding(jnp.zeros(()).device)
+        values = {
+            row.path: _read_row(tensors, row, shapes[row.path].shape, dtype, places.get(row.path, default))
+            for row in weight_map.rows
+        }
+    return _replace(abstract, values)
+
+
+def _read_row(
+    tensors: _Tensors, row: Row, shape: tuple[int, ...], dtype: jnp.dtype | None, sharding: jax.sharding.Sharding
+) -> jax.Array:
+    layers = range(shape[0] if row.stacked else 1)
+    if dtype is None:
+        dtype = jnp.result_type(*{_DTYPES[tensors.dtype(row.tensor_name(layer))] for layer in layers})
+
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+        index = tuple(slice(*one.indices(size)) for one, size in zip(index, shape, strict=True))
+        if not row.stacked:
+            return _from_tensor(row, tensors.read(row.name, row.turn(index))).astype(dtype)
+        sizes = [one.stop - one.start for one in index]
+        stacked = np.empty(sizes, dtype)
+        for place, layer in enumerate(layers[index[0]]):
+            stacked[place] = _from_tensor(row, tensors.read(row.tensor_name(layer), row.turn(index[1:])))
+        return stacked
+
+    return jax.make_array_from_callback(shape, sharding, part)
+
+
+def _from_tensor(row: Row, array: np.ndarray) -> np.ndarray:
+    return array if row.operation == "same" else array.T
+
+
+def export(
+    params: nnx.State,
+    config: DecoderConfig,
+    weight_map: WeightMap,
+    folder: str | os.PathLike,
+    *,
+    source_dtypes: Mapping[str, str] | None = None,
+    max_shard_bytes: int = 4 * 10**9,
+) -> list[str]:
+    """Write parameters as safetensors files, the inverse of ``load``.
+
+    Args:
+      params: without adapters; merge those first (``Decoder.merge_adapters``).
+      config, weight_map: as for ``load``.
+      folder: made if needed; files of the same names are replaced.
+      source_dtypes: of ``source_dtypes`` above: each tensor is written in the dtype it came in, and a tied output
+        matrix is written if the source had one. None: the parameters' own dtypes, no duplicates.
+      max_shard_bytes: largest file, in bytes of tensors; a larger tensor gets a file of its own. One file's tensors
+        are held on the host at a time.
+
+    Returns:
+      Names of the files written, the index last if there are several.
+
+    Raises:
+      WeightsError: the state has adapters, ``source_dtypes`` names other tensors than the rows, or the folder holds
+        weights of another export that would be left beside these.
+    """
+    values = flat_params(params)
+    expected = set(flat_params(abstract_params(config)))
+    if set(values) != expected:
+        raise WeightsError(
+            f"export: parameters left over {sorted(set(values) - expected)}, missing {sorted(expected - set(values))}. "
+            "Merge adapters into the kernels before exporting."
+        )
+    pieces = _pieces(config, weight_map, source_dtypes)
+    dtypes = {
+        name: _DTYPES[source_dtypes[name]] if source_dtypes else jnp.dtype(values[row.path].dtype)
+        for name, (row, _) in pieces.items()
+    }
+    bytes_of = {
+        name: int(np.prod(_shape(row, values[row.path].shape))) * dtypes[name].itemsize
+        for name, (row, _) in pieces.items()
+    }
+
+    def tensor(name: str) -> np.ndarray:
+        row, layer = pieces[name]
+        value = values[row.path][layer] if row.stacked else values[row.path]
+        return np.ascontiguousarray(_from_tensor(row, np.asarray(value)).astype(dtypes[name]))
+
+    return _write_files(Path(folder), _shards(bytes_of, max_shard_bytes), bytes_of, tensor)
+
+
+def _pieces(
+    config: DecoderConfig, weight_map: WeightMap, source_dtypes: Mapping[str, str] | None
+) -> dict[str, tuple[Row, int]]:
+    """Tensor name -> its row and layer, in the order of writing; the source's copies too, and nothing it lacks."""
+    pieces = {row.tensor_name(layer): (row, layer) for row in weight_map.rows for layer in _layers(row, config)}
+    if source_dtypes is None:
+        return pieces
+    pieces |= {name: pieces[original] for name, original in weight_map.duplicates if name in source_dtypes}
+    kept = {name for name in source_dtypes if not weight_map.ignores(name)}
+    if kept != set(pieces):
+        raise WeightsError(
+            f"export: the source has tensors the model lacks {sorted(kept - set(pieces))}, or lacks "
+            f"{sorted(set(pieces) - kept)}. Was it imported from this folder?"
+        )
+    return pieces
+
+
+def _shards(bytes_of: Mapping[str, int], max_shard_bytes: int) -> list[list[str]]:
+    """Names in order, cut before a file would grow beyond the limit."""
+    shards, used = [[]], 0
+    for name, size in bytes_of.items():
+        if shards[-1] and used + size > max_shard_bytes:
+            shards.append([])
+            used = 0
+        shards[-1].append(name)
+        used += size
+    return shards
+
+
+def _write_files(folder: Path, shards: list[list[str]], bytes_of: Mapping[str, int], tensor: Any) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    several = len(shards) > 1
+    files = [f"model-{k + 1:05}-of-{len(shards):05}.safetensors" for k in range(len(shards))]
+    files = [*files, INDEX_NAME] if several else [SINGLE_NAME]
+    stale = sorted(path.name for path in folder.glob("*.safetensors*") if path.name not in files)
+    if stale:
+        raise WeightsError(f"{folder}: holds weights of another export: {stale}. Delete them or choose another folder.")
+    places = {name: files[k] for k, names in enumerate(shards) for name in names}
+    for k, names in enumerate(shards):
+        _write_file(folder / files[k], names, tensor)
+    if several:
+        index = {"metadata": {"total_size": sum(bytes_of.values())}, "weight_map": dict(sorted(places.items()))}
+        (folder / INDEX_NAME).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    return files
+
+
+def _write_file(path: Path, names: Iterable[str], tensor: Any) -> None:
+    """Under another name first, so that a kill never leaves half a file; "pt" is what transformers asks for."""
+    partial = path.with_name(path.name + ".partial")
+    save_file({name: tensor(name) for name in names}, partial, metadata={"format": "pt"})
+    os.replace(partial, path)

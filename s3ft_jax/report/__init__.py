@@ -1,0 +1,79 @@
+"""The report room: scores, selections and everything around them become report.json, report.md and report.html.
+
+In: ``Evidence``, filled by the report stage. Out: three files that say the same. The same evidence always gives the
+same bytes. matplotlib and jinja2 are imported only when a page is built.
+
+    contents = build_contents(evidence)
+    files = write_report(contents, workdir)
+    print_result(contents)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from s3ft_jax.report.contents import Contents, build_contents
+from s3ft_jax.report.evidence import (
+    BrowsedAnswer,
+    BrowsedExample,
+    Control,
+    Evidence,
+    EvidenceError,
+    ResponseCount,
+)
+from s3ft_jax.report.terminal import print_result
+
+__all__ = [
+    "BrowsedAnswer",
+    "BrowsedExample",
+    "Contents",
+    "Control",
+    "Evidence",
+    "EvidenceError",
+    "ReportFiles",
+    "ResponseCount",
+    "build_contents",
+    "print_result",
+    "write_report",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportFiles:
+    """Where the three files lie, as ``etils.epath`` paths."""
+
+    json: Any
+    markdown: Any
+    html: Any
+
+
+def write_report(contents: Contents, directory: Any) -> ReportFiles:
+    """Write report.json, report.md and report.html into a directory; existing ones are replaced.
+
+    Args:
+      contents: from ``build_contents``.
+      directory: local or ``gs://`` path; made if it is not there.
+
+    Raises:
+      EvidenceError: the directory cannot be written; names it, the cause and the fix.
+    """
+    from etils import epath
+
+    from s3ft_jax.report.markdown import build_markdown
+    from s3ft_jax.report.page import build_page
+
+    texts = {
+        "report.json": json.dumps(contents.document, ensure_ascii=False, allow_nan=False, indent=1) + "\n",
+        "report.md": build_markdown(contents),
+        "report.html": build_page(contents),
+    }
+    folder = epath.Path(directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise EvidenceError(f"cannot write the report to {folder}: {error}. Choose a workdir you may write.") from None
+    return ReportFiles(*(folder / name for name in texts))

@@ -1,0 +1,110 @@
+"""The contents of the report room: everything computed once, in the order of the report, for all of its outputs.
+
+In: ``Evidence``. Out: ``Contents``: headline, claims, cautions, tables. The page, the markdown file, the JSON document
+and the terminal only draw it, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from s3ft_jax.report import tables
+from s3ft_jax.report.cautions import build_cautions
+from s3ft_jax.report.claims import Claim, build_claims, headline
+from s3ft_jax.report.document import build_document
+from s3ft_jax.report.evidence import Evidence, check_evidence
+from s3ft_jax.report.flow import Flow, build_flow
+from s3ft_jax.report.scoreboard import Scoreboard, build_scoreboard
+from s3ft_jax.report.summary import Row, summarize
+from s3ft_jax.report.tables import Table
+
+READING = (
+    "Target: the share of held-out test examples of the tuned task that the judge found right.",
+    "Change: the score of the tuned model minus the score of the untouched base, in points (hundredths of the whole).",
+    "Mean general change: the mean of the changes over the general skills, each with the same weight. These skills "
+    "were never trained on; a minus is forgetting.",
+    "Brackets: 95 % intervals. Methods: Student's t over tuning seeds (another run on the same test examples). Base, "
+    "or one seed: over test examples. Claims use both kinds where both exist and hold only if all of them agree.",
+    "Own, paraphrase, gold: where a training target came from. Own is the model's own answer, judged right; paraphrase "
+    "is its own wording of the gold answer, judged right; gold is the data set's answer.",
+    "SFT trains on gold only; SSR on own, else gold; SDFT on paraphrase, else gold; S3FT on own, else paraphrase, else "
+    "gold. All from the same responses and verdicts, with the same loss.",
+    "Undecided: the judge could not tell. It never counts as right.",
+    "The sizes of these effects belong to this model and these tasks; they are not the paper's and not comparable "
+    "with it.",
+)
+"""How to read the report, in plain words; the last one because the pocket model is no 7B model."""
+
+CITATIONS = (
+    ("S3FT: Gupta et al. 2025, Selective Self-to-Supervised Fine-Tuning", "2502.08130"),
+    ("SSR: Gupta et al. 2024, Selective Self-Rehearsal", "2409.04787"),
+    ("SDFT: Yang et al. 2024, Self-Distillation Bridges Distribution Gap", "2402.13669"),
+)
+"""(work, arXiv number) of the methods compared."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What every output of the report says.
+
+    Attributes:
+      evidence: what it was computed from.
+      board, rows, flow: the numbers.
+      headline: the first sentence.
+      claims, cautions: see their modules.
+      control_rows: the summary of the negative control; None without one.
+      headline_table, control_table, scores_table: always there but the control's.
+      paired_table: fixed and regressed; None without answers.
+      document: the value of report.json.
+    """
+
+    evidence: Evidence
+    board: Scoreboard
+    rows: list[Row]
+    flow: Flow
+    headline: str
+    claims: list[Claim]
+    cautions: list[str]
+    control_rows: list[Row] | None
+    headline_table: Table
+    control_table: Table | None
+    scores_table: Table
+    paired_table: Table | None
+    document: dict[str, Any]
+
+
+def build_contents(evidence: Evidence) -> Contents:
+    """Check the evidence and compute all that the report says.
+
+    Raises:
+      EvidenceError: the evidence contradicts itself or lacks base or target scores.
+    """
+    check_evidence(evidence)
+    board = build_scoreboard(evidence.scores, evidence.task, evidence.methods, evidence.answers)
+    rows, flow = summarize(board), build_flow(evidence)
+    control, control_rows, control_table = None, None, None
+    if evidence.control is not None:
+        found = {score.method for score in evidence.control.scores}
+        methods = [method for method in evidence.methods if method in found]
+        control = build_scoreboard(evidence.control.scores, evidence.task, methods)
+        control_rows = summarize(control)
+        control_table = tables.headline_table(control, control_rows)
+    claims = build_claims(board, rows, control)
+    cautions = build_cautions(evidence, board, flow)
+    sentence = headline(evidence.task, rows)
+    return Contents(
+        evidence=evidence,
+        board=board,
+        rows=rows,
+        flow=flow,
+        headline=sentence,
+        claims=claims,
+        cautions=cautions,
+        control_rows=control_rows,
+        headline_table=tables.headline_table(board, rows),
+        control_table=control_table,
+        scores_table=tables.scores_table(evidence.scores, evidence.methods),
+        paired_table=tables.paired_table(board),
+        document=build_document(evidence, rows, flow, claims, cautions, sentence, control_rows),
+    )

@@ -1,0 +1,197 @@
+"""The evidence of the report room: everything a report is made of, as plain values.
+
+In: what the stages measured. Out: one ``Evidence`` that has been checked, so that the other modules of this room may
+trust it. Every part but the scores may be absent; the section it feeds then says why it is not there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from s3ft_jax.records import ORIGINS, OUTCOMES, Outcome, Score, Verdict
+
+BASE = "base"
+
+Model = tuple[str, int | None]
+"""(method, seed); ``("base", None)`` is the untouched model."""
+
+
+class EvidenceError(ValueError):
+    """The evidence contradicts itself or lacks what no report can do without. The message says what and where."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ResponseCount:
+    """How many responses of one origin were sampled, and how they ended; sampled = ended + cut."""
+
+    sampled: int
+    ended: int
+    cut: int
+
+
+@dataclasses.dataclass(frozen=True)
+class BrowsedAnswer:
+    """One model's answer to a browsed example: its text and what the judge found in it and why."""
+
+    method: str
+    seed: int | None
+    text: str
+    outcome: Outcome
+    found: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class BrowsedExample:
+    """One test example for people to read: the prompt and gold as text, and the answers of base and tuned models."""
+
+    example_id: str
+    prompt: str
+    gold: str
+    answers: tuple[BrowsedAnswer, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Control:
+    """A second set of models and scores shown beside the first, e.g. the same run with gold in the ``near`` style.
+
+    Attributes:
+      title: what it is, e.g. ``near gold (negative control)``.
+      scores: as ``Evidence.scores``, base included, same task.
+      notes: how it was made, in sentences; printed as they are.
+    """
+
+    title: str
+    scores: Sequence[Score]
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What a report is made of. Only the first five are needed.
+
+    Attributes:
+      title: the report's title.
+      task: the target task; its scores have split ``test``. General skills have split ``general``.
+      methods: the tuned methods in the order of every table, without ``base``.
+      seeds: the tuning seeds.
+      scores: of base (seed None) and of every method and seed; target, general skills, and any others.
+      config: the settings, nested as the user wrote them.
+      selections: method -> one (example_id, origin, reason) per training target.
+      responses: origin (own, paraphrase) -> how many were sampled, ended and were cut at the length limit.
+      verdicts: origin -> the verdicts on the training responses.
+      answers: (method, seed, task) -> the verdicts on the test or general examples of that task, base under
+        ``("base", None, task)``. With them differences are tested on the same examples (paired); without them the
+        report falls back to unpaired intervals and says so.
+      examples: a few test examples to browse.
+      logprobs: origin (own, paraphrase, gold) -> per text (sum of log-probability under the base in nats, tokens).
+      curves: (method, seed) -> (step, mean loss per trained token in nats).
+      costs: stage -> {"seconds": ..., "tokens": ...}, in the order in which the stages ran; tokens may be missing.
+      versions, hashes: name -> value.
+      sandbox: the level of the programs sandbox in words; empty if no program was run.
+      notes: disclosures, printed word for word.
+      control: optional negative control.
+      absent: part -> why it is absent, e.g. {"curves": "the train stage was not run here"}.
+    """
+
+    title: str
+    task: str
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    scores: Sequence[Score]
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    selections: Mapping[str, Sequence[tuple[str, str, str]]] = dataclasses.field(default_factory=dict)
+    responses: Mapping[str, ResponseCount] = dataclasses.field(default_factory=dict)
+    verdicts: Mapping[str, Sequence[Verdict]] = dataclasses.field(default_factory=dict)
+    answers: Mapping[tuple[str, int | None, str], Sequence[Verdict]] = dataclasses.field(default_factory=dict)
+    examples: Sequence[BrowsedExample] = ()
+    logprobs: Mapping[str, Sequence[tuple[float, int]]] = dataclasses.field(default_factory=dict)
+    curves: Mapping[tuple[str, int], Sequence[tuple[int, float]]] = dataclasses.field(default_factory=dict)
+    costs: Mapping[str, Mapping[str, float | None]] = dataclasses.field(default_factory=dict)
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    hashes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sandbox: str = ""
+    notes: tuple[str, ...] = ()
+    control: Control | None = None
+    absent: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def why_absent(self, part: str) -> str:
+        """Why a part is empty, as one sentence."""
+        return self.absent.get(part) or f"Absent: this run recorded no {part}."
+
+
+def check_evidence(evidence: Evidence) -> None:
+    """Refuse evidence that contradicts itself; scores are checked further by ``scoreboard.build_scoreboard``.
+
+    Raises:
+      EvidenceError: a method is named twice or is ``base``, a selection has an unknown origin, response counts do not
+        add up, an answer or curve belongs to no method, a log-probability has no token, or ``absent`` or a mapping
+        names a part that does not exist.
+    """
+    _check_methods(evidence)
+    _check_flow(evidence)
+    _check_models(evidence)
+    for origin, pairs in evidence.logprobs.items():
+        for total, tokens in pairs:
+            if tokens < 1 or not total <= 1e-3:
+                raise EvidenceError(
+                    f"logprobs of {origin}: needs (sum <= 0, tokens >= 1) per text, found ({total}, {tokens})."
+                )
+    parts = {field.name for field in dataclasses.fields(Evidence)}
+    unknown = sorted(set(evidence.absent) - parts)
+    if unknown:
+        raise EvidenceError(f"absent names {unknown}, which are no parts of Evidence. Parts are {sorted(parts)}.")
+
+
+def _check_methods(evidence: Evidence) -> None:
+    if not evidence.methods:
+        raise EvidenceError("methods is empty: a report needs at least one tuned method.")
+    if BASE in evidence.methods or len(set(evidence.methods)) != len(evidence.methods):
+        raise EvidenceError(f"methods must be distinct and without {BASE!r}, found {list(evidence.methods)}.")
+    odd = [method for method in evidence.methods if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", method)]
+    if odd:
+        raise EvidenceError(f"method names may hold letters, digits and _ . + - only, found {odd}.")
+    if not evidence.seeds or len(set(evidence.seeds)) != len(evidence.seeds):
+        raise EvidenceError(f"seeds must be distinct and at least one, found {list(evidence.seeds)}.")
+
+
+def _check_flow(evidence: Evidence) -> None:
+    strangers = sorted(set(evidence.selections) - set(evidence.methods))
+    if strangers:
+        raise EvidenceError(f"selections of {strangers}, which are not among the methods {list(evidence.methods)}.")
+    for method, rows in evidence.selections.items():
+        odd = sorted({origin for _, origin, _ in rows} - set(ORIGINS))
+        if odd:
+            raise EvidenceError(f"selections of {method} have origins {odd}; an origin is one of {list(ORIGINS)}.")
+    for name, mapping in (("responses", evidence.responses), ("verdicts", evidence.verdicts)):
+        odd = sorted(set(mapping) - {"own", "paraphrase"})
+        if odd:
+            raise EvidenceError(f"{name} have origins {odd}; the model writes only own and paraphrase.")
+    odd = sorted(set(evidence.logprobs) - set(ORIGINS))
+    if odd:
+        raise EvidenceError(f"logprobs have origins {odd}; an origin is one of {list(ORIGINS)}.")
+    for origin, count in evidence.responses.items():
+        if count.sampled != count.ended + count.cut or min(count.ended, count.cut) < 0:
+            raise EvidenceError(
+                f"responses of {origin}: {count.sampled} sampled is not {count.ended} ended + {count.cut} cut."
+            )
+
+
+def _check_models(evidence: Evidence) -> None:
+    models = {(BASE, None), *((method, seed) for method in evidence.methods for seed in evidence.seeds)}
+    used = [("curves", model) for model in evidence.curves]
+    used += [("answers", (method, seed)) for method, seed, _ in evidence.answers]
+    for example in evidence.examples:
+        used += [(f"examples ({example.example_id})", (answer.method, answer.seed)) for answer in example.answers]
+        odd = sorted({answer.outcome for answer in example.answers} - set(OUTCOMES))
+        if odd:
+            raise EvidenceError(f"example {example.example_id} has outcomes {odd}; one of {list(OUTCOMES)} is needed.")
+    for part, model in used:
+        if model not in models:
+            raise EvidenceError(
+                f"{part} names model {model}, which is neither the base (seed None) nor one of the methods "
+                f"{list(evidence.methods)} with a seed of {list(evidence.seeds)}."
+            )

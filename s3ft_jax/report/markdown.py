@@ -1,0 +1,76 @@
+"""The markdown of the report room: report.md, the same tables and sentences for pasting into an issue or a README.
+
+In: ``Contents``. Out: GitHub-flavoured markdown; plots and browsed examples are in report.html only.
+"""
+
+from __future__ import annotations
+
+from s3ft_jax.report import tables
+from s3ft_jax.report.contents import CITATIONS, READING, Contents
+from s3ft_jax.report.tables import Cell, Table
+from s3ft_jax.report.wording import clean_text
+
+
+def build_markdown(contents: Contents) -> str:
+    """The text of report.md."""
+    evidence, flow = contents.evidence, contents.flow
+    parts = [f"# {_line(evidence.title)}", f"**{_line(contents.headline)}**"]
+    parts += ["## What was won and what was lost", draw_table(contents.headline_table)]
+    parts += ["## What may be said", _bullets([claim.sentence for claim in contents.claims])]
+    parts += ["## Keep in mind", _bullets(contents.cautions)]
+    if evidence.notes:
+        parts += ["### Disclosures", _bullets(list(evidence.notes))]
+    parts.append("## Negative control")
+    if contents.control_table is not None and evidence.control is not None:
+        parts += [_line(evidence.control.title), draw_table(contents.control_table)]
+        parts += [_bullets(list(evidence.control.notes))] if evidence.control.notes else []
+    else:
+        parts.append(evidence.why_absent("control"))
+    parts.append("## Flow of training examples")
+    for name, table, present in (
+        ("selections", tables.targets_table(flow), bool(flow.targets)),
+        ("responses", tables.responses_table(flow), bool(flow.origins)),
+        ("verdicts", tables.reasons_table(flow), any(origin.classes for origin in flow.origins)),
+    ):
+        parts.append(draw_table(table) if present else evidence.why_absent(name))
+    parts.append("## Test answers against the base")
+    parts.append(draw_table(contents.paired_table) if contents.paired_table else evidence.why_absent("answers"))
+    parts.append("## Log-probability under the base")
+    parts.append(draw_table(tables.logprobs_table(evidence)) if evidence.logprobs else evidence.why_absent("logprobs"))
+    parts.append("## Cost")
+    parts.append(draw_table(tables.costs_table(evidence.costs)) if evidence.costs else evidence.why_absent("costs"))
+    parts += ["## Every score", draw_table(contents.scores_table)]
+    parts += ["## Sandbox", _line(evidence.sandbox) or evidence.why_absent("sandbox")]
+    for heading, values, name in (
+        ("Settings", evidence.config, "config"),
+        ("Versions", evidence.versions, "versions"),
+        ("Hashes", evidence.hashes, "hashes"),
+    ):
+        body = draw_table(tables.pairs_table(f"{heading}.", values)) if values else evidence.why_absent(name)
+        parts += [f"## {heading}", body]
+    parts += ["## How to read this", _bullets(list(READING))]
+    parts.append(_bullets([f"{work}, arXiv:{number}" for work, number in CITATIONS]))
+    return "\n\n".join(parts) + "\n"
+
+
+def draw_table(table: Table) -> str:
+    """One table in GitHub-flavoured markdown, its caption below."""
+    head = "| " + " | ".join(_line(column) or " " for column in table.columns) + " |"
+    first = table.rows[0] if table.rows else ()
+    rule = "| " + " | ".join("---:" if cell.number else "---" for cell in first) + " |"
+    body = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
+    return "\n".join([head, rule, *body]) + f"\n\n*{_line(table.caption)}*"
+
+
+def _cell(cell: Cell) -> str:
+    return " ".join(filter(None, (cell.arrow, _line(cell.text), _line(cell.detail))))
+
+
+def _line(text: str) -> str:
+    """Text on one line, with what would break a table or start a tag made harmless."""
+    flat = " ".join(clean_text(text).split())
+    return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {_line(line)}" for line in lines)

@@ -1,0 +1,151 @@
+"""The page of the report room: report.html, one file without network, for a phone and a desk, in light and dark.
+
+In: ``Contents``. Out: the text of the page. Layout is in ``page.html`` (jinja2) and looks in ``page.css`` beside this
+file; here the plots are drawn and the examples to browse are sorted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib import resources
+
+from s3ft_jax.report import plots, tables
+from s3ft_jax.report.claims import FAILS, HOLDS, NOISE, SUBJECT, UNMEASURED, VOID
+from s3ft_jax.report.contents import CITATIONS, READING, Contents
+from s3ft_jax.report.evidence import BASE, BrowsedAnswer, BrowsedExample, EvidenceError
+from s3ft_jax.report.wording import clean_text, count_of, method_name, share
+
+SHOWN_PER_GROUP = 25
+TEXT_LIMIT = 3000
+CLAIM_MARKS = {HOLDS: "\u2713", FAILS: "\u2717", NOISE: "~", VOID: "\u2013", UNMEASURED: "\u2013"}
+CLAIM_CLASSES = {HOLDS: "good", FAILS: "bad", NOISE: "noise", VOID: "none", UNMEASURED: "none"}
+OUTCOME_MARKS = {"right": "\u2713", "wrong": "\u2717", "undecided": "?"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Browsed examples with the same fate: ``title``, how many there are, and the ones shown."""
+
+    title: str
+    total: int
+    examples: tuple[BrowsedExample, ...]
+
+
+def build_page(contents: Contents) -> str:
+    """The text of report.html."""
+    import jinja2
+    from markupsafe import Markup
+
+    folder = resources.files("s3ft_jax.report")
+    try:
+        template, style = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.html", "page.css"))
+    except FileNotFoundError as error:
+        raise EvidenceError(
+            f"the report's template is missing from the installation ({error.filename}). Install the package again."
+        ) from None
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        clean=lambda text: clean_text(text, TEXT_LIMIT),
+        tidy=lambda text: text.replace(" %", "\u00a0%").replace(" points", "\u00a0points"),
+        method_name=method_name,
+    )
+    evidence, flow = contents.evidence, contents.flow
+    names = (BASE, *evidence.methods)
+    return environment.from_string(template).render(
+        style=Markup(style),
+        contents=contents,
+        evidence=evidence,
+        subject=_subject(contents),
+        plots={name: Markup(text) for name, text in _plots(contents).items()},
+        roles={method: plots.method_role(method, names) for method in names},
+        groups=_groups(evidence.examples, _subject(contents)),
+        targets_table=tables.targets_table(flow),
+        responses_table=tables.responses_table(flow),
+        reasons_table=tables.reasons_table(flow),
+        logprobs_table=tables.logprobs_table(evidence),
+        costs_table=tables.costs_table(evidence.costs) if evidence.costs else None,
+        settings=[
+            (heading, tables.pairs_table(heading, values) if values else None, name)
+            for heading, values, name in (
+                ("Settings", evidence.config, "config"),
+                ("Versions", evidence.versions, "versions"),
+                ("Hashes", evidence.hashes, "hashes"),
+            )
+        ],
+        rescued=_rescued(contents),
+        size=_size(contents),
+        claim_marks=CLAIM_MARKS,
+        claim_classes=CLAIM_CLASSES,
+        outcome_marks=OUTCOME_MARKS,
+        reading=READING,
+        citations=CITATIONS,
+    )
+
+
+def _plots(contents: Contents) -> dict[str, str]:
+    """The drawings there is evidence for, others empty; the template says why those are absent."""
+    evidence = contents.evidence
+    drawn = dict.fromkeys(("scatter", "flow", "logprob_token", "logprob_total", "curves"), "")
+    if contents.board.skills:
+        drawn["scatter"] = plots.scatter(contents.rows)
+    if contents.flow.targets:
+        drawn["flow"] = plots.flow_bars(contents.flow)
+    if any(evidence.logprobs.values()):
+        drawn["logprob_token"], drawn["logprob_total"] = plots.logprob_histograms(evidence.logprobs)
+    if evidence.curves:
+        drawn["curves"] = plots.loss_curves(evidence.curves, evidence.methods)
+    return drawn
+
+
+def _subject(contents: Contents) -> str:
+    """The method whose answers sort the browsed examples: S3FT, or the last method where it was not run."""
+    methods = contents.evidence.methods
+    return SUBJECT if SUBJECT in methods else methods[-1]
+
+
+def _groups(examples: tuple[BrowsedExample, ...], subject: str) -> list[Group]:
+    """Examples by what became of them from the base to ``subject``, regressed first; no empty groups."""
+    titles = {
+        (True, False): "Regressed: the base was right",
+        (False, True): "Fixed: the base was not right",
+        (False, False): "Unchanged, not right",
+        (True, True): "Unchanged, right",
+        None: f"No answer of the base or of {method_name(subject)}",
+    }
+    groups: dict[tuple[bool, bool] | None, list[BrowsedExample]] = {key: [] for key in titles}
+    for example in examples:
+        before, after = _first(example, BASE), _first(example, subject)
+        key = None if before is None or after is None else (before.outcome == "right", after.outcome == "right")
+        groups[key].append(example)
+    return [
+        Group(titles[key], len(members), tuple(members[:SHOWN_PER_GROUP])) for key, members in groups.items() if members
+    ]
+
+
+def _first(example: BrowsedExample, method: str) -> BrowsedAnswer | None:
+    return next((answer for answer in example.answers if answer.method == method), None)
+
+
+def _rescued(contents: Contents) -> str:
+    if not contents.flow.rescued:
+        return ""
+    accepted, asked = contents.flow.rescued
+    return (
+        f"{accepted:,} of the {count_of(asked, 'example')} without a right own response ({share(accepted, asked)}) got "
+        "an accepted paraphrase. This share carries the method: the rest must fall back to gold."
+    )
+
+
+def _size(contents: Contents) -> str:
+    """What stands behind the numbers, in one line."""
+    board = contents.board
+    parts = [
+        count_of(len(contents.evidence.methods), "method"),
+        count_of(len(contents.evidence.seeds), "seed"),
+        f"{count_of(board.score((BASE, None), board.task).count, 'test example')} of {board.task}",
+    ]
+    if board.skills:
+        parts.append(count_of(len(board.skills), "general skill"))
+    return " \u00b7 ".join(parts)

@@ -1,0 +1,147 @@
+"""The summary of the report room: one row per model with its target score and what it gained and lost.
+
+In: a ``Scoreboard``. Out: ``Row`` values for the tables and plots, and the ``summary`` object of report.json.
+
+All values are fractions; changes are against the untouched base. Intervals are 95 %: Student t over seeds; with one
+seed (and for the base, which has none) over examples. ``Estimate.rule`` says which.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from s3ft_jax.evaluation.scores import ACCURACY, CHOICE_LIKELIHOOD
+from s3ft_jax.evaluation.statistics import Interval, mean_interval, wilson_interval
+from s3ft_jax.report.contrast import contrast
+from s3ft_jax.report.evidence import BASE
+from s3ft_jax.report.scoreboard import Scoreboard
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval, as fractions.
+
+    Attributes:
+      mean, low, high: the estimate and its interval.
+      rule: the rule of the interval in words.
+      over_examples: the interval over test examples, beside the one over seeds; None for a level over several seeds.
+    """
+
+    mean: float
+    low: float
+    high: float
+    rule: str
+    over_examples: Interval | None = None
+
+    @property
+    def certain(self) -> bool:
+        """Whether every interval there is excludes zero (for changes); seeds that agree by luck do not suffice."""
+        ends = [(self.low, self.high)]
+        ends += [(self.over_examples.low, self.over_examples.high)] if self.over_examples is not None else []
+        return all(low > 0 for low, _ in ends) or all(high < 0 for _, high in ends)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the headline table.
+
+    Attributes:
+      method: ``base`` or a method.
+      seeds: how many tuning seeds stand behind it; 0 for the base.
+      target: test accuracy on the target task.
+      target_change: against the base; zero for the base.
+      general_change: mean change over the general skills; None if there are none.
+      likelihood_change: the same for skills scored by choice likelihood; None if there are none.
+      skills: skill -> (accuracy, change).
+      choices: skill -> (choice likelihood, change).
+      points: seed -> (general change, target change) for the scatter; general change 0 if there are no skills.
+    """
+
+    method: str
+    seeds: int
+    target: Estimate
+    target_change: Estimate
+    general_change: Estimate | None
+    likelihood_change: Estimate | None
+    skills: Mapping[str, tuple[Estimate, Estimate]]
+    choices: Mapping[str, tuple[Estimate, Estimate]]
+    points: Mapping[int, tuple[float, float]]
+
+
+def summarize(board: Scoreboard) -> list[Row]:
+    """One row per model, base first, then the methods in their order."""
+    return [_row(board, method) for method in (BASE, *board.methods)]
+
+
+def _row(board: Scoreboard, method: str) -> Row:
+    target_change, target = _change(board, method, (board.task,), ACCURACY)
+    general_change, general = _change(board, method, board.skills, ACCURACY)
+    likelihood_change, _ = _change(board, method, board.choices, CHOICE_LIKELIHOOD)
+    return Row(
+        method=method,
+        seeds=0 if method == BASE else len(board.seeds(method)),
+        target=_level(board, method, board.task, ACCURACY),
+        target_change=target_change,
+        general_change=general_change if board.skills else None,
+        likelihood_change=likelihood_change if board.choices else None,
+        skills={skill: _skill(board, method, skill, ACCURACY) for skill in board.skills},
+        choices={skill: _skill(board, method, skill, CHOICE_LIKELIHOOD) for skill in board.choices},
+        points={seed: (general.get(seed, 0.0), value) for seed, value in target.items()},
+    )
+
+
+def _skill(board: Scoreboard, method: str, skill: str, metric: str) -> tuple[Estimate, Estimate]:
+    return _level(board, method, skill, metric), _change(board, method, (skill,), metric)[0]
+
+
+def _level(board: Scoreboard, method: str, task: str, metric: str) -> Estimate:
+    """The score itself: Wilson for the base or one seed, Student t for several, clipped to [0, 1]."""
+    seeds = board.seeds(method)
+    if len(seeds) == 1:
+        score = board.score((method, seeds[0]), task, metric)
+        return _estimate(wilson_interval(score.value, score.count))
+    interval = mean_interval([board.score((method, seed), task, metric).value for seed in seeds])
+    return Estimate(interval.mean, max(0.0, interval.low), min(1.0, interval.high), interval.rule)
+
+
+def _change(
+    board: Scoreboard, method: str, tasks: tuple[str, ...], metric: str
+) -> tuple[Estimate, Mapping[int, float]]:
+    """The change against the base, and its value per seed (none for the base)."""
+    found = None if method == BASE else contrast(board, {method: 1.0, BASE: -1.0}, tasks, metric)
+    if found is None:
+        return Estimate(0.0, 0.0, 0.0, "by definition"), {}
+    return _estimate(found.over_seeds or found.over_examples, found.over_examples), found.per_seed
+
+
+def _estimate(interval: Interval, over_examples: Interval | None = None) -> Estimate:
+    return Estimate(interval.mean, interval.low, interval.high, interval.rule, over_examples)
+
+
+def summary_values(rows: list[Row]) -> dict[str, dict[str, Any]]:
+    """The ``summary`` object of report.json: method -> target, target_change, general_change and each skill."""
+    return {
+        row.method: {
+            "target": _values(row.target),
+            "target_change": _values(row.target_change),
+            "general_change": _values(row.general_change, "no general skill was scored"),
+            "general_likelihood_change": _values(row.likelihood_change, "no skill was scored by likelihood"),
+            "seeds": row.seeds,
+            "skills": {
+                skill: {"value": _values(value), "change": _values(change)}
+                for skill, (value, change) in row.skills.items()
+            },
+        }
+        for row in rows
+    }
+
+
+def _values(estimate: Estimate | None, why: str = "") -> dict[str, Any]:
+    if estimate is None:
+        return {"mean": None, "low": None, "high": None, "interval": why}
+    values = {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "interval": estimate.rule}
+    if estimate.over_examples is not None:
+        values["over_examples"] = dataclasses.asdict(estimate.over_examples)
+    return values

@@ -1,0 +1,270 @@
+"""The tables of the report room: the same cells for the page, the markdown file and the terminal.
+
+In: summary rows, flow, scores. Out: ``Table`` values made of text; who draws them adds looks and no numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from s3ft_jax.records import ORIGINS, OUTCOMES, Score
+from s3ft_jax.report.evidence import BASE, Evidence
+from s3ft_jax.report.flow import Flow
+from s3ft_jax.report.scoreboard import Scoreboard
+from s3ft_jax.report.summary import Estimate, Row
+from s3ft_jax.report.wording import (
+    bounds,
+    clean_text,
+    duration,
+    method_name,
+    metric_name,
+    percent,
+    points,
+    share,
+)
+
+UP, DOWN, FLAT = "up", "down", "flat"
+ARROWS = {(UP, True): "\u25b2", (DOWN, True): "\u25bc", (UP, False): "\u25b3", (DOWN, False): "\u25bd"}
+FULL_TINT = 0.10
+"""A change of this size (10 points) or more gets the full colour."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+      text: the value.
+      detail: small print below it, e.g. the interval.
+      sign: ``up``, ``down`` or ``flat`` for a change; empty for any other cell.
+      certain: whether the change's interval excludes zero; an uncertain one gets a hollow arrow and no colour.
+      tint: 0..1, how strongly to colour a certain change.
+      number: whether to align it as a number.
+      method: a method whose colour marks the cell; empty for none.
+    """
+
+    text: str
+    detail: str = ""
+    sign: str = ""
+    certain: bool = False
+    tint: float = 0.0
+    number: bool = True
+    method: str = ""
+
+    @property
+    def arrow(self) -> str:
+        """A filled arrow for a certain change, a hollow one for an uncertain one, none for zero."""
+        return ARROWS.get((self.sign, self.certain), "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table: one header per column, and rows of as many cells. ``caption`` says what it shows and its unit."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def label(text: str, method: str = "") -> Cell:
+    """A text cell."""
+    return Cell(text, number=False, method=method)
+
+
+def spread(estimate: Estimate) -> str:
+    """Half the width of the interval in points, where its ends would take too much room: ``\u00b11.8``.
+
+    Of the intervals over seeds and over examples the wider one, so that seeds that agree by luck do not look exact.
+    """
+    widths = [estimate.high - estimate.low]
+    widths += [estimate.over_examples.high - estimate.over_examples.low] if estimate.over_examples else []
+    return f"\u00b1{percent(max(widths) / 2)}"
+
+
+def change_cell(change: Estimate, *, short: bool = False) -> Cell:
+    """A change in points with its arrow and its interval; ``short``: ``spread`` instead."""
+    text = points(change.mean)
+    sign = FLAT if text == "0.0" else UP if change.mean > 0 else DOWN
+    certain = change.certain and sign != FLAT
+    tint = min(1.0, abs(change.mean) / FULL_TINT) if certain else 0.0
+    detail = spread(change) if short else bounds(change.low, change.high)
+    return Cell(text, detail, sign, certain, tint)
+
+
+def headline_table(board: Scoreboard, rows: Sequence[Row]) -> Table:
+    """Base and methods by target, mean general change, and the change of each general skill."""
+    columns = ["", f"{board.task} (target), %", "Change on target"]
+    if board.skills:
+        columns.append("Mean general change")
+    if board.choices:
+        columns.append("Mean general change, by likelihood")
+    columns += list(board.skills)
+    body = []
+    for row in rows:
+        cells = [
+            label(method_name(row.method), row.method),
+            Cell(percent(row.target.mean), bounds(row.target.low, row.target.high, signed=False)),
+        ]
+        if row.method == BASE:
+            mean = np.mean([value.mean for value, _ in row.skills.values()]) if row.skills else 0.0
+            likelihood = np.mean([value.mean for value, _ in row.choices.values()]) if row.choices else 0.0
+            cells.append(Cell("\u2013"))
+            cells += [Cell(percent(float(mean)), "mean, %")] if board.skills else []
+            cells += [Cell(percent(float(likelihood)), "mean, %")] if board.choices else []
+            cells += [Cell(percent(value.mean), spread(value)) for value, _ in row.skills.values()]
+        else:
+            cells.append(change_cell(row.target_change))
+            cells += [change_cell(row.general_change)] if row.general_change else []
+            cells += [change_cell(row.likelihood_change)] if row.likelihood_change else []
+            cells += [change_cell(change, short=True) for _, change in row.skills.values()]
+        body.append(tuple(cells))
+    caption = (
+        "Base: accuracy in %. Methods: the target's accuracy in %, and changes against the base in points. In brackets "
+        "the 95 % interval (over seeds where there are several); after \u00b1 half the width of the wider one, over "
+        "seeds or over examples. \u25b2\u25bc filled and coloured: zero lies outside both; \u25b3\u25bd hollow: it "
+        "does not, so this may be noise."
+    )
+    return Table(caption, tuple(columns), tuple(body))
+
+
+def scores_table(scores: Sequence[Score], methods: Sequence[str]) -> Table:
+    """Every score there is: one line per split, task and metric, one column per model, mean over seeds with spread."""
+    columns = ("Task", "Split", "Metric", "Examples", *(method_name(method) for method in (BASE, *methods)))
+    groups: dict[tuple[str, str, str], dict[str, list[Score]]] = {}
+    for score in scores:
+        groups.setdefault((score.task, score.split, score.metric), {}).setdefault(score.method, []).append(score)
+    body = []
+    for (task, split, metric), found in groups.items():
+        counts = sorted({score.count for members in found.values() for score in members})
+        size = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}\u2013{counts[-1]:,}"
+        cells = [label(task), label(split), label(metric_name(metric)), Cell(size)]
+        for method in (BASE, *methods):
+            members = found.get(method, [])
+            values = [score.value for score in members]
+            undecided = sum(score.undecided for score in members)
+            deviation = f"s.d. {percent(float(np.std(values, ddof=1)))}" if len(values) > 1 else ""
+            detail = "; ".join(filter(None, [deviation, f"{undecided} undecided" if undecided else ""]))
+            cells.append(Cell(percent(float(np.mean(values))), detail) if values else Cell("\u2013"))
+        body.append(tuple(cells))
+    return Table("Every score, in %, mean over seeds (s.d.: spread between seeds).", columns, tuple(body))
+
+
+def targets_table(flow: Flow) -> Table:
+    """How many training targets each method took from each origin."""
+    body = []
+    for method, counts in flow.targets.items():
+        total = sum(counts.values())
+        cells = [Cell(f"{counts[origin]:,}", share(counts[origin], total)) for origin in ORIGINS]
+        body.append((label(method_name(method), method), *cells, Cell(f"{total:,}")))
+    return Table("Training targets by origin.", ("", *ORIGINS, "targets"), tuple(body))
+
+
+def responses_table(flow: Flow) -> Table:
+    """What became of the sampled responses: ended or cut, right, wrong or undecided."""
+    body = []
+    for origin in flow.origins:
+        judged = sum(origin.outcomes.values())
+        counts = [origin.sampled, origin.ended, origin.cut]
+        cells = [Cell("\u2013" if number is None else f"{number:,}") for number in counts]
+        cells += [
+            Cell(f"{origin.outcomes[outcome]:,}", share(origin.outcomes[outcome], judged)) if judged else Cell("\u2013")
+            for outcome in OUTCOMES
+        ]
+        body.append((label(origin.origin), *cells))
+    columns = ("", "sampled", "ended", "cut at limit", *OUTCOMES)
+    return Table("Responses sampled on the training questions, and the judge's verdicts.", columns, tuple(body))
+
+
+def reasons_table(flow: Flow) -> Table:
+    """Why responses were not accepted, counted by class, one column per origin."""
+    totals: dict[tuple[str, str], int] = {}
+    for origin in flow.origins:
+        for key, count in origin.classes.items():
+            totals[key] = totals.get(key, 0) + count
+    body = []
+    for outcome, name in sorted(totals, key=lambda key: (key[0] != "wrong", -totals[key], key)):
+        counts = [Cell(f"{origin.classes.get((outcome, name), 0):,}") for origin in flow.origins]
+        body.append((label(outcome), label(name), *counts))
+    columns = ("verdict", "class", *(origin.origin for origin in flow.origins))
+    return Table("Why responses were not accepted, by class.", columns, tuple(body))
+
+
+def paired_table(board: Scoreboard) -> Table | None:
+    """Fixed and regressed test examples of the target against the base, mean over seeds; None without answers."""
+    base = board.paired.get(((BASE, None), board.task))
+    if base is None:
+        return None
+    body = []
+    for method in board.methods:
+        models = [(method, seed) for seed in board.seeds(method) if ((method, seed), board.task) in board.paired]
+        if not models:
+            continue
+        counts = np.zeros(4)
+        for model in models:
+            right = board.paired[model, board.task]
+            for example_id, before in base.items():
+                after = right[example_id]
+                counts[(0 if after else 1) if not before else (3 if after else 2)] += 1 / len(models)
+        fixed, both_wrong, regressed, both_right = (Cell(f"{count:,.1f}") for count in counts)
+        body.append((label(method_name(method), method), regressed, fixed, both_right, both_wrong))
+    columns = ("", "regressed", "fixed", "right in both", "wrong in both")
+    caption = f"The {len(base):,} test examples of {board.task} against the base, mean over seeds."
+    return Table(caption, columns, tuple(body)) if body else None
+
+
+def costs_table(costs: Mapping[str, Mapping[str, float | None]]) -> Table:
+    """Seconds and tokens by stage, with the sum."""
+    body = []
+    for stage, cost in costs.items():
+        seconds, tokens = cost.get("seconds"), cost.get("tokens")
+        body.append((label(stage), *_cost_cells(seconds, tokens)))
+    seconds = [cost["seconds"] for cost in costs.values() if cost.get("seconds") is not None]
+    tokens = [cost["tokens"] for cost in costs.values() if cost.get("tokens") is not None]
+    whole = _cost_cells(sum(seconds) if seconds else None, sum(tokens) if tokens else None)
+    # No speed for the sum: its time also holds the stages that handle no tokens.
+    body.append((label("sum"), *whole[:2], Cell("\u2013")))
+    return Table("Cost by stage.", ("stage", "time", "tokens", "tokens per second"), tuple(body))
+
+
+def _cost_cells(seconds: float | None, tokens: float | None) -> tuple[Cell, Cell, Cell]:
+    dash = Cell("\u2013")
+    speed = Cell(f"{tokens / seconds:,.0f}") if seconds and tokens else dash
+    return (
+        Cell(duration(seconds)) if seconds is not None else dash,
+        Cell(f"{tokens:,.0f}") if tokens is not None else dash,
+        speed,
+    )
+
+
+def logprobs_table(evidence: Evidence) -> Table:
+    """Mean and median log-probability under the base, per token and per text, by origin."""
+    body = []
+    for origin in ORIGINS:
+        pairs = evidence.logprobs.get(origin)
+        if not pairs:
+            continue
+        sums, tokens = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
+        cells = [Cell(f"{value:.2f}".replace("-", "\u2212")) for value in (sums.sum() / tokens.sum(), sums.mean())]
+        cells.append(Cell(f"{np.median(sums):.2f}".replace("-", "\u2212")))
+        body.append((label(origin), Cell(f"{len(pairs):,}"), *cells, Cell(f"{tokens.mean():.1f}")))
+    columns = ("", "texts", "nats per token", "nats per text, mean", "median", "tokens per text")
+    return Table("Log-probability under the base model.", columns, tuple(body))
+
+
+def pairs_table(caption: str, values: Mapping[str, Any]) -> Table:
+    """Names and values, nested names joined by dots."""
+    body = tuple((label(name), label(clean_text(str(value), 500))) for name, value in flatten(values))
+    return Table(caption, ("name", "value"), body)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """{"train": {"learning_rate": 1e-3}} -> ("train.learning_rate", 1e-3)."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

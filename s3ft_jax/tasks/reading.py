@@ -1,0 +1,171 @@
+"""Reading comprehension: a passage, a question, and an answer that stands in the passage (SQuAD and its like).
+
+In: SQuAD's own JSON (versions 1.1 and 2.0; Rajpurkar et al., arXiv 1606.05250 and 1806.03822), or rows with
+``context``, ``question`` and ``answers`` (jsonl, csv, parquet, or the hub: ``rajpurkar/squad``, the default). Out:
+examples for the answers judge. Questions marked unanswerable are left out here and counted; the task ``unanswerable``
+has them.
+
+A question, and the example it becomes::
+
+    context    The Normans were the people who in the 10th and 11th centuries gave their name to Normandy, ...
+    question   When were the Normans in Normandy?
+    answers    ["10th and 11th centuries", "in the 10th and 11th centuries", "10th and 11th centuries"]
+
+    messages   user: PROMPT with context and question
+    gold       10th and 11th centuries                  (the most frequent answer, the first among equals)
+    check      {"answers": ["10th and 11th centuries", "in the 10th and 11th centuries"], "unanswerable": false,
+                "min_f1": 0.6}
+
+Splits. A split without rows of its own (SQuAD has no public test split) is cut out of train by a hash of the *passage*
+with ``task.split_fracs``, so that no passage lies in two splits. Prompts: S3FT and SSR print none for this task, so the
+words are ours; the paraphrase prompt follows SDFT (sail-sg/sdft: "Using the reference answer as a guide, write your own
+response."). ``min_f1`` is ours too.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from s3ft_jax.records import Example
+from s3ft_jax.tasks.columns import read_text
+from s3ft_jax.tasks.rows import find_source, pick_split, read_rows, shares
+from s3ft_jax.tasks.task import (
+    BadRow,
+    DataError,
+    Intake,
+    Row,
+    TaskSettings,
+    collect,
+    example_id,
+    fill_prompt,
+    user_turn,
+)
+
+HUB_ID = "rajpurkar/squad"
+
+PROMPT = (
+    "Read the passage and answer the question in as few words as possible, with words of the passage.\n\n"
+    "Passage: {context}\n\nQuestion: {question}"
+)
+PARAPHRASE_PROMPT = (
+    "Below are a passage, a question and a reference answer. Using the reference answer as a guide, write your own "
+    "response to the question.\n\nPassage: {context}\n\nQuestion: {question}\n\nReference answer: {gold}"
+)
+
+
+def load(split: str, settings: TaskSettings, intake: Intake) -> list[Example]:
+    """Examples of one split, answerable questions only.
+
+    Raises:
+      DataError: the data lacks the split, or a row cannot be used and ``task.bad_rows`` is ``error``.
+    """
+
+    def build(row: Row) -> Example | str:
+        if is_unanswerable(row.values, settings.columns):
+            return "unanswerable questions"
+        return build_example(
+            row, "reading", split, settings, PROMPT, PARAPHRASE_PROMPT, read_answers(row, settings.columns)
+        )
+
+    return load_split(split, settings, intake, settings.data or HUB_ID, build)
+
+
+def load_split(split: str, settings: TaskSettings, intake: Intake, data: str, build: Any) -> list[Example]:
+    """Rows of one split through ``build``; what belongs to another split by its passage is left and counted."""
+    source = find_source(data, split, settings.splits)
+    fracs = {"train": 1.0}
+    if source is None or source.shared or split == "train":
+        source = source or find_source(data, "train", settings.splits)
+        fracs = shares(data, settings.splits, settings.split_fracs)
+    if source is None:
+        raise DataError(f"task.data: {data} has neither {split} nor train rows. Set `task.splits.{split}=FILE`.")
+    intake.source = source.name
+    divided = fracs["train"] < 1.0
+    context = settings.columns.get("context", "context")
+
+    def build_of_split(row: Row) -> Example | str:
+        passage = read_text(row.values, context)
+        if divided and pick_split(passage, settings.seed, fracs) != split:
+            return "passages of other splits"
+        return build(row)
+
+    return collect(flatten(read_rows(source)), split, settings, intake, build_of_split)
+
+
+def flatten(rows: Iterable[Row]) -> Iterator[Row]:
+    """SQuAD's articles as one row per question; rows that are questions already pass through."""
+    index = 0
+    for row in rows:
+        paragraphs = (row.values or {}).get("paragraphs")
+        if not isinstance(paragraphs, list):
+            yield Row(row.where, index, row.values, row.problem)
+            index += 1
+            continue
+        for number, paragraph in enumerate(paragraphs, 1):
+            for place, question in enumerate(paragraph.get("qas") or (), 1):
+                values = {**question, "context": paragraph.get("context")}
+                yield Row(f"{row.where} paragraph {number} question {place}", index, values)
+                index += 1
+
+
+def is_unanswerable(values: Mapping[str, Any], columns: Mapping[str, str]) -> bool:
+    """SQuAD 2.0 marks it with ``is_impossible``; rows of the hub simply have no answer text."""
+    if "is_impossible" in values:
+        return bool(values["is_impossible"])
+    answers = values.get(columns.get("answers", "answers"))
+    return answers == [] or (isinstance(answers, Mapping) and not answers.get("text"))
+
+
+def read_answers(row: Row, columns: Mapping[str, str]) -> list[str]:
+    """Accepted answers, most frequent first. Takes text, a list of texts, ``[{"text": ...}]`` or ``{"text": [...]}``.
+
+    Raises:
+      BadRow: there is none, or one is not text.
+    """
+    column = columns.get("answers", "answers")
+    value = row.values.get(column)
+    if isinstance(value, Mapping):
+        value = value.get("text")
+    if isinstance(value, str):
+        value = [value]
+    texts = [part.get("text") if isinstance(part, Mapping) else part for part in value or ()]
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise BadRow(f"column {column!r} holds no answer text", "Give at least one accepted answer.")
+    return [text for text, _ in collections.Counter(text.strip() for text in texts).most_common()]
+
+
+def build_example(
+    row: Row,
+    task: str,
+    split: str,
+    settings: TaskSettings,
+    prompt: str,
+    paraphrase_prompt: str,
+    answers: list[str],
+    refusal: str = "",
+) -> Example:
+    """One question as an example; ``refusal`` is gold where ``answers`` is empty.
+
+    Raises:
+      BadRow: the question is missing or empty.
+    """
+    columns = settings.columns
+    fields = {
+        "context": read_text(row.values, columns.get("context", "context")).strip(),
+        "question": read_text(row.values, columns.get("question", "question")).strip(),
+    }
+    gold = answers[0] if answers else refusal
+    asked = fill_prompt(settings.prompt or prompt, "task.prompt", **fields)
+    shown = fill_prompt(settings.paraphrase_prompt or paraphrase_prompt, "task.paraphrase_prompt", **fields, gold=gold)
+    return Example(
+        id=example_id(task, split, row.index),
+        task=task,
+        split=split,
+        messages=user_turn(asked),
+        gold=gold,
+        judge=settings.judge or "answers",
+        check={"answers": answers, "unanswerable": not answers, "min_f1": settings.min_f1},
+        paraphrase_messages=user_turn(shown) if split == "train" else (),
+    )

@@ -1,0 +1,336 @@
+"""Rows from anywhere: local files, the Hugging Face hub, TensorFlow Datasets.
+
+In: ``task.data`` and ``task.splits``. Out: an iterator of ``Row``, each with its ``file:row``. Nothing is known of
+tasks or columns here. A row that cannot be read (bad JSON, not an object, too few columns) is yielded with its problem,
+so that whoever counts rows decides what to do about it.
+
+    data                      split train is read from
+    rows.jsonl                rows.jsonl, which then serves for every split (the task divides it, or refuses)
+    folder/                   folder/train.jsonl, train.json, train.csv, train.parquet or train-*.parquet
+    owner/name                the hub's split ``train``; ``owner/name:config`` picks a configuration
+    tfds:name/config          the builder's split ``train``
+
+``task.splits`` overrides: ``{"test": "other.jsonl"}`` or, at the hub, ``{"validation": "dev"}``.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import itertools
+import json
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from s3ft_jax.tasks.task import SPLITS, DataError, Row
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+_HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the rows of one split lie.
+
+    Attributes:
+      kind: ``files``, ``hub`` or ``tfds``.
+      name: for messages, and the data set's name at the hub or in tfds.
+      paths: the files, in order; empty for hub and tfds.
+      config: the data set's configuration; empty: its default.
+      part: the split's name at the hub or in tfds.
+      shared: True if the same file serves for every split, so that the task has to divide it.
+    """
+
+    kind: str
+    name: str
+    paths: tuple[Any, ...] = ()
+    config: str = ""
+    part: str = ""
+    shared: bool = False
+
+
+def find_source(data: str, split: str, splits: Mapping[str, str]) -> Source | None:
+    """Find where a split's rows lie; None if the data has no such split.
+
+    Args:
+      data: ``task.data``.
+      split: train, validation or test.
+      splits: ``task.splits``.
+
+    Raises:
+      DataError: no such file or folder, a folder without data files, or two files for one split.
+    """
+    if not data:
+        raise DataError("task.data: not set. Give a file, a folder, a hub id (owner/name) or tfds:name/config.")
+    chosen = splits.get(split, "")
+    if data.startswith("tfds:"):
+        return _listed(Source("tfds", data.removeprefix("tfds:")), split, chosen)
+    path = _path(data)
+    if chosen and (path.exists() or _path(chosen).exists()):
+        beside = (path if path.is_dir() else path.parent) / chosen
+        file = _path(chosen) if _path(chosen).is_file() else beside
+        if not file.is_file():
+            raise DataError(f"task.splits.{split}: {chosen!r} is no file, neither as it stands nor beside {data}.")
+        return Source("files", str(file), (file,))
+    if path.is_dir():
+        return _in_folder(path, split)
+    if path.is_file():
+        return Source("files", str(path), (path,), shared=True)
+    hub = _HUB_ID.fullmatch(data)
+    if hub and not data.endswith(SUFFIXES):
+        return _listed(Source("hub", hub["name"], config=hub["config"] or ""), split, chosen)
+    raise DataError(
+        f"task.data: {data!r}: no such file or folder (looked in {os.getcwd()}), and it is no hub id (owner/name). "
+        "Give an existing path."
+    )
+
+
+def read_rows(source: Source) -> Iterator[Row]:
+    """Every row of a source, in order.
+
+    Raises:
+      DataError: a file of unknown kind, a file that is no table at all, or a data set that cannot be fetched.
+    """
+    if source.kind == "files":
+        pairs = itertools.chain.from_iterable(map(_read_file, source.paths))
+    else:
+        place = f"{source.name}[{source.part}]"
+        rows = _hub_rows(source) if source.kind == "hub" else _tfds_rows(source)
+        pairs = ((f"{place}:{number}", row) for number, row in enumerate(rows, 1))
+    for index, (where, values) in enumerate(pairs):
+        if isinstance(values, Mapping):
+            yield Row(where, index, values)
+        elif isinstance(values, _Unreadable):
+            yield Row(where, index, None, values.problem)
+        else:
+            yield Row(where, index, None, f"not an object with columns but {_kind(values)}")
+
+
+def pick_split(key: str, seed: int, fracs: Mapping[str, float]) -> str:
+    """Which split a key belongs to: the same for ever, whatever else the file holds.
+
+    u = the first 8 bytes of sha256(seed, key) as a fraction in [0, 1); test is [0, test), validation the next part,
+    train the rest. Keys that differ only in case or white space go together.
+
+    Args:
+      key: what must not lie in two splits, such as the prompt or the passage.
+      fracs: split -> share; shares sum to 1.
+    """
+    folded = " ".join(key.lower().split())
+    digest = hashlib.sha256(f"{seed}\0{folded}".encode()).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    for split in ("test", "validation"):
+        place -= fracs.get(split, 0.0)
+        if place < 0:
+            return split
+    return "train"
+
+
+def shares(data: str, splits: Mapping[str, str], fracs: Sequence[float]) -> dict[str, float]:
+    """How the train source is divided: a split that has rows of its own takes no share of it; train takes the rest.
+
+    Args:
+      data, splits: as in ``find_source``.
+      fracs: shares of train, validation and test.
+    """
+    result = {}
+    for split, frac in zip(SPLITS[1:], fracs[1:], strict=True):
+        source = find_source(data, split, splits)
+        result[split] = frac if source is None or source.shared else 0.0
+    return {"train": 1.0 - sum(result.values()), **result}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unreadable:
+    problem: str
+
+
+def _kind(value: Any) -> str:
+    names = {str: "text", list: "a list", int: "a number", float: "a number", bool: "true or false", type(None): "null"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _path(text: str) -> Any:
+    if "://" in text:
+        from etils import epath
+
+        return epath.Path(text)
+    return pathlib.Path(text).expanduser()
+
+
+def _in_folder(folder: Any, split: str) -> Source | None:
+    files = sorted((file for file in folder.iterdir() if file.suffix in SUFFIXES), key=lambda file: file.name)
+    if not files:
+        raise DataError(f"task.data: {folder} holds no {', '.join(SUFFIXES)} file.")
+    for name in SPLIT_NAMES[split]:
+        whole = [file for file in files if file.stem == name]
+        shards = [file for file in files if re.fullmatch(rf"{name}-\d+.*|{name}[-_.]v?\d.*", file.stem)]
+        if len(whole) > 1:
+            names = ", ".join(file.name for file in whole)
+            raise DataError(f"{folder}: several files for {split} ({names}). Pick one with `task.splits.{split}=FILE`.")
+        if whole or shards:
+            return Source("files", str(folder), tuple(whole or shards))
+    if len(files) == 1 and not any(files[0].stem.startswith(name) for names in SPLIT_NAMES.values() for name in names):
+        return Source("files", str(files[0]), (files[0],), shared=True)
+    return None
+
+
+def _read_file(path: Any) -> Iterator[tuple[str, Any]]:
+    readers = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    if path.suffix not in readers:
+        raise DataError(f"{path}: unknown kind of file. Use one of {', '.join(readers)}.")
+    try:
+        yield from readers[path.suffix](path)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
+
+
+def _jsonl_rows(path: Any) -> Iterator[tuple[str, Any]]:
+    with path.open("r", encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                yield f"{path}:{number}", json.loads(line.rstrip())
+            except json.JSONDecodeError as error:
+                yield f"{path}:{number}", _Unreadable(f"not JSON: {error.msg} at column {error.colno}")
+
+
+def _json_rows(path: Any) -> Iterator[tuple[str, Any]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}. "
+            "Repair the file, or name it .jsonl if each line is an object of its own."
+        ) from None
+    if isinstance(content, dict) and isinstance(content.get("data"), list):
+        content = content["data"]
+    if not isinstance(content, list):
+        raise DataError(f'{path}: holds {_kind(content)}; expected a list of objects, or {{"data": [...]}}.')
+    for number, values in enumerate(content, 1):
+        yield f"{path}:{number}", values
+
+
+def _csv_rows(path: Any) -> Iterator[tuple[str, Any]]:
+    csv.field_size_limit(2**31 - 1)
+    text = io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")
+    reader = csv.DictReader(text, strict=True)
+    if not reader.fieldnames:
+        raise DataError(f"{path}: empty; the first line must name the columns.")
+    start = reader.line_num + 1
+    while True:
+        where = f"{path}:{start}"
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(f"{where}: not CSV: {error}. Repair the quotes.") from None
+        start = reader.line_num + 1
+        if None in values or None in values.values():
+            extra = len(values.get(None) or ())
+            count = sum(1 for key, value in values.items() if key is not None and value is not None) + extra
+            yield where, _Unreadable(f"has {count} columns where the header has {len(reader.fieldnames)}")
+        else:
+            yield where, values
+
+
+def _parquet_rows(path: Any) -> Iterator[tuple[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with path.open("rb") as file:
+            number = 0
+            for batch in pyarrow.parquet.ParquetFile(file).iter_batches():
+                for values in batch.to_pylist():
+                    number += 1
+                    yield f"{path}:{number}", values
+    except pyarrow.ArrowInvalid as error:
+        raise DataError(f"{path}: not a Parquet file ({str(error).splitlines()[0]}). Write it again.") from None
+
+
+def _listed(source: Source, split: str, chosen: str) -> Source | None:
+    """The source with its split's name filled in; None if the data set does not list such a split."""
+    names = _hub_splits(source) if source.kind == "hub" else _tfds_splits(source)
+    if chosen:
+        if chosen.split("[")[0] not in names:
+            raise DataError(f"task.splits.{split}: {source.name} has no split {chosen!r}; it has {', '.join(names)}.")
+        return dataclasses.replace(source, part=chosen)
+    for name in SPLIT_NAMES[split]:
+        if name in names:
+            return dataclasses.replace(source, part=name)
+    return None
+
+
+def _hub_error(source: Source, error: Exception) -> DataError:
+    cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return DataError(
+        f"task.data: {source.name!r} is no local path here and could not be had from the Hugging Face hub: {cause}. "
+        "Check the name, the network and `huggingface-cli login`; or download it and give the folder in `task.data`."
+    )
+
+
+def _hub_splits(source: Source) -> list[str]:
+    import datasets
+
+    try:
+        return list(datasets.get_dataset_split_names(source.name, source.config or None))
+    except Exception as error:  # the hub raises many kinds; each becomes one message with the fix
+        raise _hub_error(source, error) from None
+
+
+def _hub_rows(source: Source) -> Iterator[Any]:
+    import datasets
+
+    try:
+        yield from datasets.load_dataset(source.name, source.config or None, split=source.part)
+    except Exception as error:
+        raise _hub_error(source, error) from None
+
+
+def _tfds_builder(source: Source) -> Any:
+    try:
+        import tensorflow_datasets
+    except ImportError:
+        raise DataError(
+            f"task.data: tfds:{source.name} needs TensorFlow Datasets: pip install tensorflow-datasets tensorflow"
+        ) from None
+    try:
+        return tensorflow_datasets.builder(source.name)
+    except Exception as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f"task.data: tfds:{source.name}: {cause}. See the catalogue of TensorFlow Datasets.") from None
+
+
+def _tfds_splits(source: Source) -> list[str]:
+    return list(_tfds_builder(source).info.splits)
+
+
+def _tfds_rows(source: Source) -> Iterator[Any]:
+    import tensorflow_datasets
+
+    builder = _tfds_builder(source)
+    builder.download_and_prepare()
+    for row in tensorflow_datasets.as_numpy(builder.as_dataset(split=source.part, shuffle_files=False)):
+        yield _plain(row)
+
+
+def _plain(value: Any) -> Any:
+    """numpy values of TensorFlow Datasets as plain ones: bytes to text, arrays to lists, scalars to numbers."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value

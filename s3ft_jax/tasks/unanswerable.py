@@ -1,0 +1,43 @@
+"""Reading comprehension where some questions have no answer in the passage (SQuAD 2.0; SSR's kind of task).
+
+In: SQuAD 2.0's JSON, or rows as in ``reading`` with an empty list of answers or ``is_impossible`` (hub:
+``rajpurkar/squad_v2``, the default). Out: examples for the answers judge. For a question without an answer gold is a
+refusal, and a response is right when it declines to answer. SSR (arXiv 2409.04787) tunes on such data so that a model
+keeps to the passage; its wording of the prompt and of the refusal is not known to us, so both are ours.
+
+    question   What is France a region of?              (the passage does not say)
+    answers    []
+    gold       The passage does not say.
+    check      {"answers": [], "unanswerable": true, "min_f1": 0.6}
+
+Splits as in ``reading``: by passage.
+"""
+
+from __future__ import annotations
+
+from s3ft_jax.records import Example
+from s3ft_jax.tasks.reading import PARAPHRASE_PROMPT, build_example, is_unanswerable, load_split, read_answers
+from s3ft_jax.tasks.task import Intake, Row, TaskSettings
+
+HUB_ID = "rajpurkar/squad_v2"
+REFUSAL = "The passage does not say."
+
+PROMPT = (
+    "Read the passage and answer the question in as few words as possible, with words of the passage. If the passage "
+    "does not hold the answer, write: " + REFUSAL + "\n\nPassage: {context}\n\nQuestion: {question}"
+)
+
+
+def load(split: str, settings: TaskSettings, intake: Intake) -> list[Example]:
+    """Examples of one split, answerable and unanswerable questions.
+
+    Raises:
+      DataError: the data lacks the split, or a row cannot be used and ``task.bad_rows`` is ``error``.
+    """
+
+    def build(row: Row) -> Example:
+        unanswerable = is_unanswerable(row.values, settings.columns)
+        answers = [] if unanswerable else read_answers(row, settings.columns)
+        return build_example(row, "unanswerable", split, settings, PROMPT, PARAPHRASE_PROMPT, answers, REFUSAL)
+
+    return load_split(split, settings, intake, settings.data or HUB_ID, build)

@@ -1,0 +1,141 @@
+"""The decoder: every option matters, and the forms of one computation agree. Parity with torch is in test_llama.py."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from s3ft_jax.models.config import DecoderConfig, Rope
+from s3ft_jax.models.decoder import Decoder, KVCache
+
+CONFIG = DecoderConfig(
+    vocab_size=17,
+    num_layers=3,
+    model_dim=16,
+    mlp_dim=24,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=4,
+    max_positions=64,
+    rope=Rope(
+        theta=100.0, scaling="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=8.0, original_max_positions=32
+    ),
+    qkv_bias=True,
+    out_bias=True,
+    mlp_bias=True,
+)
+TOKENS = jnp.array([[3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 8, 1, 8]])
+POSITIONS = jnp.broadcast_to(jnp.arange(8), (2, 8))
+SEGMENTS = jnp.ones((2, 8), jnp.int32)
+
+# what each field is changed to; a field of DecoderConfig or Rope that is not here fails the test below
+CHANGES = {
+    "vocab_size": 19,
+    "num_layers": 2,
+    "model_dim": 12,
+    "mlp_dim": 20,
+    "num_heads": 2,
+    "num_kv_heads": 4,
+    "head_dim": 8,
+    "norm_eps": 0.1,
+    "activation": "gelu_tanh",
+    "qkv_bias": False,
+    "out_bias": False,
+    "mlp_bias": False,
+    "tie_embeddings": True,
+}
+ROPE_CHANGES = {
+    "theta": 50.0,
+    "scaling": "linear",
+    "factor": 2.0,
+    "low_freq_factor": 4.0,
+    "high_freq_factor": 16.0,
+    "original_max_positions": 64,
+}
+
+
+def noisy(config: DecoderConfig, seed: int = 0) -> Decoder:
+    """A decoder whose every parameter is random, biases and norms too."""
+    graphdef, shapes = nnx.split(nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0))))
+    rng = np.random.default_rng(seed)
+    params = jax.tree.map(lambda leaf: jnp.asarray(0.5 * rng.normal(size=leaf.shape), jnp.float32), shapes)
+    return nnx.merge(graphdef, params)
+
+
+@jax.jit
+def logits_of(decoder: Decoder) -> jax.Array:
+    return decoder(TOKENS, POSITIONS, SEGMENTS)[0]
+
+
+def test_every_field_of_the_config_is_covered():
+    # max_positions is a promise of the checkpoint that callers hold to (prompts and engine refuse longer input)
+    assert set(CHANGES) | {"rope", "max_positions"} == {f.name for f in dataclasses.fields(DecoderConfig)}
+    assert set(ROPE_CHANGES) == {f.name for f in dataclasses.fields(Rope)}
+
+
+@pytest.mark.parametrize("field", [*CHANGES, *(f"rope.{name}" for name in ROPE_CHANGES)])
+def test_each_field_changes_shapes_or_logits(field):
+    name = field.removeprefix("rope.")
+    if name in CHANGES:
+        changed = dataclasses.replace(CONFIG, **{name: CHANGES[name]})
+    else:
+        changed = dataclasses.replace(CONFIG, rope=dataclasses.replace(CONFIG.rope, **{name: ROPE_CHANGES[name]}))
+    decoder = noisy(CONFIG)
+    _, params = nnx.split(decoder)
+    graphdef, other = nnx.split(nnx.eval_shape(lambda: Decoder(changed, rngs=nnx.Rngs(0))))
+    if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, other):
+        return
+    found = logits_of(nnx.merge(graphdef, params))
+    assert float(jnp.max(jnp.abs(found - logits_of(decoder)))) > 1e-3
+
+
+def test_rematerialised_blocks_give_the_same_loss_and_gradient():
+    graphdef, params = nnx.split(noisy(CONFIG))
+
+    def loss(params, remat):
+        decoder = nnx.merge(graphdef, params)
+        hidden, _ = decoder.hidden(TOKENS, POSITIONS, SEGMENTS, remat=remat)
+        return jnp.sum(jax.nn.log_softmax(decoder.unembed(hidden))[..., 0])
+
+    plain, again = (jax.jit(jax.value_and_grad(loss), static_argnums=1)(params, remat) for remat in (False, True))
+    for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_does_not_touch_the_rest():
+    decoder = noisy(CONFIG)
+    padded = jax.jit(lambda d, t: d(t, POSITIONS, SEGMENTS.at[:, 5:].set(0))[0])
+    one, other = padded(decoder, TOKENS), padded(decoder, TOKENS.at[:, 5:].set(0))
+    np.testing.assert_array_equal(one[:, :5], other[:, :5])
+
+
+def test_leftovers_in_the_cache_are_never_seen():
+    decoder = noisy(CONFIG)
+    clean = KVCache.empty(CONFIG, 2, 12)
+    dirty = KVCache(clean.keys + 7.0, clean.values - 3.0)
+    run = jax.jit(lambda cache: decoder(TOKENS, POSITIONS, None, cache)[0])
+    one, other = (run(cache) for cache in (clean, dirty))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_positions_beyond_the_cache_are_dropped():
+    decoder = noisy(CONFIG)
+    beyond = POSITIONS.at[:, 6:].set(10**6)
+    _, cache = decoder(TOKENS, beyond, None, KVCache.empty(CONFIG, 2, 8))
+    assert float(jnp.abs(cache.keys[:, :, :6]).min(axis=(0, 1, 3, 4)).max()) > 0
+    np.testing.assert_array_equal(cache.keys[:, :, 6:], 0.0)
+
+
+def test_activation_dtype_reaches_the_stream_and_logits_stay_float32():
+    decoder = noisy(CONFIG)
+    hidden, _ = decoder.hidden(TOKENS, POSITIONS, SEGMENTS, activation_dtype=jnp.bfloat16)
+    assert hidden.dtype == jnp.bfloat16
+    assert decoder.unembed(hidden).dtype == jnp.float32
+
+
+def test_neither_cache_nor_segments_is_an_error():
+    with pytest.raises(ValueError, match="needs segments"):
+        noisy(CONFIG)(TOKENS, POSITIONS)

@@ -1,0 +1,60 @@
+"""Cautions: said where the numbers call for them, and only there."""
+
+import pytest
+from synthetic_evidence import (
+    GENERAL,
+    METHODS,
+    TASK,
+    synthetic_evidence,
+    synthetic_scores,
+    synthetic_verdicts,
+)
+
+from s3ft_jax.report.cautions import build_cautions
+from s3ft_jax.report.flow import build_flow
+from s3ft_jax.report.scoreboard import build_scoreboard
+
+
+def cautions_of(**changes):
+    evidence = synthetic_evidence(answers={}, **changes)
+    board = build_scoreboard(evidence.scores, TASK, METHODS)
+    return "\n".join(build_cautions(evidence, board, build_flow(evidence)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"scores": synthetic_scores(seeds=(0,))}, "One seed: intervals are over examples only"),
+        ({"scores": synthetic_scores(seeds=(0, 1))}, "2 seeds: Student's factor is 12.7"),
+        ({"scores": synthetic_scores(count=200)}, "Only 200 test examples"),
+        ({"scores": synthetic_scores(skills=())}, "says nothing about forgetting"),
+        ({"scores": synthetic_scores(general={**GENERAL, "base": 0.97})}, "these can only fall"),
+        ({"curves": {("sft", 0): [(1, float("nan"))]}}, "loss was not finite in SFT seed 0"),
+        (
+            {
+                "responses": {},
+                "verdicts": {
+                    "own": synthetic_verdicts(0.0, "own", ["a", "b"]),
+                    "paraphrase": synthetic_verdicts(0.0, "paraphrase", ["a", "b"]),
+                },
+            },
+            "Only 0.0 % of the examples without a right own response",
+        ),
+        ({"selections": {"sft": [("a", "gold", "")], "s3ft": [("a", "gold", "")]}}, "SFT and S3FT take the same"),
+    ],
+)
+def test_caution_is_said_where_it_applies_and_only_there(changes, words):
+    assert words in cautions_of(**changes)
+    assert words not in cautions_of()
+
+
+def test_uneven_seeds_are_said():
+    scores = [score for score in synthetic_scores() if (score.method, score.seed) != ("ssr", 2)]
+    assert "different seeds" in cautions_of(scores=scores)
+
+
+def test_standing_limits_are_always_said():
+    text = cautions_of()
+    assert "one base model" in text
+    assert "not corrected" in text
+    assert "17 of 768 own responses (2.2 %) hit the length limit" in text

@@ -1,0 +1,144 @@
+"""Claims: a truth table over synthetic scores, so that no sentence can be hard-coded."""
+
+import pytest
+from synthetic_evidence import GENERAL, METHODS, TARGET, TASK, synthetic_answers, synthetic_scores
+
+from s3ft_jax.evaluation.statistics import Interval
+from s3ft_jax.report.claims import FAILS, HOLDS, NOISE, UNMEASURED, VOID, build_claims, headline, judge_contrast
+from s3ft_jax.report.contrast import Contrast
+from s3ft_jax.report.scoreboard import build_scoreboard
+from s3ft_jax.report.summary import summarize
+
+
+def claims_of(scores, methods=METHODS, control=None, answers=None):
+    board = build_scoreboard(scores, TASK, methods, answers)
+    return {claim.name: claim for claim in build_claims(board, summarize(board), control)}
+
+
+def span(low, high, over="seeds"):
+    return Interval((low + high) / 2, low, high, over, 3, "synthetic")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "examples", "strict", "expected"),
+    [
+        ((0.1, 0.2), (0.05, 0.3), True, HOLDS),
+        ((0.1, 0.2), (-0.01, 0.3), True, NOISE),
+        ((-0.1, 0.3), (0.05, 0.3), True, NOISE),
+        ((-0.2, -0.1), (-0.3, -0.1), True, FAILS),
+        ((-0.2, -0.1), (-0.3, 0.1), True, NOISE),
+        ((0.0, 0.0), (0.0, 0.0), False, HOLDS),
+        ((0.0, 0.0), (0.0, 0.0), True, NOISE),
+        (None, (0.05, 0.3), True, HOLDS),
+        (None, (-0.05, 0.3), True, NOISE),
+    ],
+)
+def test_verdict_of_a_difference(seeds, examples, strict, expected):
+    over_seeds = span(*seeds) if seeds else None
+    over_examples = span(*examples, over="examples")
+    mean = (over_seeds or over_examples).mean
+    assert judge_contrast(Contrast(mean, {}, over_seeds, over_examples), strict=strict) == expected
+
+
+@pytest.mark.parametrize(("s3ft", "expected"), [(0.89, HOLDS), (0.62, NOISE), (0.40, FAILS)])
+def test_target_against_sft(s3ft, expected):
+    claim = claims_of(synthetic_scores({**TARGET, "s3ft": s3ft}))["s3ft_vs_sft_target"]
+    assert claim.verdict == expected
+    assert "95 % interval over 3 seeds" in claim.detail
+    assert claim.in_mean == (claim.contrast.mean >= 0)
+    assert ("In the mean it" in claim.detail) == (expected == NOISE)
+
+
+@pytest.mark.parametrize(
+    ("s3ft", "sft", "expected"),
+    [(0.93, 0.75, HOLDS), (0.845, 0.75, NOISE), (0.76, 0.75, FAILS), (0.92, 0.95, VOID)],
+)
+def test_drop_at_most_half_of_sfts(s3ft, sft, expected):
+    scores = synthetic_scores(general={**GENERAL, "s3ft": s3ft, "sft": sft})
+    claim = claims_of(scores)["s3ft_drop_at_most_half"]
+    assert claim.verdict == expected
+    assert ("nothing to halve" in claim.detail) == (expected == VOID)
+
+
+@pytest.mark.parametrize("rival", ["sdft", "ssr"])
+@pytest.mark.parametrize(("target", "expected"), [(0.30, HOLDS), (0.89, NOISE), (0.99, FAILS)])
+def test_rivals_on_the_target(rival, target, expected):
+    claims = claims_of(synthetic_scores({**TARGET, rival: target}))
+    assert claims[f"s3ft_vs_{rival}_target"].verdict == expected
+
+
+@pytest.mark.parametrize("rival", ["sdft", "ssr"])
+@pytest.mark.parametrize(("general", "expected"), [(0.70, HOLDS), (0.91, NOISE), (0.99, FAILS)])
+def test_rivals_on_general_skills(rival, general, expected):
+    scores = synthetic_scores(general={**GENERAL, "base": 0.95, "s3ft": 0.90, rival: general})
+    assert claims_of(scores)[f"s3ft_vs_{rival}_general"].verdict == expected
+
+
+def test_the_base_that_beats_everything_is_named():
+    targets = {"base": 0.80, "sft": 0.5, "ssr": 0.6, "sdft": 0.6, "s3ft": 0.7}
+    claim = claims_of(synthetic_scores(targets))["base_beaten_on_target"]
+    assert claim.verdict == FAILS
+    assert "the untouched base beats every method" in claim.detail
+    assert "worse: SFT, SSR, SDFT and S3FT" in claim.detail
+
+
+def test_some_methods_beat_the_base():
+    targets = {"base": 0.60, "sft": 0.4, "ssr": 0.6, "sdft": 0.9, "s3ft": 0.9}
+    claim = claims_of(synthetic_scores(targets))["base_beaten_on_target"]
+    assert claim.verdict == HOLDS
+    assert "better: SDFT and S3FT" in claim.detail
+    assert "worse: SFT" in claim.detail
+    assert "beats every method" not in claim.detail
+
+
+def test_methods_that_were_not_run_are_not_measured():
+    keep = ("sft", "s3ft")
+    scores = [score for score in synthetic_scores() if score.method in ("base", *keep)]
+    claims = claims_of(scores, keep)
+    assert claims["s3ft_vs_sdft_target"].verdict == UNMEASURED
+    assert claims["s3ft_vs_sdft_target"].detail == "SDFT was not run."
+    only = [score for score in scores if score.method != "s3ft"]
+    assert {claim.verdict for claim in claims_of(only, ("sft",)).values()} == {UNMEASURED, HOLDS}
+
+
+def test_without_general_skills_nothing_is_said_of_forgetting():
+    claims = claims_of(synthetic_scores(skills=()))
+    assert claims["s3ft_drop_at_most_half"].verdict == UNMEASURED
+    assert claims["s3ft_drop_at_most_half"].detail == "No general skill was scored."
+    assert claims["s3ft_vs_sft_target"].verdict == HOLDS
+
+
+@pytest.mark.parametrize(("s3ft", "sft", "expected"), [(0.70, 0.92, HOLDS), (0.945, 0.92, NOISE), (0.95, 0.60, FAILS)])
+def test_control(s3ft, sft, expected):
+    near = {"base": 0.28, "sft": sft, "ssr": 0.9, "sdft": 0.9, "s3ft": s3ft}
+    control = build_scoreboard(synthetic_scores(near), TASK, METHODS)
+    claim = claims_of(synthetic_scores(), control=control)["control_target"]
+    assert claim.verdict == expected
+    assert "could go unseen" in claim.detail
+    assert "control_target" not in claims_of(synthetic_scores())
+
+
+def test_two_seeds_with_a_spread_do_not_carry_a_claim_that_examples_carry():
+    targets = {**TARGET, "sft": 0.80, "s3ft": 0.90}
+    scores = synthetic_scores(targets, seeds=(0, 1), spread=0.03)
+    claim = claims_of(scores, answers=synthetic_answers(scores))["s3ft_vs_sft_target"]
+    assert claim.contrast.over_examples.low > 0 > claim.contrast.over_seeds.low
+    assert claim.verdict == NOISE
+    assert claim.detail.endswith("In the mean it holds, but the interval over seeds reaches zero.")
+
+
+def test_one_seed_rests_on_examples_alone():
+    claim = claims_of(synthetic_scores(seeds=(4,)))["s3ft_vs_sft_target"]
+    assert claim.contrast.over_seeds is None
+    assert "over seeds" not in claim.detail and "over 600 examples" in claim.detail
+
+
+def test_headline_says_gain_and_loss_with_their_signs():
+    board = build_scoreboard(synthetic_scores(spread=0.0), TASK, METHODS)
+    sentence = headline(TASK, summarize(board))
+    assert sentence.startswith("S3FT gained 61.0 points on programs and lost ")
+    assert "SFT gained 34.0 points" in sentence and sentence.endswith("3 seeds).")
+    worse = build_scoreboard(synthetic_scores({**TARGET, "base": 0.95}, spread=0.0), TASK, METHODS)
+    assert headline(TASK, summarize(worse)).startswith("S3FT lost 6.0 points on programs")
+    close = build_scoreboard(synthetic_scores({**TARGET, "base": 0.88}, spread=0.02), TASK, METHODS)
+    assert "points (within noise) on programs" in headline(TASK, summarize(close))

@@ -1,0 +1,128 @@
+"""The page: one file, nothing loaded, every text escaped, small enough."""
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import pytest
+from synthetic_evidence import METHODS, synthetic_browsed, synthetic_contents, synthetic_evidence
+
+from s3ft_jax.report import build_contents
+from s3ft_jax.report.page import SHOWN_PER_GROUP, build_page
+
+SECTIONS = ("result", "claims", "mind", "control", "flow", "logprob", "examples", "training", "scores", "settings")
+VOID_TAGS = {"meta", "br", "link", "img", "input", "hr"}
+
+
+@pytest.fixture(scope="module")
+def page():
+    return build_page(synthetic_contents())
+
+
+class Outline(HTMLParser):
+    """Open tags, ids, and addresses of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.addresses, self.tags = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in VOID_TAGS:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("src", "href", "xlink:href", "action", "data", "srcset"):
+                self.addresses.append((tag, value))
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID_TAGS:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def outline(page):
+    parser = Outline()
+    parser.feed(page)
+    assert parser.open == []
+    return parser
+
+
+def test_nothing_is_loaded_from_anywhere(page):
+    found = outline(page)
+    for tag, address in found.addresses:
+        assert address.startswith("#") or (tag == "a" and address.startswith("https://arxiv.org/abs/"))
+    outside = re.sub(r'href="https://arxiv\.org/abs/[\d.]+"', "", page)
+    assert "http" not in outside
+    assert "@import" not in page and not re.search(r"url\((?!#)", page)
+    assert not {"script", "link", "iframe", "img", "object"} & set(found.tags)
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page):
+    found = outline(page)
+    assert len(found.ids) == len(set(found.ids))
+    targets = {address[1:] for _, address in found.addresses if address.startswith("#")}
+    assert targets <= set(found.ids)
+
+
+def test_size_and_the_basics_of_a_page_for_a_phone(page):
+    assert len(page.encode()) < 3_000_000
+    assert page.lstrip().startswith("<!doctype html>")
+    assert 'name="viewport" content="width=device-width' in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_changes_carry_sign_and_arrow(page):
+    assert re.search(r'<span class="arrow">\u25b2</span>\+\d', page)
+    assert re.search(r'<span class="arrow">\u25bc</span>\u2212\d', page)
+    assert re.search(r'<span class="arrow">\u25bd</span>\u2212\d', page)
+
+
+def test_model_text_is_escaped_and_cut_with_a_word(page):
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    example = dataclasses.replace(synthetic_browsed(1)[0], prompt="x" * 4000 + "\x00\ud800")
+    cut = build_page(build_contents(synthetic_evidence(examples=(example,))))
+    assert "[1,002 more characters not shown]" in cut
+    cut.encode()
+
+
+def test_titles_and_notes_are_escaped():
+    evidence = synthetic_evidence(title="<b>bold</b>", notes=("a < b & c",))
+    text = build_page(build_contents(evidence))
+    assert "&lt;b&gt;bold&lt;/b&gt;" in text and "a &lt; b &amp; c" in text
+
+
+def test_examples_are_sorted_by_their_fate_and_counted():
+    many = []
+    for number in range(SHOWN_PER_GROUP * 4 + 4):
+        many.append(dataclasses.replace(synthetic_browsed(4)[number % 4], example_id=f"programs/test/{number}"))
+    text = build_page(build_contents(synthetic_evidence(examples=tuple(many))))
+    titles = re.findall(r"<summary>([^<]+) <span class=\"tag\">\((\d+), (\d+) shown\)", text)
+    assert [title.split(":")[0] for title, _, _ in titles] == [
+        "Regressed",
+        "Fixed",
+        "Unchanged, not right",
+        "Unchanged, right",
+    ]
+    assert {(total, shown) for _, total, shown in titles} == {(str(SHOWN_PER_GROUP + 1), str(SHOWN_PER_GROUP))}
+
+
+def test_every_section_and_plot_is_there(page):
+    assert page.count("<svg") == 5
+    for method in METHODS:
+        assert f"var(--method-{method})" in page
+    for part in SECTIONS:
+        assert f'id="{part}"' in page
+    assert "Absent:" not in page
+
+
+def test_every_colour_a_page_uses_has_a_light_and_a_dark_value(page):
+    style = page[page.index("<style>") : page.index("</style>")]
+    light, dark = style.split("prefers-color-scheme: dark", 1)
+    dark = dark[: dark.index("\n}\n")]
+    for name in set(re.findall(r"var\(--((?:origin|method)-[\w]+|ink|muted|grid|paper)\)", page)):
+        assert f"--{name}:" in light and f"--{name}:" in dark

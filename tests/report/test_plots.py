@@ -1,0 +1,64 @@
+"""Plots: every role has a colour, nothing fixed is left in the drawing, odd data draw without warnings."""
+
+import re
+
+import pytest
+from synthetic_evidence import METHODS, TASK, synthetic_evidence, synthetic_scores
+
+from s3ft_jax.report import plots
+from s3ft_jax.report.flow import build_flow
+from s3ft_jax.report.scoreboard import build_scoreboard
+from s3ft_jax.report.summary import summarize
+
+
+def rows_of(**options):
+    return summarize(build_scoreboard(synthetic_scores(**options), TASK, METHODS))
+
+
+def drawings():
+    evidence = synthetic_evidence()
+    return [
+        plots.scatter(rows_of()),
+        plots.flow_bars(build_flow(evidence)),
+        *plots.logprob_histograms(evidence.logprobs),
+        plots.loss_curves(evidence.curves, METHODS),
+    ]
+
+
+def test_drawings_take_every_colour_from_the_page():
+    for svg in drawings():
+        assert svg.startswith("<svg viewBox=") and svg.endswith("</svg>")
+        assert not re.findall(r"#[0-9a-f]{6}\b", svg.replace("#ffffff", ""))
+        assert "http" not in svg and "xmlns" not in svg
+        assert "DejaVu" not in svg and "var(--sans)" in svg
+        assert set(re.findall(r"var\(--([\w-]+)\)", svg)) <= {*plots.ROLES, "sans"}
+
+
+def test_scatter_names_every_model():
+    svg = plots.scatter(rows_of())
+    for name in ("Base", "SFT", "SSR", "SDFT", "S3FT"):
+        assert f">{name}</text>" in svg
+
+
+@pytest.mark.parametrize("options", [{"seeds": (0,)}, {"seeds": (0, 1), "spread": 0.05}, {"spread": 0.0}])
+def test_scatter_of_few_or_equal_seeds(options):
+    assert plots.scatter(rows_of(**options)).count("</text>") > 5
+
+
+def test_unknown_methods_get_spare_colours():
+    names = ("base", "sft", "self-output", "unverified")
+    assert plots.method_role("sft", names) == "method-sft"
+    assert plots.method_role("self-output", names) != plots.method_role("unverified", names)
+    assert all(plots.method_role(name, names) in plots.ROLES for name in names)
+
+
+def test_odd_data_draw():
+    assert plots.loss_curves({("sft", 0): [(1, float("nan"))], ("ssr", 0): [(1, 2.0)]}, METHODS).startswith("<svg")
+    token, total = plots.logprob_histograms({"own": [(0.0, 3)], "gold": []})
+    assert token.startswith("<svg") and total.startswith("<svg")
+
+
+def test_long_curves_are_thinned():
+    short = plots.loss_curves({("sft", 0): [(step, 1.0 / step) for step in range(1, 151)]}, METHODS)
+    long = plots.loss_curves({("sft", 0): [(step, 1.0 / step) for step in range(1, 20_001)]}, METHODS)
+    assert len(long) < 1.3 * len(short)

@@ -1,0 +1,70 @@
+"""Tables: signs, arrows, and counts."""
+
+import pytest
+from synthetic_evidence import METHODS, SEEDS, TASK, synthetic_answers, synthetic_evidence, synthetic_scores
+
+from s3ft_jax.evaluation.statistics import Interval
+from s3ft_jax.report.scoreboard import build_scoreboard
+from s3ft_jax.report.summary import Estimate
+from s3ft_jax.report.tables import change_cell, costs_table, flatten, logprobs_table, paired_table, scores_table
+
+
+@pytest.mark.parametrize(
+    ("seeds", "examples", "arrow", "certain"),
+    [
+        ((0.02, 0.04), (0.01, 0.05), "\u25b2", True),
+        ((0.02, 0.04), (-0.01, 0.07), "\u25b3", False),
+        ((-0.05, -0.02), (-0.06, -0.01), "\u25bc", True),
+        ((-0.05, 0.02), (-0.06, -0.01), "\u25bd", False),
+        ((-0.0001, 0.0001), (-0.1, 0.1), "", False),
+    ],
+)
+def test_a_change_is_certain_only_if_both_intervals_say_so(seeds, examples, arrow, certain):
+    over = Interval(sum(examples) / 2, *examples, "examples", 80, "synthetic")
+    cell = change_cell(Estimate(sum(seeds) / 2, *seeds, "synthetic", over))
+    assert (cell.arrow, cell.certain) == (arrow, certain)
+    assert (cell.tint > 0) == certain
+
+
+def test_paired_table_counts_every_example_once():
+    scores = synthetic_scores()
+    board = build_scoreboard(scores, TASK, METHODS, synthetic_answers(scores))
+    table = paired_table(board)
+    for row in table.rows:
+        assert sum(float(cell.text) for cell in row[1:]) == pytest.approx(600, abs=0.2)
+    s3ft = next(row for row in table.rows if row[0].method == "s3ft")
+    regressed, fixed = float(s3ft[1].text), float(s3ft[2].text)
+    mean = sum(board.score(("s3ft", seed), TASK).value for seed in SEEDS) / 3
+    assert (fixed - regressed) / 600 == pytest.approx(mean - board.score(("base", None), TASK).value, abs=1e-3)
+
+
+def test_scores_table_holds_every_task_and_metric():
+    table = scores_table(synthetic_scores(), METHODS)
+    assert len(table.rows) == 9
+    assert table.rows[0][4].text == "28.0"
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_costs_are_summed_without_a_speed():
+    table = costs_table({"sample": {"seconds": 30.0, "tokens": 600}, "judge": {"seconds": 60.5}})
+    assert [cell.text for cell in table.rows[0]] == ["sample", "30 s", "600", "20"]
+    assert [cell.text for cell in table.rows[-1]] == ["sum", "1 min 30 s", "600", "\u2013"]
+
+
+def test_logprobs_table_weighs_tokens():
+    table = logprobs_table(synthetic_evidence(logprobs={"gold": [(-10.0, 2), (-2.0, 4)]}))
+    assert [cell.text for cell in table.rows[0]] == ["gold", "2", "\u22122.00", "\u22126.00", "\u22126.00", "3.0"]
+
+
+def test_flatten_joins_names():
+    assert dict(flatten({"train": {"rate": 1, "decay": {}}, "task": "x"})) == {
+        "train.rate": 1,
+        "train.decay": {},
+        "task": "x",
+    }
+
+
+def test_short_spread_is_the_wider_interval():
+    over = Interval(-0.02, -0.06, 0.02, "examples", 80, "synthetic")
+    assert change_cell(Estimate(-0.02, -0.02, -0.02, "synthetic", over), short=True).detail == "\u00b14.0"
+    assert change_cell(Estimate(-0.02, -0.12, 0.08, "synthetic", over), short=True).detail == "\u00b110.0"

@@ -1,0 +1,174 @@
+"""Your own data: every judge's check, splits that never overlap, earlier turns kept, bad rows counted."""
+
+import json
+
+import pytest
+
+from s3ft_jax.tasks import load_examples
+from s3ft_jax.tasks.custom import chosen_letter, final_number
+from s3ft_jax.tasks.task import BadRow, DataError
+
+
+def write(tmp_path, rows, judge="numbers", name="train.jsonl", **settings):
+    path = tmp_path / name
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return {"name": "custom", "data": str(path), "judge": judge, "split_fracs": (1, 0, 0), **settings}
+
+
+def only(settings):
+    ((example,), _) = load_examples(settings, "train")
+    return example
+
+
+def test_a_row_becomes_an_example(tmp_path):
+    example = only(write(tmp_path, [{"question": "What is 3 times 4?", "answer": "3 times 4 is 12."}]))
+    assert example.id == "custom/train/00000"
+    assert example.messages == ({"role": "user", "content": "What is 3 times 4?"},)
+    assert (example.gold, example.judge, example.check) == ("3 times 4 is 12.", "numbers", {"answer": "12"})
+    shown = example.paraphrase_messages[0]["content"]
+    assert "### Instruction:\nWhat is 3 times 4?" in shown
+    assert "### Reference Answer:\n3 times 4 is 12." in shown
+
+
+@pytest.mark.parametrize(
+    ("judge", "row", "check"),
+    [
+        ("numbers", {"answer": "so\n#### 1,200"}, {"answer": "1200"}),
+        ("numbers", {"answer": "words", "check": 7}, {"answer": "7"}),
+        ("answers", {"answer": "a cat"}, {"answers": ["a cat"], "unanswerable": False, "min_f1": 0.6}),
+        (
+            "answers",
+            {"answer": "x", "check": ["a", "b"]},
+            {"answers": ["a", "b"], "unanswerable": False, "min_f1": 0.6},
+        ),
+        ("exact", {"answer": " yes\n"}, {"answer": "yes"}),
+        ("choice", {"answer": "The answer is (b)."}, {"answer": "B"}),
+        ("my_module:my_judge", {"answer": "x", "level": 3, "tags": ["t"]}, {"level": 3, "tags": ["t"]}),
+        (
+            "programs",
+            {"answer": "```python\ndef f(n):\n    return n\n```", "tests": "assert f(1) == 1\nassert f(2) == 2\n"},
+            {"entry": "f", "tests": ["assert f(1) == 1", "assert f(2) == 2"], "setup": "", "name": "f"},
+        ),
+    ],
+)
+def test_every_judge_gets_its_check(tmp_path, judge, row, check):
+    assert only(write(tmp_path, [{"question": "q", **row}], judge)).check == check
+
+
+@pytest.mark.parametrize(
+    ("judge", "row", "message"),
+    [
+        ("numbers", {"answer": "none"}, "no number in the gold answer"),
+        ("choice", {"answer": "Paris"}, "names no choice"),
+        ("answers", {"answer": "x", "check": [""]}, "holds no answer text"),
+        ("programs", {"answer": "def f(): 1", "tests": ["assert g() == 1"]}, "no test calls a function"),
+        ("programs", {"answer": "def f(): 1", "tests": "assert f( =="}, "the tests are not Python"),
+        ("programs", {"answer": "def f(): 1"}, r"task\.columns\.tests"),
+        ("", {"answer": "1"}, r"task\.judge: not set"),
+        ("number", {"answer": "1"}, r"task\.judge: unknown judge 'number'"),
+    ],
+)
+def test_what_no_check_can_be_made_of(tmp_path, judge, row, message):
+    with pytest.raises(DataError, match=message):
+        load_examples(write(tmp_path, [{"question": "q", **row}], judge), "train")
+
+
+def test_earlier_turns_stay_and_own_wording_goes_around_the_last(tmp_path):
+    turns = [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "hi"},
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": "4"},
+    ]
+    example = only(write(tmp_path, [{"messages": turns}], prompt="Solve: {question}"))
+    assert list(example.messages) == [*turns[:3], {"role": "user", "content": "Solve: 2 + 2?"}]
+    assert list(example.paraphrase_messages[:3]) == turns[:3]
+    assert "### Instruction:\n2 + 2?" in example.paraphrase_messages[3]["content"]
+
+
+def test_one_file_is_divided_and_no_prompt_lies_in_two_splits(tmp_path):
+    rows = [{"question": f"What is {n % 150} + 1?", "answer": str(n % 150 + 1), "n": n} for n in range(300)]
+    settings = write(tmp_path, rows, split_fracs=(0.6, 0.2, 0.2))
+    prompts, ids = {}, set()
+    for split in ("train", "validation", "test"):
+        examples, intake = load_examples(settings, split)
+        prompts[split] = {example.messages[0]["content"] for example in examples}
+        assert len(examples) == 2 * len(prompts[split]) > 0  # both copies of a prompt are in the same split
+        assert intake.left == {"rows of other splits": 300 - len(examples)}
+        ids |= {example.id.rsplit("/", 1)[1] for example in examples}
+    assert sum(map(len, prompts.values())) == len(set().union(*prompts.values())) == 150
+    assert len(ids) == 300
+    # Another seed divides otherwise; more rows leave the old ones where they were.
+    assert {e.messages[0]["content"] for e in load_examples({**settings, "seed": 1}, "test")[0]} != prompts["test"]
+    longer = write(
+        tmp_path, [{"question": "new?", "answer": "1"}, *rows], name="longer.jsonl", split_fracs=(0.6, 0.2, 0.2)
+    )
+    assert {e.messages[0]["content"] for e in load_examples(longer, "test")[0]} - {"new?"} == prompts["test"]
+
+
+def test_separate_files_are_taken_as_they_are(tmp_path):
+    rows = [{"question": f"What is {n}?", "answer": str(n)} for n in range(20)]
+    write(tmp_path, rows, name="test.jsonl")
+    write(tmp_path, rows[:3], name="validation.jsonl")
+    settings = write(tmp_path, rows[3:8], split_fracs=(0.5, 0.25, 0.25)) | {"data": str(tmp_path)}
+    assert [len(load_examples(settings, split)[0]) for split in ("train", "validation", "test")] == [5, 3, 20]
+
+
+def test_bad_rows_stop_or_are_counted(tmp_path):
+    rows = [
+        {"question": "q", "answer": ""},
+        '{"question": "q", ',
+        {"question": "What?", "answer": "1"},
+        {"question": ["q"], "answer": "1"},
+    ]
+    settings = write(tmp_path, rows)
+    with pytest.raises(DataError, match=r"train\.jsonl:1: column 'answer' is empty\. Fill it in.*task\.bad_rows=skip"):
+        load_examples(settings, "train")
+    examples, intake = load_examples({**settings, "bad_rows": "skip"}, "train")
+    assert [example.id for example in examples] == ["custom/train/00002"]
+    assert (intake.read, intake.used, intake.num_dropped) == (4, 1, 3)
+    assert sorted(int(places[0].rsplit(":", 1)[1]) for places in intake.dropped.values()) == [1, 2, 4]
+
+
+def test_columns_are_looked_for_before_any_row_is_used(tmp_path):
+    with pytest.raises(DataError, match=r"cannot tell the question from the answer\. The data has the columns q, a\."):
+        load_examples(write(tmp_path, [{"q": "x", "a": "1"}]), "train")
+    mapped = write(tmp_path, [{"q": "x", "a": "1"}], columns={"question": "q", "answer": "a"})
+    assert only(mapped).gold == "1"
+
+
+def test_files_without_any_row(tmp_path):
+    with pytest.raises(DataError, match="holds no rows"):
+        load_examples(write(tmp_path, []), "train")
+    with pytest.raises(DataError, match=r"train\.jsonl:1: not JSON.*no other row"):
+        load_examples(write(tmp_path, ["{"], bad_rows="skip"), "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("2 + 2 = 4. The answer is 4", "4"),
+        ("The answer is 7. Later it was 9.", "7"),
+        ("so $1,200.50", "1200.50"),
+        ("\\boxed{3/4} of 8", "3/4"),
+        ("it falls to -5", "-5"),
+        ("10-7", "7"),
+        ("#### 5 of 9", "5"),
+    ],
+)
+def test_final_number(text, number):
+    assert final_number(text) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["B", "b", "(B)", "B.", "B) Paris", "B. Paris", "The answer is B", "So the answer is: (B)."]
+)
+def test_chosen_letter(text):
+    assert chosen_letter(text) == "B"
+
+
+@pytest.mark.parametrize("text", ["Paris", "A cat", "12", "because of B"])
+def test_no_letter_chosen(text):
+    with pytest.raises(BadRow):
+        chosen_letter(text)

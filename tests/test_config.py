@@ -1,0 +1,87 @@
+"""config: overrides are typed, unknown keys are refused with the nearest, every file in configs/ builds."""
+
+import ast
+import pathlib
+
+import pytest
+from conftest import ROOT
+
+from configs.defaults import defaults
+from s3ft_jax.config import ConfigError, load_config, parse_arg
+from s3ft_jax.workdir import flatten
+
+QUICKSTART = str(ROOT / "configs" / "quickstart.py")
+
+
+def test_overrides_take_the_type_of_the_default():
+    config = load_config(
+        QUICKSTART,
+        [
+            "train.learning_rate=1e-5",
+            "train.num_steps=7",
+            "train.seeds=3,4",
+            "methods=sft",
+            "judge.unsafe=true",
+            "task.columns={'question': 'query'}",
+        ],
+    )
+    assert config.train.learning_rate == 1e-5 and config.train.num_steps == 7
+    assert config.train.seeds == (3, 4) and config.methods == ("sft",) and config.judge.unsafe is True
+    assert config.task.columns.question == "query"
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("train.learning_rat=1", r"train\.learning_rat is not a setting; did you mean 'train\.learning_rate'"),
+        ("trian.num_steps=1", "did you mean 'train.num_steps'"),
+        ("train.num_steps=many", "'many' is not of type int"),
+        ("train.seeds=a", "'a' is not of type tuple"),
+        ("judge.unsafe=perhaps", "'perhaps' is not of type bool"),
+        ("train", "expected --config.key=value"),
+    ],
+)
+def test_a_wrong_override_names_the_cause(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(QUICKSTART, [override])
+
+
+def test_arguments_of_a_config_file():
+    assert load_config(f"{QUICKSTART}:task=reading,seeds=5").train.seeds == (0, 1, 2, 3, 4)
+    with pytest.raises(ConfigError, match="'tsak' is not known; did you mean 'task'"):
+        load_config(f"{QUICKSTART}:tsak=reading")
+    with pytest.raises(ConfigError, match="task=cooking: choose from arithmetic, programs, reading"):
+        load_config(f"{QUICKSTART}:task=cooking")
+    assert parse_arg("a=2", a=1, b="x").to_dict() == {"a": 2, "b": "x"}
+
+
+def test_a_missing_file_suggests_the_nearest(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError, match=r"no such file; did you mean 'configs/quickstart\.py'"):
+        load_config("configs/quickstrat.py")
+
+
+@pytest.mark.parametrize("path", sorted(p.name for p in (ROOT / "configs").glob("*.py") if p.stem != "defaults"))
+def test_every_config_builds(path):
+    assert load_config(str(ROOT / "configs" / path)).to_dict()
+
+
+def attribute_chains(path: pathlib.Path) -> set[str]:
+    """``config.a.b`` and ``settings["b"]`` as they are read in a file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            found.add(str(node.slice.value))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+    return found
+
+
+def test_every_key_is_read_somewhere():
+    read = set()
+    for path in (ROOT / "s3ft_jax").rglob("*.py"):
+        read |= attribute_chains(path)
+    unread = [key for key in flatten(defaults().to_dict()) if key.rsplit(".", 1)[-1] not in read]
+    assert not unread, f"settings that no stage reads: {unread}"

@@ -1,0 +1,177 @@
+"""training: one step's invariants, adapters, divergence, and stop-and-resume equal to straight through."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from s3ft_jax import checkpoints, training
+from s3ft_jax.batches import Batch, build_batch, plan_batches
+from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.models.lora import Adapter, Lora
+from s3ft_jax.records import Selection
+
+CONFIG = DecoderConfig(32, 2, 16, 24, 4, 2, 4, 64, tie_embeddings=True)
+
+
+def make_selections(count: int = 24) -> list[Selection]:
+    rng = np.random.default_rng(0)
+    return [
+        Selection(
+            f"t/train/{i:03d}",
+            "sft",
+            "gold",
+            None,
+            "",
+            tuple(int(x) for x in rng.integers(1, 32, rng.integers(2, 7))),
+            tuple(int(x) for x in rng.integers(1, 32, rng.integers(2, 7))),
+            "",
+        )
+        for i in range(count)
+    ]
+
+
+SELECTIONS = make_selections()
+
+
+def decoder(lora: Lora | None = None) -> Decoder:
+    return Decoder(CONFIG, rngs=nnx.Rngs(0), lora=lora)
+
+
+def steps(num_steps: int, accumulation: int = 1, row_length: int = 24, first: int = 0):
+    plan = plan_batches(SELECTIONS, row_length=row_length, num_steps=num_steps, seed=0, examples_per_step=8)
+    for number in range(first, num_steps):
+        yield training.split_micro(build_batch(plan, number, SELECTIONS), accumulation)
+
+
+def train(batches, num_steps=4, tune="full", model=None, state=None, **fit):
+    parts = training.take_apart(model or decoder(), tune)
+    optimizer = training.make_optimizer(training.OptimizerSettings(1e-2, num_steps, weight_decay=0.1))
+    state = training.start(parts, optimizer) if state is None else state(parts, optimizer)
+    step = training.make_step(parts.graphdef, optimizer, seed=7)
+    rows = []
+    fit = {"on_step": lambda number, metrics: rows.append(metrics)} | fit
+    return training.fit(state, parts.frozen, step, batches, **fit), rows
+
+
+def same(left, right, rtol=0.0, atol=0.0):
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+def test_the_loss_falls_and_every_token_is_counted():
+    state, rows = train(steps(30), num_steps=30)
+    assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
+    assert int(state.step) == 30 and all(row["skipped"] == 0 for row in rows)
+    plan = plan_batches(SELECTIONS, row_length=24, num_steps=30, seed=0, examples_per_step=8)
+    for row, step in zip(rows, plan.steps, strict=True):
+        assert row["tokens"] == sum(len(SELECTIONS[i].response_ids) for members in step.rows for i in members)
+
+
+def test_accumulation_changes_nothing_but_the_order_of_sums():
+    whole, rows = train(steps(4, accumulation=1))
+    for accumulation in (2, 4, 8):
+        split, other = train(steps(4, accumulation=accumulation))
+        same(split.trainable, whole.trainable, atol=2e-5)
+        np.testing.assert_allclose([r["loss"] for r in other], [r["loss"] for r in rows], rtol=1e-5)
+
+
+def test_packed_equals_padded():
+    parts = training.take_apart(decoder(), "full")
+    optimizer = training.make_optimizer(training.OptimizerSettings(1e-2, 4))
+    step = training.make_step(parts.graphdef, optimizer, seed=0)
+    plan = plan_batches(SELECTIONS, row_length=24, num_steps=1, seed=0, examples_per_step=8)
+    packed = build_batch(plan, 0, SELECTIONS)
+    chosen = [i for row in plan.steps[0].rows for i in row]
+    padded = Batch(*(np.zeros((8, 24), a.dtype) for a in packed))
+    for row, i in enumerate(chosen):
+        prompt, response = SELECTIONS[i].prompt_ids, SELECTIONS[i].response_ids
+        size = len(prompt) + len(response)
+        padded.tokens[row, :size], padded.positions[row, :size] = prompt + response, np.arange(size)
+        padded.segments[row, :size], padded.weights[row, len(prompt) : size] = 1, 1.0
+    results = [step(training.start(parts, optimizer), parts.frozen, training.split_micro(b, 1)) for b in (packed, padded)]
+    np.testing.assert_allclose(results[0][1]["loss"], results[1][1]["loss"], rtol=1e-6)
+    same(results[0][0].trainable, results[1][0].trainable, atol=2e-6)
+
+
+@pytest.mark.parametrize("tune", ["full", "lora"])
+def test_stop_and_resume_is_bit_equal_to_straight_through(tmp_path, tune):
+    lora = Lora(4, 8.0, 0.1, ("q", "down")) if tune == "lora" else None
+    straight, _ = train(steps(6), num_steps=6, tune=tune, model=decoder(lora))
+    from etils import epath
+
+    def save(number, state):
+        checkpoints.save(
+            epath.Path(tmp_path / str(number)), trees=state._asdict(), config=CONFIG, lora=lora, step=number, provenance={}
+        )
+
+    half = list(steps(6))[:3]
+    train(iter(half), num_steps=6, tune=tune, model=decoder(lora), on_state=save, save_every=3)
+
+    def restore(parts, optimizer):
+        like = training.start(parts, optimizer)
+        folder = epath.Path(tmp_path / "3")
+        return training.TrainState(**{n: checkpoints.restore_tree(folder, n, getattr(like, n)) for n in like._fields})
+
+    resumed, _ = train(steps(6, first=3), num_steps=6, tune=tune, model=decoder(lora), state=restore)
+    same(resumed, straight)
+
+
+def test_two_runs_give_the_same_bits():
+    same(train(steps(4))[0], train(steps(4))[0])
+
+
+def test_lora_trains_adapters_and_nothing_else():
+    model = decoder(Lora(4, 8.0, 0.0, ("q", "v", "o", "gate", "up", "down", "k")))
+    before = nnx.to_pure_dict(nnx.state(model, nnx.Not(Adapter)))
+    state, rows = train(steps(20), num_steps=20, tune="lora", model=model)
+    names = set(checkpoints.by_path(state.trainable))
+    assert names and all("lora_" in name for name in names)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    same(nnx.to_pure_dict(nnx.state(model, nnx.Not(Adapter))), before)
+
+
+def poisoned(batch: Batch) -> Batch:
+    return batch._replace(weights=np.full_like(batch.weights, np.nan))
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted():
+    good = list(steps(3))
+    state, rows = train(iter([good[0], poisoned(good[1]), good[2]]), num_steps=3)
+    assert [row["skipped"] for row in rows] == [0, 1, 0]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.trainable))
+
+
+def test_many_skipped_steps_stop_the_run():
+    bad = [poisoned(batch) for batch in steps(4)]
+    with pytest.raises(training.TrainingDiverged, match=r"3 steps in a row.*train\.learning_rate"):
+        train(iter(bad), max_skipped=3)
+
+
+def test_the_schedule_rises_stays_and_falls():
+    rates = training.learning_rates(training.OptimizerSettings(1.0, 20, warmup_frac=0.2, flat_frac=0.3, final_frac=0.1))
+    values = [float(rates(step)) for step in range(20)]
+    np.testing.assert_allclose(values[:4], [0.25, 0.5, 0.75, 1.0])
+    np.testing.assert_allclose(values[4:10], 1.0)
+    assert all(a > b for a, b in zip(values[10:], values[11:], strict=False))
+    np.testing.assert_allclose(float(rates(20)), 0.1, rtol=1e-5)
+
+
+def test_weight_decay_leaves_norms_alone():
+    parts = training.take_apart(decoder(), "full")
+    optimizer = training.make_optimizer(training.OptimizerSettings(0.1, 1, warmup_frac=1.0, weight_decay=0.5))
+    state = training.start(parts, optimizer)
+    zero = jax.tree.map(jnp.zeros_like, state.trainable)
+    updates, _ = optimizer.update(zero, state.opt_state, state.trainable)
+    moved = {name for name, u in checkpoints.by_path(updates).items() if np.abs(u).max() > 0}
+    assert moved == {n for n in checkpoints.by_path(updates) if n.endswith("kernel") or n == "embedding"}
+
+
+def test_one_program_serves_the_whole_run():
+    parts = training.take_apart(decoder(), "full")
+    optimizer = training.make_optimizer(training.OptimizerSettings(1e-2, 6))
+    step = training.make_step(parts.graphdef, optimizer, seed=0)
+    training.fit(training.start(parts, optimizer), parts.frozen, step, steps(6), on_step=lambda n, m: None)
+    assert step._cache_size() == 1

@@ -1,0 +1,92 @@
+"""workdir: whole files or none, shards that survive a kill, manifests that say what changed."""
+
+import pytest
+
+from s3ft_jax.records import Verdict
+from s3ft_jax.workdir import MissingStage, SettingsChanged, Workdir
+
+
+def verdict(number: int) -> Verdict:
+    return Verdict(f"t/train/{number}", "own", 0, "exact", "right", "x", "right")
+
+
+def finish(workdir, key, **arguments):
+    with workdir.stage(key, **arguments) as run:
+        if run.needed:
+            workdir.write_bytes(f"{key}.txt", b"made")
+        return run.needed
+
+
+def test_a_finished_stage_is_skipped(tmp_path):
+    workdir = Workdir(tmp_path)
+    arguments = {"settings": {"a": (1, 2)}, "writes": ["first.txt"]}
+    assert finish(workdir, "first", **arguments)
+    assert not finish(workdir, "first", **arguments)
+
+
+def test_changed_settings_stop_with_both_values_and_the_remedy(tmp_path):
+    workdir = Workdir(tmp_path)
+    finish(workdir, "first", settings={"a": {"b": 1}, "c": 2}, writes=["first.txt"])
+    with pytest.raises(SettingsChanged, match=r"(?s)stage first was done.*a\.b: 1 -> 3.*new --workdir.*--redo"):
+        finish(workdir, "first", settings={"a": {"b": 3}, "c": 2}, writes=["first.txt"])
+
+
+def test_a_stage_killed_halfway_does_not_go_on_with_other_settings(tmp_path):
+    workdir = Workdir(tmp_path)
+    with pytest.raises(KeyboardInterrupt), workdir.stage("first", settings={"a": 1}):
+        raise KeyboardInterrupt
+    assert workdir.manifest("first") is None
+    with pytest.raises(SettingsChanged, match=r"stage first was begun"):
+        finish(workdir, "first", settings={"a": 2})
+    assert finish(workdir, "first", settings={"a": 1}), "the same settings go on"
+
+
+def test_changed_inputs_reach_the_stages_that_follow(tmp_path):
+    workdir = Workdir(tmp_path)
+    finish(workdir, "first", settings={"a": 1}, writes=["first.txt"])
+    finish(workdir, "second", settings={}, reads=["first"], writes=["second.txt"])
+    assert finish(workdir, "first", settings={"a": 2}, writes=["first.txt"], redo=True)
+    with pytest.raises(SettingsChanged, match="input first: "):
+        finish(workdir, "second", settings={}, reads=["first"], writes=["second.txt"])
+
+
+def test_redo_throws_the_old_output_away(tmp_path):
+    workdir = Workdir(tmp_path)
+    finish(workdir, "first", settings={"a": 1}, writes=["first.txt", "shards/x-*.jsonl"])
+    workdir.write_bytes("shards/x-00000.jsonl", b"old")
+    with workdir.stage("first", settings={"a": 2}, writes=["first.txt", "shards/x-*.jsonl"], redo=True) as run:
+        assert run.needed
+        assert not (workdir / "shards/x-00000.jsonl").exists() and not (workdir / "first.txt").exists()
+
+
+def test_a_stage_that_was_not_run_is_named(tmp_path):
+    with pytest.raises(MissingStage, match="stage sample-own has not been run; run `s3ft sample`"):
+        finish(Workdir(tmp_path), "judge-own", settings={}, reads=["sample-own"])
+
+
+def test_shards_already_there_are_kept_and_a_cut_one_is_made_again(tmp_path):
+    workdir, made = Workdir(tmp_path), []
+
+    def make(shard):
+        made.append(shard)
+        return [verdict(2 * shard), verdict(2 * shard + 1)]
+
+    first = workdir.sharded(Verdict, "verdicts/own", 3, make)
+    cut = tmp_path / "verdicts/own-00001-of-00003.jsonl"
+    cut.write_text(cut.read_text()[:-10])
+    assert workdir.sharded(Verdict, "verdicts/own", 3, make) == first
+    assert made == [0, 1, 2, 1]
+    assert workdir.read_shards(Verdict, "verdicts/own") == first == [verdict(n) for n in range(6)]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(MissingStage, match=r"own\.jsonl is not there"):
+        Workdir(tmp_path).read_records(Verdict, "verdicts/own.jsonl")
+
+
+def test_the_digest_of_a_folder_sees_names_and_bytes(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.write_bytes("f/a", b"1")
+    before = workdir.output_digest("f")
+    workdir.write_bytes("f/b", b"")
+    assert workdir.output_digest("f") != before
