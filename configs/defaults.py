@@ -55,6 +55,7 @@ def defaults() -> ConfigDict:
             "train": train_defaults(),
             "evaluate": {
                 "split": "test",  # test, or validation while choosing settings
+                "general": True,  # score the general skills too
                 "temperature": 0.0,  # 0: greedy
                 "max_new_tokens": 512,  # tokens
                 "limit": 0,  # examples of the task; 0: all
@@ -84,6 +85,9 @@ def task_defaults() -> ConfigDict:
             "num_validation": 256,  # held out of train where the data has no validation split
             "num_test": 0,  # test questions; 0: all (or the pocket task's 600)
             "seed": 0,  # of generated tasks and of seeded splits
+            "split_fracs": (0.8, 0.1, 0.1),  # train, validation, test where one file serves for all
+            "keep_marks": False,  # keep GSM8K's calculator marks <<48/2=24>> in gold
+            "min_f1": 0.6,  # token F1 from which the answers judge accepts
             "gold_style": "mid",  # pocket tasks: near, mid or far from the model's own style
             "prompt": "",  # your own wording, with {question}; empty: the task's
             "paraphrase_prompt": "",  # with {question} and {gold}; empty: the task's

@@ -86,7 +86,8 @@ def respond(
     engine = shared_engine(
         graphdef, config, encoder.stop_ids, encoder.pad_id, settings.num_slots, settings.chunk_steps
     )
-    prompts = [encoder.encode_prompt(e.paraphrase_messages if origin == "paraphrase" else e.messages) for e in examples]
+    asks = [e.paraphrase_messages if origin == "paraphrase" else e.messages for e in examples]
+    prompts = [encoder.encode_prompt(messages, e.id) for messages, e in zip(asks, examples, strict=True)]
     asked = [(e, p, i) for e, p in zip(examples, prompts, strict=True) for i in range(settings.num_responses)]
     requests = [
         Request(

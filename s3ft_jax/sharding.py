@@ -44,13 +44,14 @@ class ShardingError(ValueError):
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """A mesh over all devices of all processes.
+    """A mesh over the devices of all processes.
 
     Args:
-      data, fsdp, tensor: sizes of the axes; at most one may be -1, which takes the devices left over.
+      data, fsdp, tensor: sizes of the axes; at most one may be -1, which takes the devices left over. Sizes whose
+        product is below the number of devices leave the last ones idle.
 
     Raises:
-      ShardingError: the product is not the number of devices.
+      ShardingError: the product is above the number of devices, or -1 has nothing whole to take.
     """
     sizes = {"data": data, "fsdp": fsdp, "tensor": tensor}
     shown = " x ".join(f"{axis} {size}" for axis, size in sizes.items())
@@ -61,11 +62,13 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
         raise ShardingError(f"mesh {shown}: each size must be at least 1, and at most one may be -1")
     if free and num_devices % known == 0:
         sizes[free[0]] = num_devices // known
-    if math.prod(sizes.values()) != num_devices:
-        raise ShardingError(f"mesh {shown} does not fill {num_devices} devices. Choose sizes whose product is that.")
+    num_used = math.prod(sizes.values())
+    if not 1 <= num_used <= num_devices:
+        raise ShardingError(f"mesh {shown} does not fit {num_devices} devices. Choose sizes whose product is that.")
     # Auto: the compiler spreads shardings; jax.make_mesh otherwise makes explicit axes, which every einsum would have
     # to be written for
-    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * 3)
+    devices = jax.devices()[:num_used]
+    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
 
 
 def param_specs(params: nnx.State, mesh: Mesh) -> dict[str, PartitionSpec]:

@@ -187,9 +187,9 @@ class TrainingDiverged(RuntimeError):
     """Too many steps in a row had a loss or gradient that is not finite."""
 
 
-def split_micro(batch: Batch, accumulation: int) -> Batch:
-    """[rows, T] -> [A, rows / A, T], adding empty rows so that it divides."""
-    padding = -batch.tokens.shape[0] % accumulation
+def split_micro(batch: Batch, accumulation: int, multiple: int = 1) -> Batch:
+    """[rows, T] -> [A, rows / A, T], adding empty rows so that rows / A is whole and a multiple of ``multiple``."""
+    padding = -batch.tokens.shape[0] % (accumulation * multiple)
 
     def fold(array: np.ndarray) -> np.ndarray:
         padded = np.pad(array, ((0, padding), (0, 0)))

@@ -25,6 +25,57 @@ def data_dir() -> pathlib.Path:
     return folder
 
 
+SMALL = [
+    "task.num_train=24",
+    "task.num_validation=8",
+    "task.num_test=12",
+    "general.limit=3",
+    "sample.max_new_tokens=64",
+    "sample.num_slots=16",
+    "sample.shard_size=8",
+    "evaluate.max_new_tokens=64",
+    "train.num_examples=16",
+    "train.num_steps=4",
+    "train.batch_size=4",
+    "train.save_every=2",
+    "train.seeds=0",
+    "report.num_scored=8",
+    "report.num_browse=3",
+    "mesh.data=1",
+]
+"""Overrides that shrink the quickstart to a walk of seconds."""
+
+
+def small_config(*overrides: str, task: str = "arithmetic"):
+    """The quickstart, shrunk."""
+    from s3ft_jax.config import load_config
+
+    return load_config(f"{ROOT / 'configs' / 'quickstart.py'}:task={task}", [*SMALL, *overrides])
+
+
+@pytest.fixture(scope="session")
+def walked(tmp_path_factory: pytest.TempPathFactory):
+    """(config, workdir) of one small run of the whole recipe on the model and a task that ship with the project."""
+    from s3ft_jax.stages import recipe
+    from s3ft_jax.workdir import Workdir
+
+    config, workdir = small_config(), Workdir(str(tmp_path_factory.mktemp("walked") / "run"))
+    recipe.run(config, workdir)
+    return config, workdir
+
+
+@pytest.fixture
+def copied(walked, tmp_path):
+    """(config, workdir) of a copy of the small run, for tests that change it."""
+    import shutil
+
+    from s3ft_jax.workdir import Workdir
+
+    config, workdir = walked
+    shutil.copytree(workdir.path, tmp_path / "run")
+    return small_config(), Workdir(str(tmp_path / "run"))
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any connection beyond this machine fails the test that tries it."""

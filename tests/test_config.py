@@ -63,7 +63,13 @@ def test_a_missing_file_suggests_the_nearest(monkeypatch):
 
 @pytest.mark.parametrize("path", sorted(p.name for p in (ROOT / "configs").glob("*.py") if p.stem != "defaults"))
 def test_every_config_builds(path):
-    assert load_config(str(ROOT / "configs" / path)).to_dict()
+    arg = ":data=train.jsonl,judge=numbers" if path == "custom.py" else ""
+    assert load_config(f"{ROOT / 'configs' / path}{arg}").to_dict()
+
+
+def test_custom_needs_data_and_judge():
+    with pytest.raises(ConfigError, match=r"custom\.py:data=train\.jsonl,judge=numbers"):
+        load_config(str(ROOT / "configs" / "custom.py"))
 
 
 def attribute_chains(path: pathlib.Path) -> set[str]:

@@ -118,8 +118,8 @@ def test_one_size_may_be_left_open():
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((3, 1, 1), "mesh data 3 x fsdp 1 x tensor 1 does not fill 8 devices"),
-        ((-1, 3, 1), "mesh data -1 x fsdp 3 x tensor 1 does not fill 8 devices"),
+        ((3, 3, 1), "mesh data 3 x fsdp 3 x tensor 1 does not fit 8 devices"),
+        ((-1, 3, 1), "mesh data -1 x fsdp 3 x tensor 1 does not fit 8 devices"),
         ((-1, -1, 1), "at most one may be -1"),
         ((0, 1, 1), "at least 1"),
     ],

@@ -13,13 +13,13 @@ the first token fed by the decode loop, so that every sampled token comes out of
     fed by decode           r   A   B
     sampled                     A   B   end        random key of A: fold_in(request key, 3)
 
-Decode runs up to ``chunk_steps`` steps in one jitted loop, and leaves it earlier when enough slots are free for a refill.
+Decode runs up to ``chunk_steps`` steps in one jitted loop, fewer when enough slots are free for a refill.
 
 Same request, same response: a row's arithmetic depends on the shapes of the programs it passes through, never on what
 other rows hold. Its prefill shape follows from its own length; the decode shape is (num_slots, cache length). XLA on
-CPU gives equal bits for every cache length (tests/generation/test_engine.py proves it for the build in use); on
-another backend give ``cache_buckets`` one single size for the same promise. Another ``num_slots`` may change the last
-bits of the logits, and with them a token at a near-tie.
+CPU gives equal bits for every cache length this engine uses (measured, and tested in tests/generation/test_engine.py);
+on another backend give ``cache_buckets`` one single size for the same promise. Another ``num_slots`` may change the
+last bits of the logits, and with them a token at a near-tie.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from s3ft_jax.generation.cache import bucket_of, cache_sizes, inserted, length_of, prompt_sizes, resized
+from s3ft_jax.generation.cache import bucket_of, cache_sizes, exact_sizes, inserted, length_of, prompt_sizes, resized
 from s3ft_jax.generation.sampling import choose, token_keys
 from s3ft_jax.generation.slots import Request, Rows, Sampled, Slots
 from s3ft_jax.models.config import DecoderConfig
@@ -62,7 +62,8 @@ class Engine:
       num_slots: responses decoded at once.
       chunk_steps: decode steps between two looks at the host.
       prompt_buckets: lengths to which prompts are padded, ascending; default 32, 64, 128, ... up to max_positions.
-      cache_buckets: lengths of the cache, ascending; default 64, 128, 192, 256, 384, 512, ... up to max_positions.
+      cache_buckets: lengths of the cache, ascending multiples of 16; default 64, 128, 192, 256, 384, 512, ... up to
+        max_positions. Lengths that would break the promise above are left out (``cache.exact_sizes``).
       prefill_tokens: tokens of one prefill batch: max(1, prefill_tokens // bucket) prompts.
       cache_dtype, activation_dtype: of keys and values, and of the decoder's stream.
 
@@ -91,13 +92,17 @@ class Engine:
         for name, sizes in (("prompt_buckets", prompt_buckets), ("cache_buckets", cache_buckets)):
             if sizes is not None and (not sizes or list(sizes) != sorted(set(sizes)) or sizes[0] < 1):
                 raise ValueError(f"Engine: {name} must be ascending lengths of at least 1, found {tuple(sizes)}")
+        if any(size % 16 for size in cache_buckets or ()):
+            raise ValueError(f"Engine: cache_buckets must be multiples of 16, found {tuple(cache_buckets)}")
         outside = [token for token in (*stop_ids, pad_id) if not 0 <= token < config.vocab_size]
         if outside:
             raise ValueError(f"Engine: stop_ids or pad_id {outside} are not in 0..{config.vocab_size - 1}")
         self.config = config
         self.num_slots, self.chunk_steps, self.prefill_tokens = num_slots, chunk_steps, prefill_tokens
         self.prompt_buckets = tuple(prompt_buckets or prompt_sizes(config.max_positions))
-        self.cache_buckets = tuple(cache_buckets or cache_sizes(config.max_positions))
+        self.cache_buckets = exact_sizes(
+            cache_buckets or cache_sizes(config.max_positions), num_slots * config.num_heads
+        )
         self._graphdef = graphdef
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
         self._cache_dtype, self._activation_dtype = cache_dtype, activation_dtype
@@ -111,7 +116,8 @@ class Engine:
     def num_compiles(self) -> int:
         """Programs compiled so far: prefill per prompt bucket, decode per cache bucket, and small copying ones.
 
-        Only a bucket used for the first time adds to it; other settings, parameters, prompts or a part-filled batch do not.
+        Only a bucket used for the first time adds to it; other settings, parameters, prompts or a part-filled batch
+        do not.
         """
         return self._num_compiles
 
@@ -179,13 +185,13 @@ class Engine:
         longest = min(self.config.max_positions, self.cache_buckets[-1] + 1)  # the last sampled token is not fed
         if length + limit > longest:
             raise ValueError(
-                f"request {index}: {length} prompt tokens + max_new_tokens {limit} = {length + limit}, but there is room "
-                f"for {longest} (max_positions of the model {self.config.max_positions}, largest cache bucket "
+                f"request {index}: {length} prompt tokens + max_new_tokens {limit} = {length + limit}, but there is "
+                f"room for {longest} (max_positions of the model {self.config.max_positions}, largest cache bucket "
                 f"{self.cache_buckets[-1]}). Lower sample.max_new_tokens or sample.max_prompt_tokens."
             )
 
     def _prefilled(self, params: nnx.State, requests: Sequence[Request]) -> Iterator[_Prefilled]:
-        """Requests with their prompts prefilled, longest prompt first; each batch is run when its first row is asked for."""
+        """Requests with prefilled prompts, longest prompt first; a batch is run when its first row is asked for."""
         same_prompt: dict[tuple[int, ...], list[int]] = collections.defaultdict(list)
         for index, request in enumerate(requests):
             same_prompt[tuple(request.prompt_ids)].append(index)

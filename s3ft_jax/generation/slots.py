@@ -1,7 +1,7 @@
 """The host's books of the engine: which request lies in which slot, how far it is, what it has said so far.
 
-In: requests to place, and what each decode chunk returned. Out: the arrays the next chunk needs, and finished responses.
-NumPy only; nothing here waits for the device.
+In: requests to place, and what each decode chunk returned. Out: the arrays the next chunk needs, and finished
+responses. NumPy only; nothing here waits for the device.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Request:
     prompt_ids: tuple[int, ...]
     key: np.ndarray
     max_new_tokens: int
-    sampling: Sampling = Sampling()
+    sampling: Sampling
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,7 +104,9 @@ class Slots:
         rows = self.rows
         return int((rows.position + np.minimum(rows.remaining, steps)).max(where=rows.remaining > 0, initial=0))
 
-    def harvest(self, rows: Rows, ids: np.ndarray, logprobs: np.ndarray, stop_ids: frozenset[int]) -> dict[int, Sampled]:
+    def harvest(
+        self, rows: Rows, ids: np.ndarray, logprobs: np.ndarray, stop_ids: frozenset[int]
+    ) -> dict[int, Sampled]:
         """Book a chunk's result and free the slots that finished.
 
         Args:

@@ -69,13 +69,13 @@ def _at_start(part: str, letters: str, choices: list[str]) -> set[str]:
     whole = [letter for letter, choice in zip(letters, choices, strict=False) if normalise(choice) == normalise(part)]
     if whole and normalise(part):
         return set(whole)
+    pair = re.match(r"\W{0,4}([A-Z])\W{0,3}\s(?:or|and)\s+\W?([A-Z])\b", part)
+    if pair:
+        return set(pair.groups()) & set(letters)
     match = _LEADING.match(part)
     if match and match.group(1).upper() in letters:
         return {match.group(1).upper()}
-    pair = re.match(r"\W*([A-Z])\W{0,3}\s+(?:or|and)\s+\W?([A-Z])\b", part)
-    if pair:
-        return set(pair.groups()) & set(letters)
-    capital = re.match(r"\W*([A-Z])\b(?!')", part)
+    capital = re.match(r"\W{0,4}([A-Z])\b(?!')", part)
     # "A" and "I" are words too, unless they stand alone.
     if capital and (capital.group(1) not in "AI" or not part[capital.end() :].strip(" .*")):
         return {capital.group(1)} & set(letters) or _texts(part, letters, choices)

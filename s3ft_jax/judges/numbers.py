@@ -42,10 +42,14 @@ ROUNDED_PLACES = 3
 MAX_LENGTH = 100_000
 """Characters looked at, from the end."""
 
+MAX_TRIED = 20
+"""Markers of one kind looked at, from the end; one without a number is passed over."""
+
 _NEXT_QUESTION = re.compile(r"\n[ \t]*(?:\*\*)?(?:Question|Problem|Q)[ \t]?\d*[ \t]?[:.]", re.IGNORECASE)
 _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 _MARKER = re.compile(
-    r"(?:\bfinal\s+answer\b(?:\s+is\b)?|\banswers?\s+is\b|\banswers?\b(?=\W{0,4}[:=]))[\s:=*_]*", re.IGNORECASE
+    r"(?:\bfinal\s+answer\b(?:\s+is\b)?|\banswers?\s+is\b|\banswers?\b(?=\W{0,4}[:=]))(?:[\s:=]|\*\*|__)*",
+    re.IGNORECASE,
 )
 _MINUS = str.maketrans(
     dict.fromkeys("\u2212\u2013\u2012\ufe63\uff0d", "-") | dict.fromkeys("\u00a0\u202f\u2009", "\u00a0")
@@ -76,7 +80,7 @@ _NUMBER = re.compile(
       (?P<whole>\d{{1,6}})\s+(?P<top>\d{{1,6}})/(?P<bottom>\d{{1,6}})           # 1 1/2
       |(?P<numerator>{_DIGITS})\s?/\s?(?P<denominator>{_DIGITS})(?![\d/])       # 3/4
       |(?P<decimal>{_DIGITS}(?:\.\d+)?|\.\d+)
-       (?:[eE](?P<exponent>[-+]?\d{{1,4}})(?![\w.])|\s?(?:\\times|\\cdot|[x\u00d7*])\s?10\^\{{?(?P<power>[-+]?\d{{1,4}})\}}?)?
+       (?:[eE](?P<exponent>[-+]?\d+)(?![\w.])|\s?(?:\\times|\\cdot|[x\u00d7*])\s?10\^\{{?(?P<power>[-+]?\d+)\}}?)?
       |\b(?P<words>(?:{"|".join(_WORDS)})(?:[ -](?:{"|".join(_WORDS)}))?)\b
     )
     (?P<scale>(?:\s+(?:{"|".join(_SCALES)})\b)*)
@@ -96,6 +100,7 @@ _NOT_PLAIN_AFTER = re.compile(
     """,
     re.VERBOSE,
 )
+_ALTERNATIVES = re.compile(r"=\s?[-+$]{0,2}[\d.,/]+,?\s+or\s+(?:[a-zA-Z]\w?\s?=\s?)?[-+$]{0,2}\d")  # x = -5 or x = 5
 _PREFIX_NOISE = re.compile(r"[\s$\u20ac\u00a3\u00a5`*_~]|\\\$")
 
 
@@ -126,11 +131,11 @@ def read_number(text: str) -> Reading:
     boxed = _last_box(text)
     if boxed is not None:
         return dataclasses.replace(_read_part(_clean(boxed), first=True), rung="boxed")
-    for match in reversed(list(_HASHES.finditer(text))):
+    for match in reversed(list(_HASHES.finditer(text))[-MAX_TRIED:]):
         reading = _read_part(_clean(match.group(1)), first=True)
         if reading.problem != "no_number":
             return dataclasses.replace(reading, rung="hashes")
-    for match in reversed(list(_MARKER.finditer(text))):
+    for match in reversed(list(_MARKER.finditer(text))[-MAX_TRIED:]):
         reading = _read_part(_clean(_sentence(text[match.end() : match.end() + 2000])), first=True)
         if reading.problem != "no_number":
             return dataclasses.replace(reading, rung="marker")
@@ -190,7 +195,9 @@ def _read_part(part: str, first: bool) -> Reading:
       part: cleaned text.
       first: take the first number if words stand between several, else the last.
     """
-    if "=" in part and not (first and re.search(r"\bor\b", part)):
+    if _ALTERNATIVES.search(part):
+        return Reading(text=part.strip()[:80], problem="ambiguous")
+    if "=" in part:
         left, right = part.rsplit("=", 1)
         part, first = (right, True) if _NUMBER.search(right) else (left, first)
     matches = list(_NUMBER.finditer(part))
@@ -239,9 +246,10 @@ def _plain(part: str, match: re.Match[str]) -> Reading:
 
 def _value(match: re.Match[str]) -> tuple[Fraction | None, int]:
     """The fraction a match of ``_NUMBER`` stands for, and its decimal places; None if too long or divided by 0."""
-    places = 0
-    exponent = int(match["exponent"] or match["power"] or 0)
-    if len(match.group()) > MAX_DIGITS or abs(exponent) > MAX_DIGITS:
+    if len(match.group()) > MAX_DIGITS:
+        return None, 0
+    places, exponent = 0, int(match["exponent"] or match["power"] or 0)
+    if abs(exponent) > MAX_DIGITS:
         return None, 0
     try:
         if match["whole"]:
@@ -341,6 +349,6 @@ def judge(example: Example, response: Response) -> Verdict:
     if result == "wrong":
         reason = f"wrong: {found.text} is not {gold.text} ({found.rung})"
         return make_verdict(response, "numbers", "wrong", found.text, reason)
-    kind = "last_number" if found.rung == "last_number" else result
+    kind = "last_number" if found.rung == "last_number" and result == "right" else result
     reason = f"{kind}: {found.text} equals {gold.text} ({found.rung})"
     return make_verdict(response, "numbers", "right", found.text, reason)

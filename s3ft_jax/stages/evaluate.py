@@ -48,7 +48,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
         encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
         split = config.evaluate.split
         scores: list[Score] = []
-        for part in (split, "general"):
+        for part in (split, "general") if config.evaluate.general else (split,):
             examples = workdir.read_records(Example, f"examples/{part}.jsonl")
             if part == split and config.evaluate.limit:
                 examples = examples[: config.evaluate.limit]

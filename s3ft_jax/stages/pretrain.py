@@ -6,19 +6,20 @@ The same batches, loss, step and checkpoints as fine-tuning. Run by ``s3ft pretr
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from s3ft_jax import batches, checkpoints, training
+from s3ft_jax import batches, training, tuning
 from s3ft_jax.models.config import DecoderConfig, Rope
 from s3ft_jax.models.decoder import Decoder
-from s3ft_jax.progress import progress, say
+from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Selection
+from s3ft_jax.stages.train import OPTIMIZER
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 
@@ -48,7 +49,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     from s3ft_jax.tasks.pocket.pretraining import documents
     from s3ft_jax.tasks.pocket.tokenizer import train_tokenizer
 
-    with workdir.stage("pretrain", settings=config.to_dict(), writes=["model", "checkpoints", "metrics.jsonl"], redo=redo) as stage:
+    with workdir.stage("pretrain", settings=config.to_dict(), writes=["model", "checkpoints"], redo=redo) as stage:
         if not stage.needed:
             return say(f"pretrain: already done in {workdir.path / 'model'}")
         say(f"making {config.num_documents} documents")
@@ -77,34 +78,16 @@ def train(
     config: ConfigDict, workdir: Workdir, decoder: Decoder, plan: batches.BatchPlan, rows: Sequence[Selection]
 ) -> training.TrainState:
     """The loop, from the newest checkpoint on."""
-    names = ("learning_rate", "num_steps", "warmup_frac", "flat_frac", "final_frac")
-    names += ("b1", "b2", "eps", "weight_decay", "clip_norm")
-    optimizer = training.make_optimizer(training.OptimizerSettings(**{name: config[name] for name in names}))
+
+    def batches_from(first: int) -> Iterator[batches.Batch]:
+        for number in range(first, config.num_steps):
+            yield training.split_micro(batches.build_batch(plan, number, rows), 1)
+
+    run = tuning.RunSettings("pretrain", config.seed, config.save_every, keep=2)
+    optimizer = training.OptimizerSettings(**{name: config[name] for name in OPTIMIZER})
     parts = training.take_apart(decoder, "full")
-    state = training.start(parts, optimizer)
-    folder = workdir / "checkpoints"
-    first = checkpoints.newest(folder)
-    if first:
-        trees = {name: checkpoints.restore_tree(folder / str(first), name, getattr(state, name)) for name in state._fields}
-        state = training.TrainState(**trees)
-    step = training.make_step(parts.graphdef, optimizer, seed=config.seed)
-
-    def save(number: int, state: training.TrainState) -> None:
-        checkpoints.save(
-            folder / str(number), trees=state._asdict(), config=decoder.config, lora=None, step=number, provenance={}
-        )
-        checkpoints.keep_newest(folder, 2)
-
-    log = checkpoints.MetricsLog(workdir / "metrics.jsonl", first)
-    with progress("pretrain", config.num_steps) as ticker:
-        ticker.advance(first)
-
-        def on_step(number: int, metrics: dict[str, float]) -> None:
-            ticker.advance(1, f"loss {metrics['loss']:.3f}")
-            log.add({"step": number} | metrics)
-
-        steps = (training.split_micro(batches.build_batch(plan, i, rows), 1) for i in range(first, config.num_steps))
-        return training.fit(state, parts.frozen, step, steps, on_step=on_step, on_state=save, save_every=config.save_every)
+    state, _, _ = tuning.tune(parts, optimizer, workdir / "checkpoints", batches_from, run)
+    return state
 
 
 def write_model(decoder: Decoder, folder: Any) -> None:

@@ -21,7 +21,10 @@ def key(method: str) -> str:
 
 def encode_gold(encoder: PromptEncoder, example: Example) -> Gold:
     """Plain question and gold answer as ids."""
-    return Gold(encoder.encode_prompt(example.messages), encoder.encode_response(example.messages, example.gold))
+    return Gold(
+        encoder.encode_prompt(example.messages, example.id),
+        encoder.encode_response(example.messages, example.gold, example.id),
+    )
 
 
 def check_prompts(gold: dict[str, Gold], responses: list[Response]) -> None:
@@ -65,3 +68,4 @@ def run(config: ConfigDict, workdir: Workdir, method: str, *, redo: bool = False
         workdir.write_records(name, selections)
         stage.facts = dict(Counter(selection.origin for selection in selections)) | {"without": len(without)}
         say(f"select {method}: " + ", ".join(f"{count} {name}" for name, count in stage.facts.items()))
+        stage.facts["encoding"] = dict(encoder.counts)

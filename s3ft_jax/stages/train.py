@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -9,9 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from s3ft_jax import batches, checkpoints, training
+from s3ft_jax import batches, checkpoints, sharding, training, tuning
 from s3ft_jax.models.lora import Lora
-from s3ft_jax.progress import progress, say
+from s3ft_jax.progress import say
 from s3ft_jax.records import Selection
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.workdir import Workdir, WorkdirError
@@ -47,7 +48,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
     where = folder(method, seed)
     with workdir.stage(
         key(method, seed),
-        settings=settings | {"seed": seed},
+        settings=settings | {"seed": seed, "mesh": plain_settings(config.mesh)},
         reads=["import", f"select-{method}"],
         writes=[where],
         redo=redo,
@@ -64,7 +65,8 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
             examples_per_step=settings["batch_size"],
             too_long=settings["too_long"],
         )
-        meta, tokens = tune(settings, workdir, method, seed, plan, chosen)
+        mesh = sharding.make_mesh(**plain_settings(config.mesh))
+        meta, tokens = tune(settings, workdir, method, seed, plan, chosen, mesh)
         stage.outputs = {where: meta.params_digest}
         stage.facts = {
             "examples": len(chosen),
@@ -93,64 +95,33 @@ def tune(
     seed: int,
     plan: batches.BatchPlan,
     selections: list[Selection],
+    mesh: jax.sharding.Mesh,
 ) -> tuple[checkpoints.CheckpointMeta, int]:
-    """The loop. Returns the last checkpoint's meta and the number of tokens trained on."""
-    where = workdir / folder(method, seed)
-    parts = build(settings, workdir, seed)
-    base = nnx.merge(*parts)
-    optimizer = training.make_optimizer(training.OptimizerSettings(**{name: settings[name] for name in OPTIMIZER}))
-    state = training.start(parts, optimizer)
-    first = checkpoints.newest(where)
-    if first:
-        trees = {n: checkpoints.restore_tree(where / str(first), n, getattr(state, n)) for n in state._fields}
-        state = training.TrainState(**trees)
-    step = training.make_step(
-        parts.graphdef,
-        optimizer,
+    """Run the loop over a mesh. Returns the last checkpoint's meta and the number of tokens trained on."""
+
+    def batches_from(first: int) -> Iterator[batches.Batch]:
+        for number in range(first, settings["num_steps"]):
+            batch = batches.build_batch(plan, number, selections)
+            rows = training.split_micro(batch, settings["accumulation"], mesh.shape["data"] * mesh.shape["fsdp"])
+            yield sharding.shard_batch(rows, mesh)
+
+    run = tuning.RunSettings(
+        title=f"train {method} seed {seed}",
         seed=seed,
-        chunk_tokens=settings["chunk_tokens"],
-        remat=settings["remat"],
-        activation_dtype=jnp.dtype(settings["activation_dtype"]),
+        save_every=settings["save_every"],
+        max_skipped=settings["max_skipped"],
+        step={
+            "chunk_tokens": settings["chunk_tokens"],
+            "remat": settings["remat"],
+            "activation_dtype": jnp.dtype(settings["activation_dtype"]),
+        },
+        provenance={"method": method, "seed": seed, "settings": settings, "base": workdir.stage_digest("import")},
     )
-    provenance = {"method": method, "seed": seed, "settings": settings, "base": workdir.stage_digest("import")}
-    metas = {}
-
-    def save(number: int, state: training.TrainState) -> None:
-        metas["last"] = checkpoints.save(
-            where / str(number),
-            trees=state._asdict(),
-            config=base.config,
-            lora=base.lora,
-            step=number,
-            provenance=provenance,
-        )
-        checkpoints.keep_newest(where, 1)
-
-    metrics = checkpoints.MetricsLog(where / "metrics.jsonl", first)
-    with progress(f"train {method} seed {seed}", settings["num_steps"]) as ticker:
-        ticker.advance(first)
-
-        def on_step(number: int, values: dict[str, float]) -> None:
-            ticker.advance(1, f"loss {values['loss']:.3f}")
-            metrics.add({"step": number} | values)
-
-        steps = (
-            training.split_micro(batches.build_batch(plan, i, selections), settings["accumulation"])
-            for i in range(first, settings["num_steps"])
-        )
-        state = training.fit(
-            state,
-            parts.frozen,
-            step,
-            steps,
-            on_step=on_step,
-            on_state=save,
-            save_every=settings["save_every"],
-            max_skipped=settings["max_skipped"],
-        )
-    if int(state.step) > first and int(state.step) % settings["save_every"]:
-        save(int(state.step), state)
-    return metas.get("last") or checkpoints.read_meta(where / str(first)), metrics.tokens
+    optimizer = training.OptimizerSettings(**{name: settings[name] for name in OPTIMIZER})
+    graphdef, *params = build(settings, workdir, seed)
+    parts = training.Parts(graphdef, *(sharding.shard_params(part, mesh) for part in params))
+    _, meta, tokens = tuning.tune(parts, optimizer, workdir / folder(method, seed), batches_from, run)
+    return meta, tokens
 
 
 def load_tuned(workdir: Workdir, method: str, seed: int) -> Any:

@@ -25,12 +25,12 @@ STOP = 5
 @functools.cache
 def _model(seed=0):
     graphdef, params = nnx.split(Decoder(CONFIG, rngs=nnx.Rngs(seed)))
-    # start values are so small that every distribution is nearly flat; ten times larger ones disagree with each other
-    return graphdef, jax.tree.map(lambda array: array * 10.0 if array.ndim > 1 else array, params)
+    # start values are so small that every distribution is nearly flat; five times larger ones make it uneven
+    return graphdef, jax.tree.map(lambda array: array * 5.0 if array.ndim > 1 else array, params)
 
 
 @functools.cache
-def _engine(num_slots=8, chunk_steps=4, stop_ids=(STOP,), cache_buckets=(24, 48, 96, 192)):
+def _engine(num_slots=8, chunk_steps=4, stop_ids=(STOP,), cache_buckets=(32, 64, 128, 192)):
     return Engine(
         _model()[0],
         CONFIG,
@@ -38,14 +38,14 @@ def _engine(num_slots=8, chunk_steps=4, stop_ids=(STOP,), cache_buckets=(24, 48,
         pad_id=0,
         num_slots=num_slots,
         chunk_steps=chunk_steps,
-        prompt_buckets=(8, 16, 32, 64),
+        prompt_buckets=(32, 64),
         cache_buckets=cache_buckets,
         prefill_tokens=64,
     )
 
 
 @functools.cache
-def _requests(count=40, sampling=WARM):
+def _requests(count=32, sampling=WARM):
     rng = np.random.default_rng(1)
     return tuple(
         Request(
@@ -94,21 +94,21 @@ def test_order_and_company_change_no_bit():
     assert all(_same(left, right) for left, right in zip(part, _together()[7:12], strict=True))
 
 
-@pytest.mark.parametrize("chunk_steps", [1, 7])
-def test_chunk_length_changes_no_bit(chunk_steps):
-    others = _engine(chunk_steps=chunk_steps).generate(_model()[1], _requests())
+def test_chunk_length_changes_no_bit():
+    others = _engine(chunk_steps=7).generate(_model()[1], _requests())
     assert all(_same(left, right) for left, right in zip(others, _together(), strict=True))
 
 
 def test_cache_length_changes_no_bit():
     """What lets the engine choose the cache bucket by the company: XLA's CPU backend gives equal bits for each."""
+    assert _engine().cache_buckets == (128, 192)  # 8 slots x 4 heads x 128 = 4096
     others = _engine(cache_buckets=(192,)).generate(_model()[1], _requests())
     assert all(_same(left, right) for left, right in zip(others, _together(), strict=True))
 
 
-@pytest.mark.parametrize("num_slots", [1, 3, 32])
+@pytest.mark.parametrize("num_slots", [1, 32])
 def test_another_number_of_slots_gives_the_same_text(num_slots):
-    """Matrix products of another shape may round the last bits differently, so log-probabilities are compared to 1e-4."""
+    """Matrix products of another shape may round the last bits differently, so log-probabilities may differ by 1e-4."""
     others = _engine(num_slots=num_slots).generate(_model()[1], _requests())
     for left, right in zip(others, _together(), strict=True):
         assert left.response_ids == right.response_ids
@@ -190,7 +190,7 @@ def test_progress_and_finished_are_told_once_each():
         on_finished=lambda index, one: finished.update({index: (one, finished.get(index))}),
     )
     assert [done for done, _ in progress] == sorted(done for done, _ in progress)
-    assert progress[-1] == (40, 40)
+    assert progress[-1] == (32, 32)
     assert all(finished[index] == (one, None) for index, one in enumerate(sampled))
 
 
@@ -226,7 +226,8 @@ def test_requests_may_fill_the_cache_to_its_last_position():
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("num_slots", 0), ("chunk_steps", 0), ("prompt_buckets", (64, 32)), ("cache_buckets", ()), ("stop_ids", (97,)),
+    [("num_slots", 0), ("chunk_steps", 0),
+     ("prompt_buckets", (64, 32)), ("cache_buckets", ()), ("cache_buckets", (100,)), ("stop_ids", (97,)),
      ("pad_id", -1)],
 )  # fmt: skip
 def test_bad_engine_arguments_are_named(argument, value):

@@ -110,7 +110,9 @@ def test_filtered_tokens_are_never_drawn_from_a_large_vocabulary():
 def test_keys_depend_on_every_part_and_on_nothing_else():
     keys = {
         tuple(request_key(*parts).tolist())
-        for parts in [(0, "a", "own", 0), (1, "a", "own", 0), (0, "b", "own", 0), (0, "a", "gold", 0), (0, "a", "own", 1)]
+        for parts in (
+            (0, "a", "own", 0), (1, "a", "own", 0), (0, "b", "own", 0), (0, "a", "gold", 0), (0, "a", "own", 1)
+        )
     }
     assert len(keys) == 5
     assert request_key(0, "a/own", "b", 0).tolist() != request_key(0, "a", "own/b", 0).tolist()

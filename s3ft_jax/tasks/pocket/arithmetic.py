@@ -156,7 +156,9 @@ def answer_in(story: Story, style: str, frame: str = MID_FRAME) -> str:
     return "\n".join([*lines, f"#### {story.answer}"])
 
 
-def examples(split: str, count: int, seed: int, gold_style: str = "mid") -> list[Example]:
+def examples(
+    split: str, count: int, seed: int, gold_style: str = "mid", wording: str = "target"
+) -> list[Example]:
     """``count`` examples of a split (train, validation or test); fewer asked is a prefix of more asked.
 
     Args:
@@ -164,6 +166,7 @@ def examples(split: str, count: int, seed: int, gold_style: str = "mid") -> list
       count: examples wanted.
       seed: of the questions; the gold style does not change them.
       gold_style: near, mid or far from the base's own style.
+      wording: target, or plain: the same kind of question in the base's own words, to see what it knows already.
 
     Raises:
       ValueError: unknown split or gold style.
@@ -171,7 +174,7 @@ def examples(split: str, count: int, seed: int, gold_style: str = "mid") -> list
 
     def draw(rng: random.Random) -> splits.Draft:
         story = draw_story(rng)
-        prompt = put_into_words(rng, story, "target")
+        prompt = put_into_words(rng, story, wording)
         return splits.Draft(prompt, answer_in(story, gold_style), lambda: {"answer": str(story.answer)})
 
     return splits.deal("arithmetic", split, count, seed, gold_style, "numbers", draw)

@@ -235,16 +235,20 @@ def tests_of(program: Program, prompt: str) -> list[str]:
     return [f"assert candidate({numbers}) == {run_program(program, numbers)}" for numbers in lists]
 
 
-def examples(split: str, count: int, seed: int, gold_style: str = "mid") -> list[Example]:
+def examples(
+    split: str, count: int, seed: int, gold_style: str = "mid", wording: str = "target"
+) -> list[Example]:
     """``count`` examples of a split; no two splits share a question or a program. See ``arithmetic.examples``."""
 
     splits.check_names("programs", split, gold_style)
 
     def draw(rng: random.Random) -> splits.Draft:
-        program = draw_program(rng, NEVER_FILTER_SHARE, NEVER_MAP_SHARE)
-        while draws.home(program.key) != split:
-            program = draw_program(rng, NEVER_FILTER_SHARE, NEVER_MAP_SHARE)
-        prompt = put_into_words(rng, program, "rare")
+        known = wording == "plain"
+        shares = (0.0, 0.0) if known else (NEVER_FILTER_SHARE, NEVER_MAP_SHARE)
+        program = draw_program(rng, *shares)
+        while not known and draws.home(program.key) != split:
+            program = draw_program(rng, *shares)
+        prompt = put_into_words(rng, program, "plain" if known else "rare")
 
         def check() -> dict[str, object]:
             return {"entry": None, "tests": tests_of(program, prompt)}

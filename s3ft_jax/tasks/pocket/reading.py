@@ -189,12 +189,14 @@ def answer_in(passage: Passage, style: str, frames: tuple[str, str] | None = Non
     return answerable.format(v=passage.answer) if passage.answer else unanswerable
 
 
-def examples(split: str, count: int, seed: int, gold_style: str = "mid") -> list[Example]:
+def examples(
+    split: str, count: int, seed: int, gold_style: str = "mid", wording: str = "target"
+) -> list[Example]:
     """``count`` examples of a split. See ``arithmetic.examples``."""
 
     def draw(rng: random.Random) -> splits.Draft:
         passage = draw_passage(rng)
-        prompt = put_into_words(rng, passage, "target")
+        prompt = put_into_words(rng, passage, wording)
 
         def check() -> dict[str, object]:
             answers = [passage.answer] if passage.answer else []

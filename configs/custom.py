@@ -1,0 +1,36 @@
+"""Your own data, your own model, your own judge.
+
+    s3ft run --config=configs/custom.py:data=train.jsonl,judge=numbers,model=FOLDER --workdir=runs/mine
+
+``data`` is a .jsonl, .json, .csv or .parquet file, a Hugging Face data set id, or tfds:name/config. Columns are found
+(messages; prompt + completion; question + answer; instruction + output) or mapped by
+``--config.task.columns="{'question': 'query'}"``. ``judge`` is numbers, programs, answers, exact, choice or
+my_module:my_judge. One file is divided into train, validation and test by a seeded rule;
+``--config.task.splits="{'test': 'test.jsonl'}"`` gives a split a file of its own.
+"""
+
+from configs.defaults import defaults, parse_arg
+from ml_collections import ConfigDict
+
+from s3ft_jax.config import ConfigError
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Arguments: ``data``, ``judge``, ``model`` (default pocket), ``tune=full|lora``, ``steps=N``, ``seeds=N``."""
+    args = parse_arg(arg, data="", judge="", model="pocket", tune="full", steps=100, seeds=1)
+    if not args.data or not args.judge:
+        raise ConfigError("configs/custom.py needs data and judge: configs/custom.py:data=train.jsonl,judge=numbers")
+    config = defaults()
+    config.model.path = args.model
+    config.task.name = "custom"
+    config.task.data = args.data
+    config.judge.name = args.judge
+    config.general.tasks = ("pocket/skills",) if args.model == "pocket" else ()
+    config.sample.max_new_tokens = 96 if args.model == "pocket" else 512
+    config.evaluate.max_new_tokens = config.sample.max_new_tokens
+    config.train.tune = args.tune
+    config.train.num_steps = args.steps
+    config.train.seeds = tuple(range(args.seeds))
+    config.train.max_length = 256 if args.model == "pocket" else 1024
+    config.train.learning_rate = 1e-3 if args.model == "pocket" else 1e-5
+    return config

@@ -1,0 +1,17 @@
+"""Reading comprehension (SQuAD 1.1 layout) with any Hugging Face Llama-family model.
+
+    s3ft run --config=configs/reading.py:model=FOLDER_OR_HUB_ID,data=train-v1.1.json --workdir=runs/reading
+
+Settings as in configs/gsm8k.py. Not yet run at full size by us.
+"""
+
+from configs import gsm8k
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Arguments as in configs/gsm8k.py."""
+    config = gsm8k.get_config(arg)
+    config.task.name = "reading"
+    config.train.num_steps = 1200
+    return config

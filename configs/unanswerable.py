@@ -1,0 +1,17 @@
+"""Unanswerable questions (SQuAD 2.0 layout), the setting of SSR: a right refusal is right, a false refusal is wrong.
+
+    s3ft run --config=configs/unanswerable.py:model=FOLDER_OR_HUB_ID,data=dev-v2.0.json --workdir=runs/unanswerable
+
+Settings as in configs/gsm8k.py. Not yet run at full size by us.
+"""
+
+from configs import gsm8k
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Arguments as in configs/gsm8k.py."""
+    config = gsm8k.get_config(arg)
+    config.task.name = "unanswerable"
+    config.train.num_steps = 900
+    return config

@@ -1,0 +1,97 @@
+"""A training run that survives a kill: the loop, its checkpoints, its metrics file and its progress bar in one place.
+
+Fine-tuning and the pocket model's pretraining are both this. In: a decoder taken apart and batches by step number. Out:
+the last checkpoint. A run that finds a checkpoint goes on from it and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from etils import epath
+from flax import nnx
+
+from s3ft_jax import checkpoints, training
+from s3ft_jax.batches import Batch
+from s3ft_jax.progress import progress
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """How a run goes, beside its optimizer.
+
+    Attributes:
+      title: shown beside the bar.
+      seed: of adapter dropout.
+      save_every: steps between checkpoints; the last step is always saved.
+      keep: checkpoints kept.
+      max_skipped: steps in a row that may fail.
+      step: further arguments of ``training.make_step``.
+      provenance: kept in the checkpoint.
+    """
+
+    title: str
+    seed: int
+    save_every: int
+    keep: int = 1
+    max_skipped: int = 10
+    step: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def tune(
+    parts: training.Parts,
+    optimizer_settings: training.OptimizerSettings,
+    folder: epath.Path,
+    batches_from: Callable[[int], Iterator[Batch]],
+    run: RunSettings,
+) -> tuple[training.TrainState, checkpoints.CheckpointMeta, int]:
+    """Train to the end, from the newest checkpoint in ``folder`` on.
+
+    Args:
+      parts: the decoder taken apart.
+      optimizer_settings: its ``num_steps`` is the length of the run.
+      folder: checkpoints go to ``folder/STEP/``, metrics to ``folder/metrics.jsonl``.
+      batches_from: number of steps done -> the batches still to do, [A, rows, T] each.
+      run: see ``RunSettings``.
+
+    Returns:
+      (last state, meta of the last checkpoint, tokens trained on).
+    """
+    decoder = nnx.merge(*parts)
+    optimizer = training.make_optimizer(optimizer_settings)
+    state = training.start(parts, optimizer)
+    first = checkpoints.newest(folder)
+    if first:
+        trees = {n: checkpoints.restore_tree(folder / str(first), n, getattr(state, n)) for n in state._fields}
+        state = training.TrainState(**trees)
+    step = training.make_step(parts.graphdef, optimizer, seed=run.seed, **run.step)
+    last: dict[str, checkpoints.CheckpointMeta] = {}
+
+    def save(number: int, state: training.TrainState) -> None:
+        last["meta"] = checkpoints.save(
+            folder / str(number),
+            trees=state._asdict(),
+            config=decoder.config,
+            lora=decoder.lora,
+            step=number,
+            provenance=run.provenance,
+        )
+        checkpoints.keep_newest(folder, run.keep)
+
+    log = checkpoints.MetricsLog(folder / "metrics.jsonl", first)
+    with progress(run.title, optimizer_settings.num_steps) as ticker:
+        ticker.advance(first)
+
+        def on_step(number: int, metrics: dict[str, float]) -> None:
+            ticker.advance(1, f"loss {metrics['loss']:.3f}")
+            log.add({"step": number} | metrics)
+
+        hooks = {"on_step": on_step, "on_state": save, "save_every": run.save_every, "max_skipped": run.max_skipped}
+        state = training.fit(state, parts.frozen, step, batches_from(first), **hooks)
+    done = int(state.step)
+    if done % run.save_every and done > first:
+        save(done, state)
+    return state, last.get("meta") or checkpoints.read_meta(folder / str(first)), log.tokens

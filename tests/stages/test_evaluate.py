@@ -1,0 +1,30 @@
+"""evaluate: every model is scored on the same examples, the base too; choices by likelihood."""
+
+from s3ft_jax.records import Example, Score, Verdict
+from s3ft_jax.stages import evaluate
+
+
+def test_every_model_is_scored_on_the_same_examples(walked):
+    _, workdir = walked
+    counts = []
+    for method, seed in [("base", None), ("sft", 0), ("ssr", 0), ("sdft", 0), ("s3ft", 0)]:
+        scores = workdir.read_records(Score, f"scores/{evaluate.name(method, seed)}/scores.jsonl")
+        assert all(score.method == method and score.seed == seed for score in scores)
+        counts.append([(s.task, s.split, s.metric, s.count) for s in scores])
+    assert all(other == counts[0] for other in counts)
+    assert ("arithmetic", "test", "accuracy", 12) in counts[0]
+    assert sum(metric == "choice_likelihood" for _, _, metric, _ in counts[0]) >= 2
+    assert sum(split == "general" and metric == "accuracy" for _, split, metric, _ in counts[0]) == 7
+
+
+def test_a_score_is_the_share_of_right_verdicts(walked):
+    _, workdir = walked
+    verdicts = workdir.read_records(Verdict, "scores/base/test-verdicts.jsonl")
+    (score,) = (s for s in workdir.read_records(Score, "scores/base/scores.jsonl") if s.split == "test")
+    assert score.value == sum(v.outcome == "right" for v in verdicts) / 12
+    assert [v.example_id for v in verdicts] == [e.id for e in workdir.read_records(Example, "examples/test.jsonl")]
+
+
+def test_names_of_models():
+    assert evaluate.name("base", None) == "base" and evaluate.key("base", None) == "evaluate-base"
+    assert evaluate.name("s3ft", 3) == "s3ft/seed-3" and evaluate.key("s3ft", 3) == "evaluate-s3ft-seed-3"

@@ -1,0 +1,43 @@
+"""report: three files from what the stages left; the json holds what others rely on."""
+
+import json
+
+from s3ft_jax.stages import report
+
+METHODS = ("sft", "ssr", "sdft", "s3ft")
+
+
+def test_the_json_contract(walked):
+    _, workdir = walked
+    document = json.loads((workdir / "report.json").read_text())
+    keys = {"method", "seed", "task", "split", "metric", "value", "count", "stderr"}
+    assert all(keys <= set(score) for score in document["scores"])
+    assert {"base", *METHODS} == set(document["summary"])
+    for method in METHODS:
+        for part in ("target", "general_change"):
+            assert set(document["summary"][method][part]) >= {"mean", "low", "high"}
+    assert document["settings"]["train"]["num_steps"] == 4
+
+
+def test_the_page_and_the_markdown_are_there(walked):
+    _, workdir = walked
+    page = (workdir / "report.html").read_text()
+    assert "<html" in page and "http://" not in page.replace("http://www.w3.org", "")
+    assert "S3FT" in (workdir / "report.md").read_text()
+
+
+def test_logprobs_of_all_three_origins_under_the_base(walked):
+    config, workdir = walked
+    found = report.base_logprobs(config, workdir)
+    assert set(found) == {"gold", "paraphrase", "own"}
+    assert len(found["gold"]) == 8
+    assert all(total < 0 and tokens > 0 for pairs in found.values() for total, tokens in pairs)
+
+
+def test_a_control_run_is_shown_beside(walked, copied):
+    _, control = walked
+    config, workdir = copied
+    with config.unlocked():
+        config.report.control = str(control.path)
+    report.run(config, workdir, redo=True)
+    assert json.loads((workdir / "report.json").read_text())["control"]["summary"]["s3ft"]

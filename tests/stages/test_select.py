@@ -1,0 +1,50 @@
+"""select: one target per question and method, and prompts that changed since sampling are refused."""
+
+import dataclasses
+
+import pytest
+
+from s3ft_jax.records import Response, Selection, Verdict
+from s3ft_jax.selection import Gold
+from s3ft_jax.stages.select import check_prompts
+from s3ft_jax.workdir import WorkdirError
+
+
+@pytest.mark.parametrize("method", ["sft", "ssr", "sdft", "s3ft"])
+def test_every_question_has_one_target(walked, method):
+    _, workdir = walked
+    selections = workdir.read_records(Selection, f"selections/{method}.jsonl")
+    assert len(selections) == len({s.example_id for s in selections}) == 24
+    facts = workdir.manifest(f"select-{method}")["facts"]
+    assert facts.pop("without") == 0
+    assert facts.pop("encoding")["gold_by_template"] == 24
+    assert sum(facts.values()) == 24
+
+
+def test_own_targets_are_the_sampled_ids_of_right_answers(walked):
+    _, workdir = walked
+    sampled = {r.example_id: r for r in workdir.read_shards(Response, "responses/own")}
+    right = {v.example_id for v in workdir.read_records(Verdict, "verdicts/own.jsonl") if v.outcome == "right"}
+    own = [s for s in workdir.read_records(Selection, "selections/s3ft.jsonl") if s.origin == "own"]
+    assert {s.example_id for s in own} == {i for i in right if sampled[i].ended}
+    for selection in own:
+        assert selection.response_ids == sampled[selection.example_id].response_ids
+        assert selection.prompt_ids == sampled[selection.example_id].prompt_ids
+
+
+def test_all_methods_share_the_prompts(walked):
+    _, workdir = walked
+    prompts = [
+        {s.example_id: s.prompt_ids for s in workdir.read_records(Selection, f"selections/{method}.jsonl")}
+        for method in ("sft", "ssr", "sdft", "s3ft")
+    ]
+    assert all(other == prompts[0] for other in prompts)
+
+
+def test_other_prompt_ids_than_at_sampling_are_refused(walked):
+    _, workdir = walked
+    response = workdir.read_shards(Response, "responses/own")[0]
+    gold = {response.example_id: Gold(response.prompt_ids, (1,))}
+    check_prompts(gold, [response])
+    with pytest.raises(WorkdirError, match="chat template has changed"):
+        check_prompts(gold, [dataclasses.replace(response, prompt_ids=(*response.prompt_ids, 7))])

@@ -1,0 +1,93 @@
+"""train: settings per method, exact resume after a kill, adapters."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from conftest import small_config
+
+from flax import nnx
+
+from s3ft_jax import checkpoints
+from s3ft_jax.stages import train
+from s3ft_jax.workdir import WorkdirError
+
+
+def test_settings_of_one_method_lie_on_top_of_the_shared_ones():
+    config = small_config("train.per_method={'sft': {'learning_rate': 0.5}}")
+    assert train.method_settings(config, "sft")["learning_rate"] == 0.5
+    assert train.method_settings(config, "s3ft")["learning_rate"] == config.train.learning_rate
+    with pytest.raises(WorkdirError, match=r"train\.per_method\.sft: \['learning_rat'\]"):
+        train.method_settings(small_config("train.per_method={'sft': {'learning_rat': 0.5}}"), "sft")
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_and_ends_with_the_same_bits(copied):
+    config, workdir = copied
+    where = train.folder("s3ft", 0)
+    before = workdir.manifest("train-s3ft-seed-0")
+    with config.unlocked():
+        config.train.num_steps = 2
+    workdir.remove("train-s3ft-seed-0", [where])
+    parts = train.build(train.method_settings(config, "s3ft"), workdir, 0)
+    assert parts.frozen is not None
+    # stop after two steps of the four-step run: the same schedule, killed at step 2
+    with config.unlocked():
+        config.train.num_steps = 4
+    stop_after(2, config, workdir)
+    assert checkpoints.newest(workdir / where) == 2 and workdir.manifest("train-s3ft-seed-0") is None
+    train.run(config, workdir, "s3ft", 0)
+    after = workdir.manifest("train-s3ft-seed-0")
+    assert after["outputs"] == before["outputs"] and after["facts"] == before["facts"]
+    steps = [json.loads(line)["step"] for line in (workdir / where / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]
+
+
+def stop_after(step, config, workdir):
+    """Run, and die while the batch after ``step`` is being built."""
+    from s3ft_jax import batches
+
+    build = batches.build_batch
+
+    def dying(plan, number, selections):
+        if number == step:
+            raise KeyboardInterrupt
+        return build(plan, number, selections)
+
+    batches.build_batch = dying
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train.run(config, workdir, "s3ft", 0)
+    finally:
+        batches.build_batch = build
+
+
+@pytest.mark.parametrize("sizes", ["8,1,1", "1,8,1", "2,2,2"])
+def test_a_mesh_gives_the_same_parameters(copied, sizes):
+    config, workdir = copied
+    alone = checkpoints.load_decoder(workdir / train.folder("s3ft", 0) / "4")
+    with config.unlocked():
+        config.mesh.data, config.mesh.fsdp, config.mesh.tensor = (int(size) for size in sizes.split(","))
+    train.run(config, workdir, "s3ft", 0, redo=True)
+    spread = checkpoints.load_decoder(workdir / train.folder("s3ft", 0) / "4")
+    for left, right in zip(jax.tree.leaves(nnx.state(alone)), jax.tree.leaves(nnx.state(spread)), strict=True):
+        np.testing.assert_allclose(left, right, atol=2e-5)
+
+
+def test_lora_trains_and_loads_merged(copied):
+    config, workdir = copied
+    with config.unlocked():
+        config.train.tune = "lora"
+        config.train.lora.targets = ("q", "v", "down")
+    train.run(config, workdir, "s3ft", 0, redo=True)
+    meta = checkpoints.read_meta(workdir / train.folder("s3ft", 0) / "4")
+    assert meta.lora.targets == ("q", "v", "down")
+    decoder = train.load_tuned(workdir, "s3ft", 0)
+    base = checkpoints.load_decoder(workdir / "base")
+    assert decoder.lora is None
+    moved = {
+        name
+        for name in ("q", "k", "v", "o", "gate", "up", "down")
+        if (getattr(decoder.blocks, name).kernel[...] != getattr(base.blocks, name).kernel[...]).any()
+    }
+    assert moved == {"q", "v", "down"}

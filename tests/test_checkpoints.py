@@ -1,0 +1,97 @@
+"""checkpoints: whole or not at all, rebuilt from themselves, and a misfit names both sides."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+from flax import nnx
+
+from s3ft_jax import checkpoints
+from s3ft_jax.models.config import DecoderConfig, Rope
+from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.models.lora import Lora
+
+CONFIG = DecoderConfig(32, 2, 16, 24, 4, 2, 4, 64, rope=Rope(theta=500.0), tie_embeddings=True)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    decoder = Decoder(CONFIG, rngs=nnx.Rngs(0))
+    folder = epath.Path(tmp_path / "3")
+    (tmp_path / "tok").mkdir()
+    (tmp_path / "tok" / "tokenizer.json").write_text("{}")
+    checkpoints.save(
+        folder,
+        trees={"trainable": nnx.state(decoder), "extra": {"count": np.arange(3)}},
+        config=CONFIG,
+        lora=None,
+        step=3,
+        provenance={"source": "here"},
+        tokenizer=epath.Path(tmp_path / "tok"),
+    )
+    return decoder, folder
+
+
+def test_a_checkpoint_rebuilds_its_model(saved):
+    decoder, folder = saved
+    again = checkpoints.load_decoder(folder)
+    assert again.config == CONFIG
+    for left, right in zip(jax.tree.leaves(nnx.state(decoder)), jax.tree.leaves(nnx.state(again)), strict=True):
+        np.testing.assert_array_equal(left, right)
+    meta = checkpoints.read_meta(folder)
+    assert meta.params_digest == checkpoints.params_digest(nnx.state(again))
+    assert meta.step == 3 and meta.provenance == {"source": "here"}
+    assert (folder / "tokenizer" / "tokenizer.json").read_text() == "{}"
+    np.testing.assert_array_equal(checkpoints.restore_tree(folder, "extra", {"count": np.zeros(3, int)})["count"], [0, 1, 2])
+
+
+def test_an_unfinished_checkpoint_does_not_count(saved):
+    _, folder = saved
+    assert checkpoints.newest(folder.parent) == 3
+    (folder / checkpoints.MARK).unlink()
+    assert checkpoints.newest(folder.parent) == 0
+    with pytest.raises(checkpoints.CheckpointError, match=r"no finished checkpoint here"):
+        checkpoints.read_meta(folder)
+
+
+def test_another_architecture_lists_both_sides(saved):
+    _, folder = saved
+    other = checkpoints.abstract_decoder(CONFIG, Lora(2, 4.0, 0.0, ("q",)))
+    with pytest.raises(checkpoints.CheckpointError, match=r"missing \['blocks/q/lora_a', 'blocks/q/lora_b'\]"):
+        checkpoints.restore_tree(folder, "trainable", nnx.state(other))
+    wider = checkpoints.abstract_decoder(DecoderConfig(33, 2, 16, 24, 4, 2, 4, 64, tie_embeddings=True), None)
+    with pytest.raises(checkpoints.CheckpointError, match=r"other shape \['embedding'\]"):
+        checkpoints.restore_tree(folder, "trainable", nnx.state(wider))
+
+
+def test_meta_comes_back_equal():
+    meta = checkpoints.CheckpointMeta(CONFIG, Lora(2, 4.0, 0.1, ("q", "v")), 5, {"a": 1}, "abc")
+    assert checkpoints.CheckpointMeta.from_json(meta.to_json()) == meta
+
+
+def test_the_digest_sees_one_changed_bit():
+    tree = {"a": np.zeros(4, np.float32), "b": np.ones(2, np.float32)}
+    other = {"a": np.zeros(4, np.float32), "b": np.array([1, np.nextafter(np.float32(1), 2)], np.float32)}
+    assert checkpoints.params_digest(tree) != checkpoints.params_digest(other)
+    assert checkpoints.params_digest(tree) == checkpoints.params_digest(dict(reversed(tree.items())))
+
+
+def test_old_checkpoints_are_removed(tmp_path):
+    for step in (1, 2, 10):
+        (tmp_path / str(step)).mkdir()
+        (tmp_path / str(step) / checkpoints.MARK).write_text("{}")
+    checkpoints.keep_newest(epath.Path(tmp_path), 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "2"]
+
+
+def test_metrics_after_the_checkpoint_are_dropped(tmp_path):
+    path = epath.Path(tmp_path / "metrics.jsonl")
+    log = checkpoints.MetricsLog(path, 0)
+    for step in (1, 2, 3):
+        log.add({"step": step, "tokens": 10.0})
+    path.write_text(path.read_text() + '{"step": 4, "tok')
+    log = checkpoints.MetricsLog(path, 2)
+    assert log.tokens == 20
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]

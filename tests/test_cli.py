@@ -1,0 +1,62 @@
+"""cli: every command explains itself, errors are one message with the right exit code."""
+
+import pytest
+from conftest import ROOT, SMALL
+
+from s3ft_jax import cli
+
+QUICKSTART = f"--config={ROOT / 'configs' / 'quickstart.py'}:task=arithmetic"
+OVERRIDES = [f"--config.{override}" for override in SMALL]
+
+
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"\n    {name} " in text for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_each_help_has_one_example(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    assert f"Example:\n  s3ft {name} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_each_example_parses(name):
+    cli.build_parser().parse_args([name, *cli.COMMANDS[name].example.split()])
+
+
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        ([f"{QUICKSTART}", "--config.train.learning_rat=1"], 2, "did you mean 'train.learning_rate'"),
+        (["--config=nowhere.py"], 2, "nowhere.py: no such file"),
+        ([f"{QUICKSTART},taks=1"], 2, "'taks' is not known"),
+        ([QUICKSTART, "--config.model.path="], 1, "model.path is empty"),
+        ([QUICKSTART, "--config.model.path=no/where/at/all"], 1, "no/where/at/all"),
+        ([QUICKSTART, "--config.task.gold_style=odd"], 1, "odd"),
+    ],
+)
+def test_errors_are_one_message_and_no_traceback(arguments, code, message, tmp_path, capsys):
+    command = "prepare" if "gold_style" in arguments[-1] else "import"
+    assert cli.main([command, f"--workdir={tmp_path}", *arguments]) == code
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and message in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_a_stage_alone_names_the_stage_it_needs(tmp_path, capsys):
+    assert cli.main(["select", "s3ft", QUICKSTART, f"--workdir={tmp_path}"]) == 1
+    assert "has not been run; run `s3ft import` first" in capsys.readouterr().err
+
+
+def test_show_and_stages_run_alone_in_a_finished_workdir(copied, capsys):
+    _, workdir = copied
+    assert cli.main(["show", "arithmetic/train/00001", f"--workdir={workdir.path}"]) == 0
+    assert "== gold" in capsys.readouterr().out
+    for command in (["judge", "own"], ["select", "s3ft"], ["report"]):
+        assert cli.main([*command, QUICKSTART, f"--workdir={workdir.path}", *OVERRIDES]) == 0
+        assert "already done" in capsys.readouterr().out

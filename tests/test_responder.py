@@ -1,0 +1,66 @@
+"""responder: the same example gives the same response in any company, order and count."""
+
+import pytest
+from conftest import small_config
+
+from s3ft_jax.generation.sampling import Sampling
+from s3ft_jax.records import Example
+from s3ft_jax.responder import ResponseSettings, respond
+from s3ft_jax.stages.launch import load_model
+
+
+@pytest.fixture(scope="module")
+def ask(walked):
+    _, workdir = walked
+    model = load_model(workdir)
+
+    def asked(examples, origin="own", **settings):
+        made = ResponseSettings(
+            **{"sampling": Sampling(temperature=0.8), "max_new_tokens": 24, "seed": 3, "num_slots": 16} | settings
+        )
+        return respond(
+            examples,
+            origin,
+            graphdef=model.graphdef,
+            params=model.params,
+            config=model.config,
+            encoder=model.encoder,
+            settings=made,
+        )
+
+    return asked, workdir.read_records(Example, "examples/train.jsonl")
+
+
+def test_company_and_order_change_nothing(ask):
+    asked, examples = ask
+    together = {r.example_id: r for r in asked(examples)}
+    assert {r.example_id: r for r in asked(examples[::-1])} == together
+    for example in examples[:3]:
+        assert asked([example]) == [together[example.id]]
+
+
+def test_more_responses_keep_the_first(ask):
+    asked, examples = ask
+    one, three = asked(examples[:5]), asked(examples[:5], num_responses=3)
+    assert [r for r in three if r.index == 0] == one
+    assert [(r.example_id, r.index) for r in three] == [(e.id, i) for e in examples[:5] for i in range(3)]
+    assert len({r.response_ids for r in three}) > 5, "samples of one prompt differ"
+
+
+def test_seed_and_origin_change_the_draw(ask):
+    asked, examples = ask
+    texts = [r.text for r in asked(examples)]
+    assert [r.text for r in asked(examples, seed=4)] != texts
+    paraphrases = asked(examples, "paraphrase")
+    assert all(r.origin == "paraphrase" for r in paraphrases)
+    assert paraphrases[0].prompt_ids != asked(examples[:1])[0].prompt_ids
+
+
+def test_a_cut_response_has_not_ended(ask):
+    asked, examples = ask
+    for response in asked(examples[:6], max_new_tokens=3):
+        assert not response.ended and len(response.response_ids) == 3
+
+
+def test_config_of_the_quickstart_samples_at_a_temperature():
+    assert 0.5 <= small_config().sample.temperature <= 1.0

@@ -1,0 +1,54 @@
+"""tuning: a run that dies goes on from its checkpoint, and the last step is always saved."""
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+from flax import nnx
+
+from s3ft_jax import checkpoints, training, tuning
+from s3ft_jax.batches import Batch
+from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.models.decoder import Decoder
+
+CONFIG = DecoderConfig(16, 1, 8, 8, 2, 1, 4, 32, tie_embeddings=True)
+
+
+def batch(number: int) -> Batch:
+    rng = np.random.default_rng(number)
+    tokens = rng.integers(1, 16, (1, 2, 6)).astype(np.int32)
+    positions = np.broadcast_to(np.arange(6, dtype=np.int32), tokens.shape)
+    weights = np.ones(tokens.shape, np.float32)
+    weights[..., 0] = 0
+    return Batch(tokens, positions, np.ones_like(tokens), weights)
+
+
+def run(folder, die_at=None):
+    parts = training.take_apart(Decoder(CONFIG, rngs=nnx.Rngs(0)), "full")
+
+    def batches_from(first):
+        for number in range(first, 5):
+            if number == die_at:
+                raise KeyboardInterrupt
+            yield batch(number)
+
+    settings = training.OptimizerSettings(1e-2, 5)
+    return tuning.tune(parts, settings, epath.Path(folder), batches_from, tuning.RunSettings("t", 0, save_every=2))
+
+
+def test_a_run_that_dies_ends_with_the_same_bits(tmp_path):
+    straight, meta, tokens = run(tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "dying", die_at=3)
+    assert checkpoints.newest(epath.Path(tmp_path / "dying")) == 2
+    resumed, again, counted = run(tmp_path / "dying")
+    assert again.params_digest == meta.params_digest and counted == tokens == 50
+    for left, right in zip(jax.tree.leaves(straight), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_the_last_step_is_saved_and_a_finished_run_does_nothing(tmp_path):
+    _, meta, _ = run(tmp_path)
+    assert meta.step == 5 and checkpoints.newest(epath.Path(tmp_path)) == 5
+    _, again, _ = run(tmp_path)
+    assert again == meta
