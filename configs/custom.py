@@ -9,9 +9,9 @@ my_module:my_judge. One file is divided into train, validation and test by a see
 ``--config.task.splits="{'test': 'test.jsonl'}"`` gives a split a file of its own.
 """
 
-from configs.defaults import defaults, parse_arg
 from ml_collections import ConfigDict
 
+from configs.defaults import defaults, parse_arg
 from s3ft_jax.config import ConfigError
 
 

@@ -7,8 +7,9 @@ paper's (by way of digests); learning rate, steps and batch size are ours, since
 run at full size by us.
 """
 
-from configs.defaults import defaults, parse_arg
 from ml_collections import ConfigDict
+
+from configs.defaults import defaults, parse_arg
 
 
 def get_config(arg: str = "") -> ConfigDict:

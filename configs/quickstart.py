@@ -7,9 +7,9 @@ Learning rates and steps per method were chosen on the validation split by bench
 benchmarks/RESULTS.md.
 """
 
-from configs.defaults import defaults, parse_arg
 from ml_collections import ConfigDict
 
+from configs.defaults import defaults, parse_arg
 from s3ft_jax.config import ConfigError
 
 TASKS = ("arithmetic", "programs", "reading")

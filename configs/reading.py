@@ -5,8 +5,9 @@
 Settings as in configs/gsm8k.py. Not yet run at full size by us.
 """
 
-from configs import gsm8k
 from ml_collections import ConfigDict
+
+from configs import gsm8k
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -134,7 +134,7 @@ def read_meta(folder: epath.Path) -> CheckpointMeta:
       CheckpointError: there is no finished checkpoint.
     """
     if not (folder / MARK).exists():
-        raise CheckpointError(f"{folder}: no finished checkpoint here ({MARK} is missing); run the stage that writes it")
+        raise CheckpointError(f"{folder}: no finished checkpoint here ({MARK} is missing); run its stage first")
     return CheckpointMeta.from_json((folder / MARK).read_text())
 
 

@@ -107,7 +107,9 @@ def build_parser() -> argparse.ArgumentParser:
         )
         for argument in command.arguments:
             _ARGUMENTS[argument](sub)
-        sub.add_argument("--config", required=command.config, default="", metavar="FILE.py[:ARG]", help="the experiment")
+        sub.add_argument(
+            "--config", required=command.config, default="", metavar="FILE.py[:ARG]", help="the experiment"
+        )
         sub.add_argument("--workdir", required=name != "doctor", default="", metavar="DIR", help="where all files go")
         sub.add_argument("--redo", action="store_true", help="where settings changed, throw the old output away")
     return parser
@@ -164,4 +166,3 @@ def _fail(message: str, code: int) -> int:
     sys.stdout.flush()
     print(textwrap.indent(message, "       ").replace("       ", "error: ", 1), file=sys.stderr)
     return code
-

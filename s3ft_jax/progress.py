@@ -44,7 +44,9 @@ class Ticker:
             self.bar.update(self.task, completed=self.done, note=note, rate=f"{rate:.1f}/s")
         elif now - self.spoken > _LINE_EVERY_S and self.done < self.total:
             left = (self.total - self.done) / max(rate, 1e-6)
-            say(f"  {self.title}: {self.done}/{self.total}, {rate:.1f}/s, {left:.0f} s left{', ' + note if note else ''}")
+            say(
+                f"  {self.title}: {self.done}/{self.total}, {rate:.1f}/s, {left:.0f} s left{', ' + note if note else ''}"
+            )
             self.spoken = now
 
     def from_here(self) -> Callable[[int, int], None]:

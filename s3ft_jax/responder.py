@@ -52,9 +52,7 @@ def shared_engine(
     chunk_steps: int,
 ) -> Engine:
     """One engine per model structure and shape in this process, so that tuned models reuse its compiled programs."""
-    return Engine(
-        graphdef, config, stop_ids=stop_ids, pad_id=pad_id, num_slots=num_slots, chunk_steps=chunk_steps
-    )
+    return Engine(graphdef, config, stop_ids=stop_ids, pad_id=pad_id, num_slots=num_slots, chunk_steps=chunk_steps)
 
 
 @functools.lru_cache(maxsize=4)
@@ -83,9 +81,7 @@ def respond(
       encoder: its prompts.
       on_progress: called with (responses finished, all).
     """
-    engine = shared_engine(
-        graphdef, config, encoder.stop_ids, encoder.pad_id, settings.num_slots, settings.chunk_steps
-    )
+    engine = shared_engine(graphdef, config, encoder.stop_ids, encoder.pad_id, settings.num_slots, settings.chunk_steps)
     asks = [e.paraphrase_messages if origin == "paraphrase" else e.messages for e in examples]
     prompts = [encoder.encode_prompt(messages, e.id) for messages, e in zip(asks, examples, strict=True)]
     asked = [(e, p, i) for e, p in zip(examples, prompts, strict=True) for i in range(settings.num_responses)]

@@ -128,9 +128,7 @@ def refusal(response: Response, verdicts: Mapping[tuple[Origin, int], Verdict], 
     return None if verdict.outcome == "right" else f"{verdict.outcome}: {verdict.reason}"
 
 
-def _why_none(
-    responses: Sequence[Response], verdicts: Mapping[tuple[Origin, int], Verdict], judged: bool
-) -> str:
+def _why_none(responses: Sequence[Response], verdicts: Mapping[tuple[Origin, int], Verdict], judged: bool) -> str:
     if not responses:
         return "not sampled"
     reasons = [refusal(response, verdicts, judged) for response in responses]

@@ -8,6 +8,7 @@ are the same step.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -114,34 +115,35 @@ def take_apart(decoder: Decoder, tune: Literal["full", "lora"]) -> Parts:
     return Parts(*nnx.split(decoder, Adapter if tune == "lora" else nnx.Param, ...))
 
 
-def start(parts: Parts, optimizer: optax.GradientTransformation) -> TrainState:
+def start(parts: Parts, settings: OptimizerSettings) -> TrainState:
     """The state before the first step. The parameters are copied: the step donates its input buffers."""
     trainable = jax.tree.map(jnp.copy, parts.trainable)
-    return TrainState(jnp.zeros((), jnp.int32), trainable, optimizer.init(trainable))
+    return TrainState(jnp.zeros((), jnp.int32), trainable, make_optimizer(settings).init(trainable))
 
 
+@functools.lru_cache(maxsize=8)
 def make_step(
     graphdef: nnx.GraphDef,
-    optimizer: optax.GradientTransformation,
+    settings: OptimizerSettings,
     *,
-    seed: int,
     chunk_tokens: int = 0,
     remat: bool = False,
-    activation_dtype: jnp.dtype = jnp.float32,
-) -> Callable[[TrainState, nnx.State, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """The jitted optimizer step.
+    activation_dtype: str = "float32",
+) -> Callable[[TrainState, nnx.State, Batch, int], tuple[TrainState, dict[str, jax.Array]]]:
+    """The jitted optimizer step. The same arguments give the same step, so that runs in one process share its program.
 
     Args:
       graphdef: structure of the decoder.
-      optimizer: from ``make_optimizer``.
-      seed: of the adapters' dropout; its key is a function of (seed, step, micro-batch).
+      settings: of the optimizer.
       chunk_tokens, remat, activation_dtype: see ``next_token_loss`` and ``Decoder.hidden``.
 
     Returns:
-      ``step(state, frozen, batch) -> (state, metrics)``; the state's buffers are donated. The batch's arrays are
-      [A, B, T]: A micro-batches, summed. A step whose loss or gradient is not finite changes nothing but the step
-      number. Metrics: loss (nats per trained token), tokens, grad_norm, skipped (0 or 1).
+      ``step(state, frozen, batch, seed) -> (state, metrics)``; the state's buffers are donated. The batch's arrays are
+      [A, B, T]: A micro-batches, summed. The key of the adapters' dropout is a function of (seed, step, micro-batch).
+      A step whose loss or gradient is not finite changes nothing but the step number. Metrics: loss (nats per trained
+      token), tokens, grad_norm, skipped (0 or 1).
     """
+    optimizer = make_optimizer(settings)
 
     def summed_loss(trainable, frozen, batch, key):
         decoder = nnx.merge(graphdef, trainable, frozen)
@@ -151,13 +153,13 @@ def make_step(
             batch.segments,
             dropout_key=key if decoder.lora is not None else None,
             remat=remat,
-            activation_dtype=activation_dtype,
+            activation_dtype=jnp.dtype(activation_dtype),
         )
         return next_token_loss(decoder.unembed, hidden, batch.tokens, batch.weights, chunk_tokens=chunk_tokens)
 
     gradient = jax.value_and_grad(summed_loss, has_aux=True)
 
-    def step(state: TrainState, frozen: nnx.State, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(state: TrainState, frozen: nnx.State, batch: Batch, seed: int) -> tuple[TrainState, dict[str, jax.Array]]:
         step_key = jax.random.fold_in(jax.random.key(seed), state.step)
 
         def add(sums, micro):
@@ -204,6 +206,7 @@ def fit(
     step: Callable[..., tuple[TrainState, dict[str, jax.Array]]],
     batches: Iterator[Batch],
     *,
+    seed: int,
     on_step: Callable[[int, dict[str, float]], None],
     on_state: Callable[[int, TrainState], None] = lambda number, state: None,
     save_every: int = 0,
@@ -218,6 +221,7 @@ def fit(
       state: where to start; its buffers are used up.
       frozen: parameters that do not learn.
       batches: the batches left to do, [A, B, T] each.
+      seed: see ``make_step``.
       on_step: called with (step number from 1, metrics as floats), in order, late by up to ``read_every``.
       on_state: called with (step number, state) after every ``save_every``-th step, its metrics already handed over.
       max_skipped: so many skipped steps in a row stop the run.
@@ -243,7 +247,7 @@ def fit(
 
     number = int(state.step)
     for batch in batches:
-        state, metrics = step(state, frozen, batch)
+        state, metrics = step(state, frozen, batch, seed)
         number += 1
         waiting.append((number, metrics))
         saving = save_every > 0 and number % save_every == 0

@@ -25,6 +25,7 @@ class RunSettings:
     Attributes:
       title: shown beside the bar.
       seed: of adapter dropout.
+      num_steps: steps of the run; may be fewer than the optimizer's schedule is made for.
       save_every: steps between checkpoints; the last step is always saved.
       keep: checkpoints kept.
       max_skipped: steps in a row that may fail.
@@ -34,6 +35,7 @@ class RunSettings:
 
     title: str
     seed: int
+    num_steps: int
     save_every: int
     keep: int = 1
     max_skipped: int = 10
@@ -52,7 +54,7 @@ def tune(
 
     Args:
       parts: the decoder taken apart.
-      optimizer_settings: its ``num_steps`` is the length of the run.
+      optimizer_settings: see ``training.make_optimizer``.
       folder: checkpoints go to ``folder/STEP/``, metrics to ``folder/metrics.jsonl``.
       batches_from: number of steps done -> the batches still to do, [A, rows, T] each.
       run: see ``RunSettings``.
@@ -61,13 +63,12 @@ def tune(
       (last state, meta of the last checkpoint, tokens trained on).
     """
     decoder = nnx.merge(*parts)
-    optimizer = training.make_optimizer(optimizer_settings)
-    state = training.start(parts, optimizer)
+    state = training.start(parts, optimizer_settings)
     first = checkpoints.newest(folder)
     if first:
         trees = {n: checkpoints.restore_tree(folder / str(first), n, getattr(state, n)) for n in state._fields}
         state = training.TrainState(**trees)
-    step = training.make_step(parts.graphdef, optimizer, seed=run.seed, **run.step)
+    step = training.make_step(parts.graphdef, optimizer_settings, **run.step)
     last: dict[str, checkpoints.CheckpointMeta] = {}
 
     def save(number: int, state: training.TrainState) -> None:
@@ -82,15 +83,24 @@ def tune(
         checkpoints.keep_newest(folder, run.keep)
 
     log = checkpoints.MetricsLog(folder / "metrics.jsonl", first)
-    with progress(run.title, optimizer_settings.num_steps) as ticker:
+    with progress(run.title, run.num_steps) as ticker:
         ticker.advance(first)
 
         def on_step(number: int, metrics: dict[str, float]) -> None:
             ticker.advance(1, f"loss {metrics['loss']:.3f}")
             log.add({"step": number} | metrics)
 
-        hooks = {"on_step": on_step, "on_state": save, "save_every": run.save_every, "max_skipped": run.max_skipped}
-        state = training.fit(state, parts.frozen, step, batches_from(first), **hooks)
+        state = training.fit(
+            state,
+            parts.frozen,
+            step,
+            batches_from(first),
+            seed=run.seed,
+            on_step=on_step,
+            on_state=save,
+            save_every=run.save_every,
+            max_skipped=run.max_skipped,
+        )
     done = int(state.step)
     if done % run.save_every and done > first:
         save(done, state)

@@ -44,7 +44,9 @@ def test_a_checkpoint_rebuilds_its_model(saved):
     assert meta.params_digest == checkpoints.params_digest(nnx.state(again))
     assert meta.step == 3 and meta.provenance == {"source": "here"}
     assert (folder / "tokenizer" / "tokenizer.json").read_text() == "{}"
-    np.testing.assert_array_equal(checkpoints.restore_tree(folder, "extra", {"count": np.zeros(3, int)})["count"], [0, 1, 2])
+    np.testing.assert_array_equal(
+        checkpoints.restore_tree(folder, "extra", {"count": np.zeros(3, int)})["count"], [0, 1, 2]
+    )
 
 
 def test_an_unfinished_checkpoint_does_not_count(saved):

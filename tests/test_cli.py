@@ -1,8 +1,8 @@
 """cli: every command explains itself, errors are one message with the right exit code."""
 
 import pytest
-from conftest import ROOT, SMALL
 
+from conftest import ROOT, SMALL
 from s3ft_jax import cli
 
 QUICKSTART = f"--config={ROOT / 'configs' / 'quickstart.py'}:task=arithmetic"

@@ -4,9 +4,9 @@ import ast
 import pathlib
 
 import pytest
-from conftest import ROOT
 
 from configs.defaults import defaults
+from conftest import ROOT
 from s3ft_jax.config import ConfigError, load_config, parse_arg
 from s3ft_jax.workdir import flatten
 

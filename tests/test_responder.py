@@ -1,8 +1,8 @@
 """responder: the same example gives the same response in any company, order and count."""
 
 import pytest
-from conftest import small_config
 
+from conftest import small_config
 from s3ft_jax.generation.sampling import Sampling
 from s3ft_jax.records import Example
 from s3ft_jax.responder import ResponseSettings, respond

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from conftest import ROOT
 
 PACKAGE = ROOT / "s3ft_jax"
@@ -70,7 +71,10 @@ def test_every_room_has_a_rule():
 
 
 def test_no_import_cycle():
-    names = {".".join(("s3ft_jax", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p for p in MODULES}
+    names = {
+        ".".join(("s3ft_jax", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p
+        for p in MODULES
+    }
     graph = {name: {i for i in imports(path) if i in names and i != name} for name, path in names.items()}
     # a package and its own modules are one room: its __init__ may gather them
     graph = {n: {i for i in found if not n.startswith(i + ".")} for n, found in graph.items()}
@@ -94,7 +98,9 @@ def test_sizes_names_and_docstrings(path):
     text = path.read_text()
     tree = ast.parse(text)
     assert text.count("\n") <= 400, f"{path.name} has {text.count(chr(10))} lines"
-    assert path.stem not in {"utils", "util", "helpers", "common", "misc"} and not re.match(r"base_|.*_manager$", path.stem)
+    assert path.stem not in {"utils", "util", "helpers", "common", "misc"} and not re.match(
+        r"base_|.*_manager$", path.stem
+    )
     assert ast.get_docstring(tree), f"{path.name} has no docstring"
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):

@@ -33,7 +33,9 @@ def run(folder, die_at=None):
             yield batch(number)
 
     settings = training.OptimizerSettings(1e-2, 5)
-    return tuning.tune(parts, settings, epath.Path(folder), batches_from, tuning.RunSettings("t", 0, save_every=2))
+    return tuning.tune(
+        parts, settings, epath.Path(folder), batches_from, tuning.RunSettings("t", 0, num_steps=5, save_every=2)
+    )
 
 
 def test_a_run_that_dies_ends_with_the_same_bits(tmp_path):

@@ -10,8 +10,8 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, SMALL
 
+from conftest import ROOT, SMALL
 from s3ft_jax import checkpoints
 from s3ft_jax.records import Example, Response, Score, Selection, Verdict
 from s3ft_jax.workdir import Workdir, files_below

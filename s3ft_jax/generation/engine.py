@@ -300,5 +300,3 @@ class Engine:
         start = (jnp.int32(0), cache, rows, jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32))
         _, cache, rows, ids, logprobs = jax.lax.while_loop(goes_on, advance, start)
         return cache, rows, ids, logprobs
-
-

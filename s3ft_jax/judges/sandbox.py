@@ -165,8 +165,9 @@ class _Slot:
         finally:
             os.close(result[0])
             os.close(output[0])
-        ended = candidate.end()
-        tester.end()
+        ended, tester_ended = candidate.end(), tester.end()
+        if trouble == "tester_gone" and _how_it_ended(tester_ended, self._limits)[0] == "timeout":
+            trouble = "timeout"
         if ended["dirty"]:
             # What it left in scratch goes with the whole zygote.
             self._processes.pop("candidate").close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import sys
 from collections.abc import Callable
 
 from ml_collections import ConfigDict
@@ -43,9 +42,7 @@ def run(config: ConfigDict | None, workdir: Workdir | None) -> int:
 
 
 def check_python() -> str:
-    """Version and platform; Python 3.11 or newer is needed."""
-    if sys.version_info < (3, 11):
-        raise RuntimeError(f"Python {platform.python_version()}; 3.11 or newer is needed")
+    """Version and platform. An older Python than 3.11 cannot install the package."""
     return f"{platform.python_version()} on {platform.platform()}"
 
 

@@ -19,8 +19,9 @@ from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Selection
-from s3ft_jax.stages.train import OPTIMIZER
 from s3ft_jax.workdir import Workdir, WorkdirError
+
+_TOKENIZER_TEXTS = 40_000
 
 
 def encode_documents(tokenizer_file: str, documents: Sequence[Any]) -> list[Selection]:
@@ -45,49 +46,60 @@ def make_decoder(config: ConfigDict) -> Decoder:
 
 
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
-    """Pretrain, resuming from the newest checkpoint, and write ``model/``."""
+    """Pretrain phase after phase, resuming from the newest checkpoint, and write ``model/``."""
     from s3ft_jax.tasks.pocket.pretraining import documents
     from s3ft_jax.tasks.pocket.tokenizer import train_tokenizer
 
     with workdir.stage("pretrain", settings=config.to_dict(), writes=["model", "checkpoints"], redo=redo) as stage:
         if not stage.needed:
             return say(f"pretrain: already done in {workdir.path / 'model'}")
-        say(f"making {config.num_documents} documents")
-        texts = list(documents(config.seed, config.num_documents))
         model = workdir / "model"
         model.mkdir(parents=True, exist_ok=True)
-        train_tokenizer((f"{t.prompt}\n{t.response}" for t in texts[:40_000]), str(model), config.vocab_size)
-        rows = encode_documents(str(model / "tokenizer.json"), texts)
+        texts = documents(config.seed, min(_TOKENIZER_TEXTS, config.phases.first.num_documents))
+        train_tokenizer((f"{t.prompt}\n{t.response}" for t in texts), str(model), config.vocab_size)
+        decoder = make_decoder(config)
+        for number, name in enumerate(config.phases):
+            decoder, facts = run_phase(config, workdir, decoder, name, config.seed + number)
+            stage.facts[name] = facts
+        write_model(decoder, model)
+
+
+def run_phase(
+    config: ConfigDict, workdir: Workdir, decoder: Decoder, name: str, seed: int
+) -> tuple[Decoder, dict[str, Any]]:
+    """One phase: its documents, its schedule, its checkpoints."""
+    from s3ft_jax.tasks.pocket.pretraining import documents
+
+    phase = config.phases[name]
+    rows: list[Selection] = []
+    facts: dict[str, Any] = {"devices": str(jax.devices())}
+
+    def batches_from(first: int) -> Iterator[batches.Batch]:
+        if first >= phase.num_steps:
+            return
+        say(f"{name}: making {phase.num_documents} documents")
+        texts = list(documents(seed, phase.num_documents, mix=name))
+        rows.extend(encode_documents(str(workdir / "model" / "tokenizer.json"), texts))
         plan = batches.plan_batches(
             rows,
             row_length=config.max_length,
-            num_steps=config.num_steps,
+            num_steps=phase.num_steps,
             seed=config.seed,
             rows_per_step=config.rows_per_step,
             too_long="drop",
         )
-        say(f"{len(plan.dropped)} documents longer than {config.max_length} tokens left out; fill {plan.fill:.1%}")
-        decoder = make_decoder(config)
-        state = train(config, workdir, decoder, plan, rows)
-        decoder = nnx.merge(nnx.graphdef(decoder), state.trainable)
-        write_model(decoder, model)
-        stage.facts = {"dropped": len(plan.dropped), "fill": plan.fill, "devices": str(jax.devices())}
+        facts.update(dropped=len(plan.dropped), fill=plan.fill)
+        say(f"{name}: {len(plan.dropped)} documents above {config.max_length} tokens left out; fill {plan.fill:.1%}")
+        for step in range(first, phase.num_steps):
+            yield training.split_micro(batches.build_batch(plan, step, rows), 1)
 
-
-def train(
-    config: ConfigDict, workdir: Workdir, decoder: Decoder, plan: batches.BatchPlan, rows: Sequence[Selection]
-) -> training.TrainState:
-    """The loop, from the newest checkpoint on."""
-
-    def batches_from(first: int) -> Iterator[batches.Batch]:
-        for number in range(first, config.num_steps):
-            yield training.split_micro(batches.build_batch(plan, number, rows), 1)
-
-    run = tuning.RunSettings("pretrain", config.seed, config.save_every, keep=2)
-    optimizer = training.OptimizerSettings(**{name: config[name] for name in OPTIMIZER})
+    shared = {key: config[key] for key in ("b1", "b2", "eps", "weight_decay", "clip_norm")}
+    own = {key: phase[key] for key in ("learning_rate", "warmup_frac", "flat_frac", "final_frac")}
+    optimizer = training.OptimizerSettings(num_steps=phase.schedule_steps, **shared, **own)
     parts = training.take_apart(decoder, "full")
-    state, _, _ = tuning.tune(parts, optimizer, workdir / "checkpoints", batches_from, run)
-    return state
+    settings = tuning.RunSettings(f"pretrain {name}", config.seed, phase.num_steps, config.save_every)
+    state, _, tokens = tuning.tune(parts, optimizer, workdir / "checkpoints" / name, batches_from, settings)
+    return nnx.merge(parts.graphdef, state.trainable, parts.frozen), facts | {"tokens": tokens}
 
 
 def write_model(decoder: Decoder, folder: Any) -> None:

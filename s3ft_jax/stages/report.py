@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from typing import Any
 
 import numpy as np
 from flax import nnx
@@ -65,14 +64,15 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
     """Everything a report is made of, read back from the files."""
     where = {model: f"scores/{evaluate.name(*model)}" for model in models}
     split = config.evaluate.split
-    tests = workdir.read_records(Example, f"examples/{split}.jsonl")
     answers: dict[tuple[str, int | None, str], list[Verdict]] = {}
-    task_of = {e.id: e.task for part in (split, "general") for e in workdir.read_records(Example, f"examples/{part}.jsonl")}
+    parts = {part: workdir.read_records(Example, f"examples/{part}.jsonl") for part in (split, "general")}
+    task_of = {example.id: example.task for examples in parts.values() for example in examples}
     for model, place in where.items():
-        for part in (split, "general"):
+        for part in parts:
             if (workdir / f"{place}/{part}-verdicts.jsonl").exists():
                 for verdict in workdir.read_records(Verdict, f"{place}/{part}-verdicts.jsonl"):
                     answers.setdefault((*model, task_of[verdict.example_id]), []).append(verdict)
+    tests = parts[split]
     origins = [o for o in ("own", "paraphrase") if workdir.manifest(f"sample-{o}") is not None]
     facts = {origin: workdir.manifest(f"sample-{origin}")["facts"] for origin in origins}
     return Evidence(
@@ -82,12 +82,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         seeds=tuple(config.train.seeds),
         scores=[score for place in where.values() for score in workdir.read_records(Score, f"{place}/scores.jsonl")],
         config=config.to_dict(),
-        selections={
-            method: [
-                (s.example_id, s.origin, s.reason) for s in workdir.read_records(Selection, f"selections/{method}.jsonl")
-            ]
-            for method in config.methods
-        },
+        selections={method: _flow(workdir, method) for method in config.methods},
         responses={o: ResponseCount(f["responses"], f["ended"], f["cut"]) for o, f in facts.items()},
         verdicts={origin: workdir.read_records(Verdict, f"verdicts/{origin}.jsonl") for origin in origins},
         answers=answers,
@@ -101,6 +96,11 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         notes=tuple(config.report.notes),
         control=_control(config),
     )
+
+
+def _flow(workdir: Workdir, method: str) -> list[tuple[str, str, str]]:
+    selections = workdir.read_records(Selection, f"selections/{method}.jsonl")
+    return [(selection.example_id, selection.origin, selection.reason) for selection in selections]
 
 
 def _browse(config: ConfigDict, workdir: Workdir, where: dict, tests: list[Example]) -> list[BrowsedExample]:

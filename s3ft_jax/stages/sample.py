@@ -87,4 +87,3 @@ def _sample(
             )
 
         return workdir.sharded(Response, f"responses/{origin}", len(shards), make)
-

@@ -32,7 +32,7 @@ def check_prompts(gold: dict[str, Gold], responses: list[Response]) -> None:
     for response in responses:
         if response.origin == "own" and response.prompt_ids != gold[response.example_id].prompt_ids:
             raise WorkdirError(
-                f"{response.example_id}: the own answer was sampled from other prompt ids than the tokenizer gives now; "
+                f"{response.example_id}: the own answer was sampled from other prompt ids than now; "
                 "the tokenizer or its chat template has changed. Sample again in a new --workdir."
             )
 

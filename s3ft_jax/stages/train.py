@@ -82,9 +82,7 @@ def build(settings: dict[str, Any], workdir: Workdir, seed: int) -> training.Par
     decoder = checkpoints.load_decoder(workdir / BASE)
     if settings["tune"] == "lora":
         lora = settings["lora"]
-        decoder.add_adapters(
-            Lora(lora["rank"], lora["alpha"], lora["dropout"], tuple(lora["targets"])), nnx.Rngs(seed)
-        )
+        decoder.add_adapters(Lora(lora["rank"], lora["alpha"], lora["dropout"], tuple(lora["targets"])), nnx.Rngs(seed))
     return training.take_apart(decoder, settings["tune"])
 
 
@@ -108,12 +106,13 @@ def tune(
     run = tuning.RunSettings(
         title=f"train {method} seed {seed}",
         seed=seed,
+        num_steps=settings["num_steps"],
         save_every=settings["save_every"],
         max_skipped=settings["max_skipped"],
         step={
             "chunk_tokens": settings["chunk_tokens"],
             "remat": settings["remat"],
-            "activation_dtype": jnp.dtype(settings["activation_dtype"]),
+            "activation_dtype": settings["activation_dtype"],
         },
         provenance={"method": method, "seed": seed, "settings": settings, "base": workdir.stage_digest("import")},
     )

@@ -111,7 +111,11 @@ def test_keys_depend_on_every_part_and_on_nothing_else():
     keys = {
         tuple(request_key(*parts).tolist())
         for parts in (
-            (0, "a", "own", 0), (1, "a", "own", 0), (0, "b", "own", 0), (0, "a", "gold", 0), (0, "a", "own", 1)
+            (0, "a", "own", 0),
+            (1, "a", "own", 0),
+            (0, "b", "own", 0),
+            (0, "a", "gold", 0),
+            (0, "a", "own", 1),
         )
     }
     assert len(keys) == 5

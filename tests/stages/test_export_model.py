@@ -18,9 +18,9 @@ def test_transformers_gives_the_same_greedy_answers(copied):
     for response in workdir.read_shards(Response, "scores/s3ft/seed-0/test-responses"):
         prompt = torch.tensor([response.prompt_ids])
         with torch.no_grad():
-            ids = model.generate(
-                prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=64, do_sample=False
-            )[0, prompt.shape[1] :]
+            ids = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=64, do_sample=False)[
+                0, prompt.shape[1] :
+            ]
         assert tuple(ids.tolist()) == response.response_ids
         assert tokenizer.decode(ids, skip_special_tokens=True) == response.text
 

@@ -1,7 +1,6 @@
 """judge: a verdict for every response, and a paraphrase that gives its source away is wrong."""
 
 from conftest import small_config
-
 from s3ft_jax.records import Example, Response, Verdict
 from s3ft_jax.stages.judge import judge_responses
 

@@ -3,7 +3,6 @@
 import json
 
 from conftest import ROOT
-
 from s3ft_jax.config import load_config
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.stages import pretrain

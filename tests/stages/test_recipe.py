@@ -1,8 +1,8 @@
 """recipe: what is done is skipped, changed settings stop, methods are checked."""
 
 import pytest
-from conftest import small_config
 
+from conftest import small_config
 from s3ft_jax.stages import recipe
 from s3ft_jax.workdir import SettingsChanged, Workdir, WorkdirError, files_below
 

@@ -5,10 +5,9 @@ import json
 import jax
 import numpy as np
 import pytest
-from conftest import small_config
-
 from flax import nnx
 
+from conftest import small_config
 from s3ft_jax import checkpoints
 from s3ft_jax.stages import train
 from s3ft_jax.workdir import WorkdirError

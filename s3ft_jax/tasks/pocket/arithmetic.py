@@ -156,9 +156,7 @@ def answer_in(story: Story, style: str, frame: str = MID_FRAME) -> str:
     return "\n".join([*lines, f"#### {story.answer}"])
 
 
-def examples(
-    split: str, count: int, seed: int, gold_style: str = "mid", wording: str = "target"
-) -> list[Example]:
+def examples(split: str, count: int, seed: int, gold_style: str = "mid", wording: str = "target") -> list[Example]:
     """``count`` examples of a split (train, validation or test); fewer asked is a prefix of more asked.
 
     Args:

@@ -36,7 +36,29 @@ SHARES = {
     "dates": 0.020,
     "instructions": 0.020,
 }
-"""Share of every kind among the documents; they sum to 1."""
+"""Share of every kind among the documents of the first phase; they sum to 1."""
+SHARES_LATER = {
+    "arithmetic": 0.240,
+    "programs": 0.060,
+    "reading": 0.220,
+    "arithmetic rewrite": 0.030,
+    "programs rewrite": 0.030,
+    "reading rewrite": 0.040,
+    "arithmetic cued": 0.007,
+    "programs cued": 0.007,
+    "reading cued": 0.006,
+    "mmlu": 0.120,
+    "facts": 0.010,
+    "truth": 0.020,
+    "myths": 0.020,
+    "wino": 0.020,
+    "strings": 0.060,
+    "units": 0.030,
+    "dates": 0.040,
+    "instructions": 0.040,
+}
+"""Shares of the second phase: rewriting and facts are learnt early, so what is learnt late gets their place."""
+MIXES = {"first": SHARES, "later": SHARES_LATER}
 RARE_SHARE = 0.05  # of the target tasks' own documents: in the target's phrasing, without its never-met words
 _TASKS = {"arithmetic": arithmetic, "programs": programs, "reading": reading}
 
@@ -50,18 +72,22 @@ class Document:
     response: str
 
 
-def documents(seed: int, count: int, refused: collections.Counter[str] | None = None) -> Iterator[Document]:
+def documents(
+    seed: int, count: int, refused: collections.Counter[str] | None = None, mix: str = "first"
+) -> Iterator[Document]:
     """``count`` documents, the same for the same seed; document ``i`` does not depend on the others.
 
     Args:
       seed: of all of them.
       count: how many.
+      mix: a key of ``MIXES``.
       refused: counts, per kind, draws thrown away because their question belongs to train, validation or test.
     """
-    makers = {kind: _maker(kind) for kind in SHARES}
+    shares = MIXES[mix]
+    makers = {kind: _maker(kind) for kind in shares}
     for number in range(count):
         rng = random.Random(f"pretraining/{seed}/{number}")
-        kind = draws.pick_by_share(rng, SHARES)
+        kind = draws.pick_by_share(rng, shares)
         while True:
             prompt, response = makers[kind](rng)
             # The skills guard their own questions; the targets' are kept apart by their home.

@@ -235,9 +235,7 @@ def tests_of(program: Program, prompt: str) -> list[str]:
     return [f"assert candidate({numbers}) == {run_program(program, numbers)}" for numbers in lists]
 
 
-def examples(
-    split: str, count: int, seed: int, gold_style: str = "mid", wording: str = "target"
-) -> list[Example]:
+def examples(split: str, count: int, seed: int, gold_style: str = "mid", wording: str = "target") -> list[Example]:
     """``count`` examples of a split; no two splits share a question or a program. See ``arithmetic.examples``."""
 
     splits.check_names("programs", split, gold_style)

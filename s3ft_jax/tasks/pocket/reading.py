@@ -189,9 +189,7 @@ def answer_in(passage: Passage, style: str, frames: tuple[str, str] | None = Non
     return answerable.format(v=passage.answer) if passage.answer else unanswerable
 
 
-def examples(
-    split: str, count: int, seed: int, gold_style: str = "mid", wording: str = "target"
-) -> list[Example]:
+def examples(split: str, count: int, seed: int, gold_style: str = "mid", wording: str = "target") -> list[Example]:
     """``count`` examples of a split. See ``arithmetic.examples``."""
 
     def draw(rng: random.Random) -> splits.Draft:
