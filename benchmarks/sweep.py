@@ -2,10 +2,10 @@
 
     python -m benchmarks.sweep --task=programs --workdir=runs/sweep-programs
 
-The rule was fixed before any result was seen: of the cells whose validation accuracy is within one standard error
-of the method's best, take the one with the fewest steps, then the lowest rate (one-standard-error rule; Hastie, Tibshirani and
-Friedman, The Elements of Statistical Learning, section 7.10). General skills are not looked at. The tuning seed is none
-of the quickstart's. Killed and run again, it goes on where it was.
+The rule was fixed before any result was seen: of the cells whose validation accuracy is within one standard error of
+the method's best, take the one with the fewest steps, then the lowest rate (one-standard-error rule; Hastie, Tibshirani
+and Friedman, The Elements of Statistical Learning, section 7.10). General skills are not looked at. The tuning seed is
+none of the quickstart's. Killed and run again, it goes on where it was.
 """
 
 from __future__ import annotations

@@ -42,11 +42,9 @@ class Ticker:
         rate = self.done / max(now - self.started, 1e-6)
         if self.bar is not None:
             self.bar.update(self.task, completed=self.done, note=note, rate=f"{rate:.1f}/s")
-        elif now - self.spoken > _LINE_EVERY_S and self.done < self.total:
-            left = (self.total - self.done) / max(rate, 1e-6)
-            say(
-                f"  {self.title}: {self.done}/{self.total}, {rate:.1f}/s, {left:.0f} s left{', ' + note if note else ''}"
-            )
+        elif now - self.spoken > _LINE_EVERY_S and 0 < self.done < self.total:
+            left = f"{(self.total - self.done) / rate:.0f} s left"
+            say(f"  {self.title}: {self.done}/{self.total}, {rate:.1f}/s, {left}{', ' + note if note else ''}")
             self.spoken = now
 
     def from_here(self) -> Callable[[int, int], None]:

@@ -15,6 +15,7 @@ from flax import nnx
 
 from s3ft_jax import checkpoints, training
 from s3ft_jax.batches import Batch
+from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import progress
 
 
@@ -62,26 +63,9 @@ def tune(
     Returns:
       (last state, meta of the last checkpoint, tokens trained on).
     """
-    decoder = nnx.merge(*parts)
-    state = training.start(parts, optimizer_settings)
-    first = checkpoints.newest(folder)
-    if first:
-        trees = {n: checkpoints.restore_tree(folder / str(first), n, getattr(state, n)) for n in state._fields}
-        state = training.TrainState(**trees)
+    state, first = resume(parts, optimizer_settings, folder)
     step = training.make_step(parts.graphdef, optimizer_settings, **run.step)
-    last: dict[str, checkpoints.CheckpointMeta] = {}
-
-    def save(number: int, state: training.TrainState) -> None:
-        last["meta"] = checkpoints.save(
-            folder / str(number),
-            trees=state._asdict(),
-            config=decoder.config,
-            lora=decoder.lora,
-            step=number,
-            provenance=run.provenance,
-        )
-        checkpoints.keep_newest(folder, run.keep)
-
+    saver = Saver(folder, nnx.merge(*parts), run)
     log = checkpoints.MetricsLog(folder / "metrics.jsonl", first)
     with progress(run.title, run.num_steps) as ticker:
         ticker.advance(first)
@@ -97,11 +81,43 @@ def tune(
             batches_from(first),
             seed=run.seed,
             on_step=on_step,
-            on_state=save,
+            on_state=saver.save,
             save_every=run.save_every,
             max_skipped=run.max_skipped,
         )
     done = int(state.step)
     if done % run.save_every and done > first:
-        save(done, state)
-    return state, last.get("meta") or checkpoints.read_meta(folder / str(first)), log.tokens
+        saver.save(done, state)
+    return state, saver.meta or checkpoints.read_meta(folder / str(first)), log.tokens
+
+
+def resume(
+    parts: training.Parts, settings: training.OptimizerSettings, folder: epath.Path
+) -> tuple[training.TrainState, int]:
+    """The state of the newest checkpoint below ``folder`` and its step; the start and 0 if there is none."""
+    state = training.start(parts, settings)
+    first = checkpoints.newest(folder)
+    if first:
+        trees = {n: checkpoints.restore_tree(folder / str(first), n, getattr(state, n)) for n in state._fields}
+        state = training.TrainState(**trees)
+    return state, first
+
+
+class Saver:
+    """Writes checkpoints of one run and remembers the last one's meta."""
+
+    def __init__(self, folder: epath.Path, decoder: Decoder, run: RunSettings):
+        self.folder, self.decoder, self.run = folder, decoder, run
+        self.meta: checkpoints.CheckpointMeta | None = None
+
+    def save(self, number: int, state: training.TrainState) -> None:
+        """Save the state after step ``number`` and remove older checkpoints."""
+        self.meta = checkpoints.save(
+            self.folder / str(number),
+            trees=state._asdict(),
+            config=self.decoder.config,
+            lora=self.decoder.lora,
+            step=number,
+            provenance=self.run.provenance,
+        )
+        checkpoints.keep_newest(self.folder, self.run.keep)

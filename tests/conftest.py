@@ -3,11 +3,19 @@
 import os
 import pathlib
 import socket
+import tempfile
+
+import pytest
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# one cache of compiled programs for this session and the processes it starts: many tests build the same small programs
+_programs = tempfile.TemporaryDirectory(prefix="s3ft-programs-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
 
 import pytest
 
@@ -71,7 +79,7 @@ def copied(walked, tmp_path):
 
     from s3ft_jax.workdir import Workdir
 
-    config, workdir = walked
+    _, workdir = walked
     shutil.copytree(workdir.path, tmp_path / "run")
     return small_config(), Workdir(str(tmp_path / "run"))
 

@@ -106,8 +106,8 @@ def test_real_rows_walk_the_whole_way_with_small_trained_weights(task, rows, dat
 
     template = tmp_path / "template.jinja"
     template.write_text(
-        "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}{{ eos_token }}{% else %}\n{% endif %}"
-        "{% endfor %}"
+        "{% for m in messages %}{{ m['content'] }}"
+        "{% if m['role'] == 'assistant' %}{{ eos_token }}{% else %}\n{% endif %}{% endfor %}"
     )
     data = data_dir / "datasets" / task / ("mbpp.jsonl" if task == "mbpp" else "")
     config = load_config(
