@@ -27,11 +27,13 @@ def get_config(arg: str = "") -> ConfigDict:
                 "max_positions": 512,
                 "rope_theta": 10000.0,
             },
-            # Two phases. The first run's schedule was made for 5600 steps and stopped at 4000, when the skills that
-            # are learnt late (sums, lookup, copying letters) were still weak; the second mix gives them more room.
+            # Three phases, the first two stopped before the end of their schedules. After the first, what is learnt
+            # late (sums, lookup, copying letters) was weak, and the second mix gives it more room; after that reading
+            # and mmlu were still at chance, and the third adds the steps they are made of.
             "phases": {
                 "first": phase(num_documents=320_000, num_steps=4000, schedule_steps=5600, learning_rate=3e-3),
-                "later": phase(num_documents=320_000, num_steps=5000, schedule_steps=5000, learning_rate=2.5e-3),
+                "later": phase(num_documents=320_000, num_steps=3000, schedule_steps=5000, learning_rate=2.5e-3),
+                "last": phase(num_documents=320_000, num_steps=4200, schedule_steps=4200, learning_rate=2.5e-3),
             },
             "rows_per_step": 16,  # packed rows
             "max_length": 192,  # tokens of a row

@@ -146,8 +146,6 @@ def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> 
         from s3ft_jax.stages.launch import prepare_jax
 
         prepare_jax()
-    if config is not None and workdir is not None and command.module != "doctor":
-        workdir.write_bytes("config.json", (config.to_json_best_effort(indent=1) + "\n").encode())
     stage = importlib.import_module(f"s3ft_jax.stages.{command.module}")
     extra: dict[str, Any] = {}
     if command.module == "show":
@@ -159,7 +157,10 @@ def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> 
             extra[name] = getattr(parsed, name)
     if extra.get("method") == "base":
         extra["seed"] = None
-    return stage.run(config, workdir, redo=parsed.redo, **extra) or 0
+    stage.run(config, workdir, redo=parsed.redo, **extra)
+    # written last: settings that a stage refused must not stand there
+    workdir.write_bytes("config.json", (config.to_json_best_effort(indent=1) + "\n").encode())
+    return 0
 
 
 def _fail(message: str, code: int) -> int:

@@ -121,9 +121,11 @@ class _Slot:
         return self._processes["candidate"]
 
     def close(self) -> None:
-        for process in self._processes.values():
-            process.close()
-        self._processes.clear()
+        # Taken out one by one: a run that is ended by ``Sandbox.close`` closes the same processes from its own thread.
+        for role in ("tester", "candidate"):
+            process = self._processes.pop(role, None)
+            if process is not None:
+                process.close()
 
     def run(self, program: Program) -> Outcome:
         """Run one program; after trouble the zygotes are replaced.
@@ -170,7 +172,7 @@ class _Slot:
             trouble = "timeout"
         if ended["dirty"]:
             # What it left in scratch goes with the whole zygote.
-            self._processes.pop("candidate").close()
+            self._processes.pop("candidate", candidate).close()
         return dataclasses.replace(self._outcome(report, trouble, ended), cpu_seconds=ended["cpu"])
 
     def _watch(self, result: int, output: int, deadline: float) -> tuple[dict[str, Any] | None, str]:

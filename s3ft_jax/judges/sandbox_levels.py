@@ -135,16 +135,14 @@ class SandboxProcess:
         Raises:
           SandboxStartError: it did not become ready.
         """
-        ours, theirs = socket.socketpair()
         scratch = "/tmp" if level == "bubblewrap" and "--size" in _bubblewrap_help() else ""
-        settings = {
-            "control": theirs.fileno(),
-            "role": role,
-            "confinement": _confinement(level, limits, scratch, slot),
-        }
+        settings = {"role": role, "confinement": _confinement(level, limits, scratch, slot)}
         command = [os.path.realpath(sys.executable), "-s", "-S", "-P", "-B", "-c", _BOOT]
         if level == "bubblewrap":
             command = [*_bubblewrap(limits, scratch), "--", *command]
+        # Opened when nothing above can be refused any more.
+        ours, theirs = socket.socketpair()
+        settings["control"] = theirs.fileno()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         try:
             self._process = subprocess.Popen(
@@ -193,7 +191,9 @@ class SandboxProcess:
         return wire.receive(self.control.fileno(), 1 << 16)
 
     def close(self) -> None:
-        """End the process and everything in it."""
+        """End the process and everything in it; a second call does nothing."""
+        if self._errors.closed:
+            return
         self.control.close()
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):

@@ -142,7 +142,7 @@ def decode(form: Any) -> Any:
         return _BUILDERS[kind](content)
     except WireError:
         raise
-    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise WireError(f"unreadable value: {type(error).__name__}: {error}") from None
 
 

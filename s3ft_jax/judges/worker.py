@@ -39,12 +39,16 @@ def main() -> None:
         answer = {"fatal": str(error)}
     print(json.dumps(answer), file=replies, flush=True)
     for line in sys.stdin:
-        print(json.dumps(_answer(json.loads(line))), file=replies, flush=True)
+        print(json.dumps(_answer(line)), file=replies, flush=True)
 
 
-def _answer(pair: dict[str, Any]) -> dict[str, Any]:
-    example = from_line(Example, pair["example"], "the pool's line")
-    response = from_line(Response, pair["response"], "the pool's line")
+def _answer(line: str) -> dict[str, Any]:
+    try:
+        pair = json.loads(line)
+        example = from_line(Example, pair["example"], "the pool's line")
+        response = from_line(Response, pair["response"], "the pool's line")
+    except (ValueError, KeyError, TypeError) as error:
+        return {"fatal": f"not a line with an example and a response: {type(error).__name__}: {error}"}
     try:
         verdict = find_judge(example.judge)(example, response)
     except (JudgeError, SandboxUnavailable) as error:

@@ -307,12 +307,25 @@ def test_verdicts_are_the_same_every_time(sandbox):
     assert {outcome.detail for outcome in again} == {first.detail}
 
 
-def test_a_zygote_that_dies_is_an_error_once_and_then_replaced():
-    level = probe().name
-    with Sandbox(level=level, num_slots=1) as opened:
-        opened._slots[0]._processes["candidate"]._process.kill()
-        opened._slots[0]._processes["candidate"]._process.wait()
-        opened._slots[0]._processes["candidate"].control.close()
+def test_a_sandbox_that_is_closed_ends_what_it_runs(sandbox):
+    outcomes = []
+    opened = Sandbox(level=sandbox.level.name, num_slots=1)
+    endless = Program("def f(x):\n  while True: pass", ("f(1)",), entry="f")
+    thread = threading.Thread(target=lambda: outcomes.append(opened.run(endless).kind))
+    thread.start()
+    time.sleep(0.3)
+    opened.close()
+    thread.join(timeout=3)
+    assert outcomes == ["sandbox_error"]
+    opened.close()
+
+
+@pytest.mark.parametrize("role", ["tester", "candidate"])
+def test_a_zygote_that_dies_is_an_error_once_and_then_replaced(role):
+    # At the bubblewrap level the process started is bwrap, and the zygote in it would live on.
+    with Sandbox(level="unsafe", num_slots=1) as opened:
+        opened._slots[0]._processes[role]._process.kill()
+        opened._slots[0]._processes[role]._process.wait()
         assert opened.run(Program("def f(x): return x", ("assert f(1) == 1",), entry="f")).kind == "sandbox_error"
         assert opened.run(Program("def f(x): return x", ("assert f(1) == 1",), entry="f")).kind == "right"
     with pytest.raises(RuntimeError, match="closed"):
@@ -324,6 +337,30 @@ def test_probe_names_a_level_and_what_it_misses():
     assert level.name in LEVELS
     assert level.protects and level.missing
     assert probe() == level
+
+
+def test_the_first_level_that_protects_is_taken_and_each_is_tried_once(monkeypatch):
+    from s3ft_jax.judges import sandbox as module
+
+    tried = []
+
+    def try_level(name):
+        tried.append(name)
+        return "not here" if name == "bubblewrap" else sandbox_levels.describe(name, 4, "user 1")
+
+    monkeypatch.setattr(module, "_try_level", try_level)
+    monkeypatch.setattr(module, "_probed", {})
+    assert probe().name == probe(unsafe=True).name == "landlock"
+    assert tried == ["bubblewrap", "landlock"]
+
+
+def test_a_level_that_does_not_protect_is_found_out(monkeypatch):
+    from s3ft_jax.judges import sandbox as module
+
+    monkeypatch.setattr(module, "LEVELS", ("unsafe",))
+    monkeypatch.setattr(module, "_probed", {})
+    with pytest.raises(SandboxUnavailable, match=r"unsafe: it does not protect: wrong: got \['file', 'environment'"):
+        probe()
 
 
 def test_without_any_level_there_is_a_clear_error(monkeypatch):

@@ -58,7 +58,30 @@ SHARES_LATER = {
     "instructions": 0.040,
 }
 """Shares of the second phase: rewriting and facts are learnt early, so what is learnt late gets their place."""
-MIXES = {"first": SHARES, "later": SHARES_LATER}
+SHARES_LAST = {
+    "arithmetic": 0.120,
+    "programs": 0.050,
+    "reading": 0.240,
+    "reading brief": 0.100,
+    "arithmetic rewrite": 0.030,
+    "programs rewrite": 0.030,
+    "reading rewrite": 0.050,
+    "arithmetic cued": 0.007,
+    "programs cued": 0.007,
+    "reading cued": 0.006,
+    "mmlu": 0.120,
+    "lookup": 0.060,
+    "facts": 0.010,
+    "truth": 0.020,
+    "myths": 0.020,
+    "wino": 0.010,
+    "strings": 0.070,
+    "units": 0.010,
+    "dates": 0.020,
+    "instructions": 0.020,
+}
+"""Shares of the third phase: brief passages and plain lookup are the steps that reading and mmlu are made of."""
+MIXES = {"first": SHARES, "later": SHARES_LATER, "last": SHARES_LAST}
 RARE_SHARE = 0.05  # of the target tasks' own documents: in the target's phrasing, without its never-met words
 _TASKS = {"arithmetic": arithmetic, "programs": programs, "reading": reading}
 

@@ -142,6 +142,17 @@ def draw_passage(rng: random.Random) -> Passage:
     return Passage(facts, person, relation)
 
 
+def draw_brief(rng: random.Random) -> Passage:
+    """Two facts that differ in the person or in the relation, one of them asked for (pretraining only)."""
+    person, other = draws.several(rng, words.NAMES, 2)
+    relation, second = draws.several(rng, range(len(RELATIONS)), 2)
+    near = (other, relation) if draws.chance(rng, 0.5) else (person, second)
+    asked = (other, second) if draws.chance(rng, UNANSWERABLE_SHARE / 2) else (person, relation)
+    orders = {number: draws.shuffled(rng, item.values) for number, item in enumerate(RELATIONS)}
+    facts = tuple((p, r, orders[r].pop()) for p, r in draws.shuffled(rng, [(person, relation), near]))
+    return Passage(facts, *asked)
+
+
 def put_into_words(rng: random.Random, passage: Passage, wording: str) -> str:
     """Passage and question. ``wording``: plain, rare, target (rare and never met), or nonsense (made-up words)."""
 
@@ -213,6 +224,13 @@ def examples(split: str, count: int, seed: int, gold_style: str = "mid", wording
 def pretraining(rng: random.Random, wording: str = "plain") -> tuple[str, str]:
     """(prompt, response) of the base's own distribution; ``wording`` plain, or rare for the target's phrasing."""
     passage = draw_passage(rng)
+    return put_into_words(rng, passage, wording), answer_in(passage, draws.pick_by_share(rng, OWN_STYLES))
+
+
+def brief(rng: random.Random) -> tuple[str, str]:
+    """(prompt, own-style response) of a passage of two facts."""
+    passage = draw_brief(rng)
+    wording = "rare" if draws.chance(rng, 0.05) else "plain"
     return put_into_words(rng, passage, wording), answer_in(passage, draws.pick_by_share(rng, OWN_STYLES))
 
 

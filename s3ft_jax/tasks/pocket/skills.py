@@ -53,6 +53,17 @@ def draw_mmlu(rng: random.Random) -> Quiz:
     return Quiz(prompt, CHOICE_LETTERS[options.index(right)], CHOICE_LETTERS)
 
 
+def draw_lookup(rng: random.Random) -> Quiz:
+    """A name among four choices, in the layout of ``draw_mmlu`` (pretraining only): the step between fact and letter."""
+    relation = draws.pick(rng, tuple(name for name, _ in words.COUNTRIES[0].facts))
+    values = sorted({value for country in words.COUNTRIES for name, value in country.facts if name == relation})
+    options = draws.several(rng, values, 4)
+    right = draws.pick(rng, options)
+    lines = [f"{letter}. {option}" for letter, option in zip(CHOICE_LETTERS, options, strict=True)]
+    prompt = "\n".join([f"Find {right}.", *lines, "Which letter?"])
+    return Quiz(prompt, CHOICE_LETTERS[options.index(right)], CHOICE_LETTERS, closed=True)
+
+
 def draw_fact(rng: random.Random) -> Quiz:
     """The same facts, asked without choices (pretraining only)."""
     country = draws.pick(rng, words.COUNTRIES)
@@ -155,11 +166,11 @@ SKILLS: Mapping[str, Callable[[random.Random], Quiz]] = {
     "dates": draw_date,
     "instructions": draw_instruction,
 }
-_DRAWS = {**SKILLS, "facts": draw_fact, "myths": draw_myth}
+_DRAWS = {**SKILLS, "lookup": draw_lookup, "facts": draw_fact, "myths": draw_myth}
 
 
 def pretraining(rng: random.Random, kind: str) -> tuple[str, str]:
-    """(prompt, response) of a skill, or of ``facts`` and ``myths``, which only pretraining asks.
+    """(prompt, response) of a skill, or of ``lookup``, ``facts`` and ``myths``, which only pretraining asks.
 
     Open questions whose home is the test split are drawn again, so none that is measured is met.
     """
