@@ -30,6 +30,7 @@ def get_config(arg: str = "") -> ConfigDict:
             # Three phases, the first two stopped before the end of their schedules. After the first, what is learnt
             # late (sums, lookup, copying letters) was weak, and the second mix gives it more room; after that reading
             # and mmlu were still at chance, and the third adds the steps they are made of.
+            "order": ("first", "later", "last"),
             "phases": {
                 "first": phase(num_documents=320_000, num_steps=4000, schedule_steps=5600, learning_rate=3e-3),
                 "later": phase(num_documents=320_000, num_steps=3000, schedule_steps=5000, learning_rate=2.5e-3),

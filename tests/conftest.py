@@ -7,6 +7,8 @@ import tempfile
 
 import pytest
 
+from small import ROOT, small_config
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -20,8 +22,6 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
 
 pytest_plugins = ["llama2c"]
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
 
 @pytest.fixture(scope="session")
 def data_dir() -> pathlib.Path:
@@ -30,34 +30,6 @@ def data_dir() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; set S3FT_DATA_DIR")
     return folder
-
-
-SMALL = [
-    "task.num_train=24",
-    "task.num_validation=8",
-    "task.num_test=12",
-    "general.limit=3",
-    "sample.max_new_tokens=64",
-    "sample.num_slots=16",
-    "sample.shard_size=8",
-    "evaluate.max_new_tokens=64",
-    "train.num_examples=16",
-    "train.num_steps=4",
-    "train.batch_size=4",
-    "train.save_every=2",
-    "train.seeds=0",
-    "report.num_scored=8",
-    "report.num_browse=3",
-    "mesh.data=1",
-]
-"""Overrides that shrink the quickstart to a walk of seconds."""
-
-
-def small_config(*overrides: str, task: str = "arithmetic"):
-    """The quickstart, shrunk."""
-    from s3ft_jax.config import load_config
-
-    return load_config(f"{ROOT / 'configs' / 'quickstart.py'}:task={task}", [*SMALL, *overrides])
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from conftest import ROOT, SMALL
 from s3ft_jax import cli
+from small import ROOT, SMALL
 
 QUICKSTART = f"--config={ROOT / 'configs' / 'quickstart.py'}:task=arithmetic"
 OVERRIDES = [f"--config.{override}" for override in SMALL]

@@ -6,9 +6,9 @@ import pathlib
 import pytest
 
 from configs.defaults import defaults
-from conftest import ROOT
 from s3ft_jax.config import ConfigError, load_config, parse_arg
 from s3ft_jax.workdir import flatten
+from small import ROOT
 
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from conftest import small_config
 from s3ft_jax.generation.sampling import Sampling
 from s3ft_jax.records import Example
 from s3ft_jax.responder import ResponseSettings, respond
 from s3ft_jax.stages.launch import load_model
+from small import small_config
 
 
 @pytest.fixture(scope="module")

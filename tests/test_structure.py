@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from conftest import ROOT
+from small import ROOT
 
 PACKAGE = ROOT / "s3ft_jax"
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))

@@ -11,10 +11,10 @@ import time
 
 import pytest
 
-from conftest import ROOT, SMALL
 from s3ft_jax import checkpoints
 from s3ft_jax.records import Example, Response, Score, Selection, Verdict
 from s3ft_jax.workdir import Workdir, files_below
+from small import ROOT, SMALL
 
 pytestmark = pytest.mark.walk
 

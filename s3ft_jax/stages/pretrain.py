@@ -58,7 +58,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
         texts = documents(config.seed, min(_TOKENIZER_TEXTS, config.phases.first.num_documents))
         train_tokenizer((f"{t.prompt}\n{t.response}" for t in texts), str(model), config.vocab_size)
         decoder = make_decoder(config)
-        for number, name in enumerate(config.phases):
+        for number, name in enumerate(config.order):
             decoder, facts = run_phase(config, workdir, decoder, name, config.seed + number)
             stage.facts[name] = facts
         write_model(decoder, model)

@@ -1,9 +1,9 @@
 """doctor: a line per check, non-zero when something needed is missing."""
 
-from conftest import small_config
 from s3ft_jax.judges import sandbox
 from s3ft_jax.stages import doctor
 from s3ft_jax.workdir import Workdir
+from small import small_config
 
 
 def no_sandbox():

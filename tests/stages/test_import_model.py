@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from conftest import small_config
 from s3ft_jax.stages import import_model
 from s3ft_jax.stages.launch import pocket_model_folder
 from s3ft_jax.workdir import SettingsChanged, Workdir, WorkdirError
+from small import small_config
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """judge: a verdict for every response, and a paraphrase that gives its source away is wrong."""
 
-from conftest import small_config
 from s3ft_jax.records import Example, Response, Verdict
 from s3ft_jax.stages.judge import judge_responses
+from small import small_config
 
 EXAMPLE = Example("t/train/0", "t", "train", ({"role": "user", "content": "2 + 2?"},), "4", "numbers", {"answer": "4"})
 

@@ -2,17 +2,20 @@
 
 import json
 
-from conftest import ROOT
 from s3ft_jax.config import load_config
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.stages import pretrain
 from s3ft_jax.stages.launch import pocket_model_folder
 from s3ft_jax.tasks.pocket.pretraining import documents
 from s3ft_jax.workdir import Workdir
+from small import ROOT
 
 TINY = [
-    "num_documents=2500",
-    "num_steps=3",
+    "order=first,last",
+    "phases.first.num_documents=2500",
+    "phases.first.num_steps=3",
+    "phases.last.num_documents=200",
+    "phases.last.num_steps=2",
     "rows_per_step=2",
     "save_every=2",
     "decoder.num_layers=1",
@@ -30,8 +33,7 @@ def test_a_tiny_run_writes_a_model_folder_and_resumes(tmp_path):
     assert values["model_type"] == "llama" and values["vocab_size"] == 1024
     weights = (workdir / "model/model.safetensors").read_bytes()
     (workdir / "manifests/pretrain.json").unlink()
-    for step in ("3",):
-        (workdir / f"checkpoints/{step}").rmtree()
+    (workdir / "checkpoints/last").rmtree()
     pretrain.run(config, workdir)
     assert (workdir / "model/model.safetensors").read_bytes() == weights
 

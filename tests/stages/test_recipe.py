@@ -2,9 +2,9 @@
 
 import pytest
 
-from conftest import small_config
 from s3ft_jax.stages import recipe
 from s3ft_jax.workdir import SettingsChanged, Workdir, WorkdirError, files_below
+from small import small_config
 
 
 def contents(workdir):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from conftest import small_config
 from s3ft_jax import checkpoints
 from s3ft_jax.stages import train
 from s3ft_jax.workdir import WorkdirError
+from small import small_config
 
 
 def test_settings_of_one_method_lie_on_top_of_the_shared_ones():

@@ -54,7 +54,7 @@ def draw_mmlu(rng: random.Random) -> Quiz:
 
 
 def draw_lookup(rng: random.Random) -> Quiz:
-    """A name among four choices, in the layout of ``draw_mmlu`` (pretraining only): the step between fact and letter."""
+    """A name among four choices, laid out as in ``draw_mmlu`` (pretraining only): the step from fact to letter."""
     relation = draws.pick(rng, tuple(name for name, _ in words.COUNTRIES[0].facts))
     values = sorted({value for country in words.COUNTRIES for name, value in country.facts if name == relation})
     options = draws.several(rng, values, 4)
