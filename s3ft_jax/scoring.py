@@ -124,7 +124,7 @@ class Scorer:
             raise ValueError(
                 f"pair {index}: {prompt_length} prompt tokens + {response_length} response tokens = {total}, but there "
                 f"is room for {longest} (max_positions of the model {self.config.max_positions}, largest bucket "
-                f"{self.buckets[-1]}). Lower sample.max_prompt_tokens or sample.max_new_tokens, or leave this pair out."
+                f"{self.buckets[-1]}). Leave this pair out of the data."
             )
         return next(bucket for bucket in self.buckets if bucket >= total - 1)
 

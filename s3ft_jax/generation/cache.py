@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from s3ft_jax.models.decoder import KVCache
 
-ROW_AXIS, SLOT_AXIS = 1, 2
+ROW_AXIS, SLOT_AXIS = 1, 3
 """Axes of ``KVCache.keys`` and ``.values``: batch row and position."""
 
 

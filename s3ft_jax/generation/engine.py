@@ -180,14 +180,14 @@ class Engine:
         if length > longest_prompt:
             raise ValueError(
                 f"request {index}: a prompt of {length} tokens is longer than the largest prompt bucket allows "
-                f"({longest_prompt}). Lower sample.max_prompt_tokens, or give the engine a larger prompt bucket."
+                f"({longest_prompt}). Leave it out of the data; nothing is ever cut."
             )
         longest = min(self.config.max_positions, self.cache_buckets[-1] + 1)  # the last sampled token is not fed
         if length + limit > longest:
             raise ValueError(
                 f"request {index}: {length} prompt tokens + max_new_tokens {limit} = {length + limit}, but there is "
                 f"room for {longest} (max_positions of the model {self.config.max_positions}, largest cache bucket "
-                f"{self.cache_buckets[-1]}). Lower sample.max_new_tokens or sample.max_prompt_tokens."
+                f"{self.cache_buckets[-1]}). Lower sample.max_new_tokens and evaluate.max_new_tokens, or leave it out."
             )
 
     def _prefilled(self, params: nnx.State, requests: Sequence[Request]) -> Iterator[_Prefilled]:

@@ -60,17 +60,17 @@ def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Arr
     """Softmax attention with grouped heads, scaled by 1 / sqrt(H) (Vaswani et al., arXiv 1706.03762, section 3.2.1).
 
     Args:
-      queries: [B, T, N, H]. keys, values: [B, S, K, H]. mask: [B, T, S] bool.
+      queries: [B, T, N, H]. keys, values: [B, K, S, H]. mask: [B, T, S] bool.
 
     Returns:
       [B, T, N, H]. A query that sees no key gets the mean of the values, which no loss ever reads.
     """
     batch, num_queries, num_heads, head_dim = queries.shape
-    num_kv_heads = keys.shape[2]
+    num_kv_heads = keys.shape[1]
     grouped = queries.reshape(batch, num_queries, num_kv_heads, num_heads // num_kv_heads, head_dim)
-    scores = jnp.einsum("btkgh,bskh->bkgts", grouped, keys, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("btkgh,bksh->bkgts", grouped, keys, preferred_element_type=jnp.float32)
     scores = scores * (head_dim**-0.5)
     scores = jnp.where(mask[:, None, None, :, :], scores, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-    mixed = jnp.einsum("bkgts,bskh->btkgh", weights, values)
+    mixed = jnp.einsum("bkgts,bksh->btkgh", weights, values)
     return mixed.reshape(batch, num_queries, num_heads, head_dim)

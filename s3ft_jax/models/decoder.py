@@ -25,7 +25,8 @@ class KVCache(NamedTuple):
     """Keys and values seen so far. The token at position p lies in slot p, so the mask needs nothing else.
 
     Attributes:
-      keys, values: [L, B, S, K, H]. Slots after a row's newest position hold leftovers that no query sees.
+      keys, values: [L, B, K, S, H], so that one head's keys lie together, as its product reads them. Slots after a
+        row's newest position hold leftovers that no query sees.
     """
 
     keys: jax.Array
@@ -34,7 +35,7 @@ class KVCache(NamedTuple):
     @classmethod
     def empty(cls, config: DecoderConfig, batch: int, num_slots: int, dtype: jnp.dtype = jnp.float32) -> KVCache:
         """A cache of zeros for ``batch`` rows of ``num_slots`` positions."""
-        shape = (config.num_layers, batch, num_slots, config.num_kv_heads, config.head_dim)
+        shape = (config.num_layers, batch, config.num_kv_heads, num_slots, config.head_dim)
         return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
 
@@ -198,7 +199,7 @@ class Decoder(nnx.Module):
             raise ValueError("Decoder.hidden needs segments when there is no cache")
         graphdef, params = nnx.split(self.blocks)
         frequencies = jnp.asarray(self.config.rope.frequencies(self.config.head_dim), jnp.float32)
-        mask = segment_mask(positions, segments) if cache is None else cache_mask(positions, cache.keys.shape[2])
+        mask = segment_mask(positions, segments) if cache is None else cache_mask(positions, cache.keys.shape[3])
         rows = jnp.arange(tokens.shape[0])[:, None]
         stream = self.embedding[...][tokens].astype(activation_dtype)
 
@@ -212,10 +213,12 @@ class Decoder(nnx.Module):
             q, k, v = block.heads(stream, positions, frequencies, keys)
             if cache is not None:
                 cache = KVCache(
-                    cache.keys.at[index, rows, positions].set(k.astype(cache.keys.dtype), mode="drop"),
-                    cache.values.at[index, rows, positions].set(v.astype(cache.values.dtype), mode="drop"),
+                    cache.keys.at[index, rows, :, positions].set(k.astype(cache.keys.dtype), mode="drop"),
+                    cache.values.at[index, rows, :, positions].set(v.astype(cache.values.dtype), mode="drop"),
                 )
                 k, v = cache.keys[index].astype(q.dtype), cache.values[index].astype(q.dtype)
+            else:
+                k, v = k.swapaxes(1, 2), v.swapaxes(1, 2)
             return (block.finish(stream, attend(q, k, v, mask), keys), cache), None
 
         body = jax.checkpoint(layer) if remat else layer

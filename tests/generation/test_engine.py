@@ -199,8 +199,8 @@ def test_nothing_to_do():
 @pytest.mark.parametrize(
     ("prompt_length", "limit", "words"),
     [
-        (66, 1, "request 1.*66 tokens.*sample.max_prompt_tokens"),
-        (60, 134, "request 1.*60 prompt tokens.*134 = 194.*193.*sample.max_new_tokens.*sample.max_prompt_tokens"),
+        (66, 1, "request 1.*66 tokens.*nothing is ever cut"),
+        (60, 134, "request 1.*60 prompt tokens.*134 = 194.*193.*sample.max_new_tokens and evaluate.max_new_tokens"),
         (0, 3, "request 1.*0 prompt tokens"),
         (3, 0, "request 1.*max_new_tokens 0"),
     ],

@@ -54,19 +54,19 @@ def test_rotate_keeps_the_dtype():
 def test_attend_equals_plain_numpy():
     rng = np.random.default_rng(0)
     queries = rng.normal(size=(2, 3, 4, 6)).astype(np.float32)
-    keys, values = rng.normal(size=(2, 2, 5, 2, 6)).astype(np.float32)
+    keys, values = rng.normal(size=(2, 2, 2, 5, 6)).astype(np.float32)
     mask = rng.random((2, 3, 5)) < 0.6
     mask[:, :, 0] = True
     expected = np.zeros_like(queries)
     for batch in range(2):
         for query in range(3):
             for head in range(4):
-                scores = keys[batch, :, head // 2] @ queries[batch, query, head] / np.sqrt(6)
+                scores = keys[batch, head // 2] @ queries[batch, query, head] / np.sqrt(6)
                 weights = np.where(mask[batch, query], np.exp(scores), 0)
-                expected[batch, query, head] = weights / weights.sum() @ values[batch, :, head // 2]
+                expected[batch, query, head] = weights / weights.sum() @ values[batch, head // 2]
     np.testing.assert_allclose(attend(queries, keys, values, jnp.asarray(mask)), expected, atol=1e-5)
 
 
 def test_a_query_that_sees_nothing_is_finite():
-    mixed = attend(jnp.ones((1, 1, 2, 4)), jnp.ones((1, 3, 1, 4)), jnp.ones((1, 3, 1, 4)), jnp.zeros((1, 1, 3), bool))
+    mixed = attend(jnp.ones((1, 1, 2, 4)), jnp.ones((1, 1, 3, 4)), jnp.ones((1, 1, 3, 4)), jnp.zeros((1, 1, 3), bool))
     np.testing.assert_allclose(mixed, 1.0)

@@ -125,8 +125,8 @@ def test_positions_beyond_the_cache_are_dropped():
     decoder = noisy(CONFIG)
     beyond = POSITIONS.at[:, 6:].set(10**6)
     _, cache = decoder(TOKENS, beyond, None, KVCache.empty(CONFIG, 2, 8))
-    assert float(jnp.abs(cache.keys[:, :, :6]).min(axis=(0, 1, 3, 4)).max()) > 0
-    np.testing.assert_array_equal(cache.keys[:, :, 6:], 0.0)
+    assert float(jnp.abs(cache.keys[:, :, :, :6]).min(axis=(0, 1, 2, 4)).max()) > 0
+    np.testing.assert_array_equal(cache.keys[:, :, :, 6:], 0.0)
 
 
 def test_activation_dtype_reaches_the_stream_and_logits_stay_float32():
