@@ -2,28 +2,18 @@
 
     s3ft run --config=configs/mbpp.py:model=FOLDER_OR_HUB_ID --workdir=runs/mbpp
 
-Data: the hub's google-research-datasets/mbpp, or a local file with ``data=mbpp.jsonl``. LoRA 8 / 16 / 0.1 is the
-paper's (by way of digests); learning rate, steps and batch size are ours, since the paper does not print them. Not yet
-run at full size by us.
+Data: the hub's google-research-datasets/mbpp, or a local file with ``data=mbpp.jsonl``. Settings as in configs/gsm8k.py.
+Not yet run at full size by us.
 """
 
 from ml_collections import ConfigDict
 
-from configs.defaults import defaults, parse_arg
+from configs import gsm8k
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """Arguments: ``model``, ``data``, ``limit`` (rows per split), ``tune=lora|full``, ``seeds=N``."""
-    args = parse_arg(arg, model="", data="", limit=0, tune="lora", seeds=1)
-    config = defaults()
-    config.model.path = args.model
+    """Arguments as in configs/gsm8k.py."""
+    config = gsm8k.get_config(arg)
     config.task.name = "mbpp"
-    config.task.data = args.data
-    config.task.limit = args.limit
-    config.general.tasks = ()
-    config.train.tune = args.tune
-    config.train.seeds = tuple(range(args.seeds))
-    config.train.learning_rate = 1e-4 if args.tune == "lora" else 1e-5
     config.train.num_steps = 120  # 5 passes over 374 questions in batches of 16
-    config.train.max_length = 1024
     return config
