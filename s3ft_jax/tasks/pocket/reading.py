@@ -17,8 +17,8 @@ from s3ft_jax.records import Example
 from s3ft_jax.tasks.pocket import draws, splits, words
 
 # How hard the target is for the base. Shares can be changed without pretraining again.
-NEVER_QUESTION_SHARE = 0.6  # of the target's questions: words that pretraining never met
-NEVER_FACT_SHARE = 0.4  # of the target's stated facts, likewise
+NEVER_QUESTION_SHARE = 0.15  # of the target's questions: words that pretraining never met
+NEVER_FACT_SHARE = 0.1  # of the target's stated facts, likewise
 UNANSWERABLE_SHARE = 0.22  # of all questions, in pretraining too
 OWN_STYLES = {"entity": 0.6, "sentence": 0.25, "short": 0.15}  # how pretraining answers; "short" is also the near gold
 CUED_GOLD_SHARE = 0.05  # of pretraining's cued answers: exactly the mid gold's sentence, else a relative of it
