@@ -2,7 +2,7 @@
 
     s3ft run --config=configs/mbpp.py:model=FOLDER_OR_HUB_ID --workdir=runs/mbpp
 
-Data: the hub's google-research-datasets/mbpp, or a local file with ``data=mbpp.jsonl``. Settings as in configs/gsm8k.py.
+Data: the hub's google-research-datasets/mbpp, or a local file with ``data=mbpp.jsonl``. Settings as in gsm8k.py.
 Not yet run at full size by us.
 """
 
