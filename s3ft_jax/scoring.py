@@ -23,6 +23,10 @@ from flax import nnx
 from s3ft_jax.models.config import DecoderConfig
 
 
+class ScoringError(ValueError):
+    """A response that cannot be scored, or settings that cannot be; the message names which."""
+
+
 class Scorer:
     """Compiled scoring programs for one architecture; parameters are an argument, so that tuned models share them.
 
@@ -40,7 +44,7 @@ class Scorer:
       activation_dtype: of the decoder's stream.
 
     Raises:
-      ValueError: an argument outside its range, named.
+      ScoringError: an argument outside its range, named.
     """
 
     def __init__(
@@ -55,13 +59,13 @@ class Scorer:
         activation_dtype: jnp.dtype = jnp.float32,
     ):
         if batch_tokens < 1 or slice_tokens < 1:
-            raise ValueError(
+            raise ScoringError(
                 f"Scorer: batch_tokens ({batch_tokens}) and slice_tokens ({slice_tokens}) must be at least 1"
             )
         if buckets is not None and (not buckets or list(buckets) != sorted(set(buckets)) or buckets[0] < 1):
-            raise ValueError(f"Scorer: buckets must be ascending lengths of at least 1, found {tuple(buckets)}")
+            raise ScoringError(f"Scorer: buckets must be ascending lengths of at least 1, found {tuple(buckets)}")
         if not 0 <= pad_id < config.vocab_size:
-            raise ValueError(f"Scorer: pad_id {pad_id} is not in 0..{config.vocab_size - 1}")
+            raise ScoringError(f"Scorer: pad_id {pad_id} is not in 0..{config.vocab_size - 1}")
         self.config = config
         self.buckets = tuple(buckets or _doubling(config.max_positions))
         self._graphdef = graphdef
@@ -94,10 +98,10 @@ class Scorer:
           float32 [len(response)] per response, in nats, at temperature 1, in the order given.
 
         Raises:
-          ValueError: a pair that cannot be scored, by number, before anything is run.
+          ScoringError: a pair that cannot be scored, by number, before anything is run.
         """
         if len(prompts) != len(responses):
-            raise ValueError(f"Scorer.logprobs: {len(prompts)} prompts but {len(responses)} responses")
+            raise ScoringError(f"Scorer.logprobs: {len(prompts)} prompts but {len(responses)} responses")
         by_bucket: dict[int, list[int]] = collections.defaultdict(list)
         for index, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
             by_bucket[self._bucket(index, len(prompt), len(response))].append(index)
@@ -114,14 +118,14 @@ class Scorer:
 
     def _bucket(self, index: int, prompt_length: int, response_length: int) -> int:
         if prompt_length < 1 or response_length < 1:
-            raise ValueError(
+            raise ScoringError(
                 f"pair {index}: {prompt_length} prompt tokens and {response_length} response tokens; "
                 "both must be at least 1"
             )
         total = prompt_length + response_length
         longest = min(self.config.max_positions, self.buckets[-1] + 1)  # the last token is not fed
         if total > longest:
-            raise ValueError(
+            raise ScoringError(
                 f"pair {index}: {prompt_length} prompt tokens + {response_length} response tokens = {total}, but there "
                 f"is room for {longest} (max_positions of the model {self.config.max_positions}, largest bucket "
                 f"{self.buckets[-1]}). Leave this pair out of the data."

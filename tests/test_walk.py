@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,12 +61,10 @@ def outcome(folder: pathlib.Path) -> dict[str, str]:
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path):
     config = f"{ROOT / 'configs' / 'quickstart.py'}:task=arithmetic"
     small = [*SMALL, "methods=sft,s3ft"]
-    started = time.monotonic()
     subprocess.run(command(tmp_path / "whole", config, *small), check=True, env=environment(), capture_output=True)
-    length = time.monotonic() - started
     rng = random.Random(0)
     kills = 0
-    for _ in range(4):
+    for sign in ("responses", "manifests/train-sft-seed-0.begun", "checkpoints/s3ft/seed-0/2", "scores/s3ft/seed-0"):
         process = subprocess.Popen(
             command(tmp_path / "killed", config, *small),
             env=environment(),
@@ -73,13 +72,15 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path):
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        time.sleep(rng.uniform(0.3, 0.8) * length)
+        while process.poll() is None and not (tmp_path / "killed" / sign).exists():
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0.0, 0.3))
         if process.poll() is None:
             kills += 1
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     subprocess.run(command(tmp_path / "killed", config, *small), check=True, env=environment(), capture_output=True)
-    assert kills >= 1
+    assert kills >= 3
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
 
 
@@ -109,9 +110,14 @@ def test_real_rows_walk_the_whole_way_with_small_trained_weights(task, rows, dat
         "{% for m in messages %}{{ m['content'] }}"
         "{% if m['role'] == 'assistant' %}{{ eos_token }}{% else %}\n{% endif %}{% endfor %}"
     )
+    model = tmp_path / "model"
+    shutil.copytree(stories260k_folder, model)
+    values = json.loads((model / "config.json").read_text())
+    # 512 positions are too few for some questions in a vocabulary of 512; the stories it tells do not matter here
+    (model / "config.json").write_text(json.dumps(values | {"max_position_embeddings": 2048}))
     data = data_dir / "datasets" / task / ("mbpp.jsonl" if task == "mbpp" else "")
     config = load_config(
-        f"{ROOT / 'configs' / f'{task}.py'}:model={stories260k_folder},data={data},limit={rows}",
+        f"{ROOT / 'configs' / f'{task}.py'}:model={model},data={data},limit={rows}",
         [*(override.format(template=template) for override in REAL), "mesh.data=1"],
     )
     workdir = Workdir(str(tmp_path / "run"))

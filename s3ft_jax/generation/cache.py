@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from s3ft_jax.generation.sampling import GenerationError
 from s3ft_jax.models.decoder import KVCache
 
 ROW_AXIS, SLOT_AXIS = 1, 3
@@ -55,7 +56,7 @@ def bucket_of(length: int, sizes: Sequence[int]) -> int:
     for size in sizes:
         if size >= length:
             return size
-    raise ValueError(f"no bucket holds {length} positions; the largest is {sizes[-1]}")
+    raise GenerationError(f"no bucket holds {length} positions; the largest is {sizes[-1]}")
 
 
 def resized(cache: KVCache, num_slots: int) -> KVCache:

@@ -34,7 +34,7 @@ import numpy as np
 from flax import nnx
 
 from s3ft_jax.generation.cache import bucket_of, cache_sizes, exact_sizes, inserted, length_of, prompt_sizes, resized
-from s3ft_jax.generation.sampling import choose, token_keys
+from s3ft_jax.generation.sampling import GenerationError, choose, token_keys
 from s3ft_jax.generation.slots import Request, Rows, Sampled, Slots
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import KVCache
@@ -68,7 +68,7 @@ class Engine:
       cache_dtype, activation_dtype: of keys and values, and of the decoder's stream.
 
     Raises:
-      ValueError: an argument outside its range, named.
+      GenerationError: an argument outside its range, named.
     """
 
     def __init__(
@@ -88,15 +88,15 @@ class Engine:
     ):
         for name, value in (("num_slots", num_slots), ("chunk_steps", chunk_steps), ("prefill_tokens", prefill_tokens)):
             if value < 1:
-                raise ValueError(f"Engine: {name} must be at least 1, found {value}")
+                raise GenerationError(f"Engine: {name} must be at least 1, found {value}")
         for name, sizes in (("prompt_buckets", prompt_buckets), ("cache_buckets", cache_buckets)):
             if sizes is not None and (not sizes or list(sizes) != sorted(set(sizes)) or sizes[0] < 1):
-                raise ValueError(f"Engine: {name} must be ascending lengths of at least 1, found {tuple(sizes)}")
+                raise GenerationError(f"Engine: {name} must be ascending lengths of at least 1, found {tuple(sizes)}")
         if any(size % 16 for size in cache_buckets or ()):
-            raise ValueError(f"Engine: cache_buckets must be multiples of 16, found {tuple(cache_buckets)}")
+            raise GenerationError(f"Engine: cache_buckets must be multiples of 16, found {tuple(cache_buckets)}")
         outside = [token for token in (*stop_ids, pad_id) if not 0 <= token < config.vocab_size]
         if outside:
-            raise ValueError(f"Engine: stop_ids or pad_id {outside} are not in 0..{config.vocab_size - 1}")
+            raise GenerationError(f"Engine: stop_ids or pad_id {outside} are not in 0..{config.vocab_size - 1}")
         self.config = config
         self.num_slots, self.chunk_steps, self.prefill_tokens = num_slots, chunk_steps, prefill_tokens
         self.prompt_buckets = tuple(prompt_buckets or prompt_sizes(config.max_positions))
@@ -140,7 +140,7 @@ class Engine:
           One response per request, in the order of ``requests``.
 
         Raises:
-          ValueError: a request that cannot be run, by number, before anything is run.
+          GenerationError: a request that cannot be run, by number, before anything is run.
         """
         for index, request in enumerate(requests):
             self._check(index, request)
@@ -172,19 +172,19 @@ class Engine:
     def _check(self, index: int, request: Request) -> None:
         length, limit = len(request.prompt_ids), request.max_new_tokens
         if length < 1 or limit < 1:
-            raise ValueError(
+            raise GenerationError(
                 f"request {index}: {length} prompt tokens and max_new_tokens {limit}; both must be at least 1 "
                 "(config key sample.max_new_tokens)"
             )
         longest_prompt = self.prompt_buckets[-1] + 1  # the last prompt token is not prefilled
         if length > longest_prompt:
-            raise ValueError(
+            raise GenerationError(
                 f"request {index}: a prompt of {length} tokens is longer than the largest prompt bucket allows "
                 f"({longest_prompt}). Leave it out of the data; nothing is ever cut."
             )
         longest = min(self.config.max_positions, self.cache_buckets[-1] + 1)  # the last sampled token is not fed
         if length + limit > longest:
-            raise ValueError(
+            raise GenerationError(
                 f"request {index}: {length} prompt tokens + max_new_tokens {limit} = {length + limit}, but there is "
                 f"room for {longest} (max_positions of the model {self.config.max_positions}, largest cache bucket "
                 f"{self.cache_buckets[-1]}). Lower sample.max_new_tokens and evaluate.max_new_tokens, or leave it out."

@@ -21,6 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 
+class GenerationError(ValueError):
+    """A request or settings that cannot be run; the message names which and the config key."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Sampling:
     """How the next token is drawn. The filters apply in this order, each to what the one before left over.
@@ -34,7 +38,7 @@ class Sampling:
         [0, 1); 0 keeps all.
 
     Raises:
-      ValueError: a value outside its range, named.
+      GenerationError: a value outside its range, named.
     """
 
     temperature: float = 1.0
@@ -44,13 +48,13 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0.0):
-            raise ValueError(f"temperature must be 0 (greedy) or a positive number, found {self.temperature}")
+            raise GenerationError(f"temperature must be 0 (greedy) or a positive number, found {self.temperature}")
         if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or not 0 <= self.top_k < 2**31:
-            raise ValueError(f"top_k must be a whole number from 0 (keep all tokens), found {self.top_k!r}")
+            raise GenerationError(f"top_k must be a whole number from 0 (keep all tokens), found {self.top_k!r}")
         if not 0.0 < self.top_p <= 1.0:
-            raise ValueError(f"top_p must be above 0 and at most 1 (keep all tokens), found {self.top_p}")
+            raise GenerationError(f"top_p must be above 0 and at most 1 (keep all tokens), found {self.top_p}")
         if not 0.0 <= self.min_p < 1.0:
-            raise ValueError(f"min_p must be at least 0 (keep all tokens) and below 1, found {self.min_p}")
+            raise GenerationError(f"min_p must be at least 0 (keep all tokens) and below 1, found {self.min_p}")
 
 
 GREEDY = Sampling(temperature=0.0)

@@ -14,6 +14,10 @@ from flax import nnx
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 
 
+class LoraError(ValueError):
+    """Settings of adapters that cannot be; the message names the config key."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Lora:
     """Adapters of every layer.
@@ -33,11 +37,11 @@ class Lora:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.targets) - set(PROJECTIONS))
         if unknown or not self.targets:
-            raise ValueError(f"lora.targets: {unknown or 'empty'}; choose from {list(PROJECTIONS)}")
+            raise LoraError(f"lora.targets: {unknown or 'empty'}; choose from {list(PROJECTIONS)}")
         if self.rank < 1:
-            raise ValueError(f"lora.rank must be at least 1, found {self.rank}")
+            raise LoraError(f"lora.rank must be at least 1, found {self.rank}")
         if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"lora.dropout must be in [0, 1), found {self.dropout}")
+            raise LoraError(f"lora.dropout must be in [0, 1), found {self.dropout}")
 
     @property
     def scale(self) -> float:

@@ -32,5 +32,5 @@ def test_a_test_example_shows_every_models_answer(walked, capsys):
 
 def test_an_unknown_id_names_the_nearest(walked):
     config, workdir = walked
-    with pytest.raises(WorkdirError, match="nearest: arithmetic/train/0000"):
+    with pytest.raises(WorkdirError, match="nearest: arithmetic/train/000"):
         show.run(config, workdir, "arithmetic/train/3")

@@ -12,6 +12,7 @@ from typing import Any
 
 from s3ft_jax.records import Example
 from s3ft_jax.tasks.pocket import draws
+from s3ft_jax.tasks.task import DataError
 
 SPLITS = ("train", "validation", "test")
 GOLD_STYLES = ("near", "mid", "far")
@@ -54,9 +55,9 @@ def question_of(prompt: str) -> str:
 def check_names(task: str, split: str, gold_style: str) -> None:
     """Raises ValueError, naming the alternatives, for a split or gold style that pocket tasks do not have."""
     if split not in SPLITS:
-        raise ValueError(f"pocket task {task} has no split {split!r}; it has {', '.join(SPLITS)}")
+        raise DataError(f"pocket task {task} has no split {split!r}; it has {', '.join(SPLITS)}")
     if gold_style not in GOLD_STYLES:
-        raise ValueError(f"task.gold_style is {gold_style!r}; pocket tasks have {', '.join(GOLD_STYLES)}")
+        raise DataError(f"task.gold_style is {gold_style!r}; pocket tasks have {', '.join(GOLD_STYLES)}")
 
 
 def deal(
@@ -65,11 +66,11 @@ def deal(
     """Draw until ``count`` different questions have been found whose home is this split.
 
     Raises:
-      ValueError: unknown split or gold style, a negative count, or more asked for than there are questions.
+      DataError: unknown split or gold style, a negative count, or more asked for than there are questions.
     """
     check_names(task, split, gold_style)
     if count < 0:
-        raise ValueError(f"pocket task {task}: {count} {split} examples asked for; ask for 0 or more")
+        raise DataError(f"pocket task {task}: {count} {split} examples asked for; ask for 0 or more")
     rng = random.Random(f"{task}/{split}/{seed}")
     found: dict[str, Draft] = {}
     misses = 0
@@ -81,7 +82,7 @@ def deal(
             continue
         misses += 1
         if misses > 20_000:
-            raise ValueError(
+            raise DataError(
                 f"pocket task {task}: only {len(found)} different {split} questions found, {count} asked for. "
                 "Ask for fewer (task.num_train, task.num_validation, task.num_test)."
             )
