@@ -27,6 +27,7 @@ import collections
 import datetime
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -339,6 +340,9 @@ def _load_tokenizer(directory: pathlib.Path) -> Any:
     if not directory.is_dir():
         raise PromptError(f"{directory}: no such folder. It should hold the model's tokenizer; run `s3ft import`.")
     import tokenizers
+
+    # transformers advises at import to install torch, which is not needed here
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     import transformers
 
     try:
