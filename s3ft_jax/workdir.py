@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -57,7 +58,8 @@ class Workdir:
     """Paths and manifests below one folder (local or ``gs://``)."""
 
     def __init__(self, path: str):
-        self.path = epath.Path(path)
+        # Orbax takes absolute paths only
+        self.path = epath.Path(path if "://" in str(path) else os.path.abspath(path))
 
     def __truediv__(self, name: str) -> epath.Path:
         return self.path / name

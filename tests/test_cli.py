@@ -48,6 +48,12 @@ def test_errors_are_one_message_and_no_traceback(arguments, code, message, tmp_p
     assert "Traceback" not in captured.err
 
 
+def test_a_relative_workdir(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["import", QUICKSTART, "--workdir=runs/here"]) == 0
+    assert (tmp_path / "runs/here/base/checkpoint.json").exists()
+
+
 def test_a_stage_alone_names_the_stage_it_needs(tmp_path, capsys):
     assert cli.main(["select", "s3ft", QUICKSTART, f"--workdir={tmp_path}"]) == 1
     assert "has not been run; run `s3ft import` first" in capsys.readouterr().err

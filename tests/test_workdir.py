@@ -17,6 +17,12 @@ def finish(workdir, key, **arguments):
         return run.needed
 
 
+def test_a_relative_folder_is_made_absolute_and_a_bucket_is_left_alone(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert str(Workdir("runs/x").path) == str(tmp_path / "runs" / "x")
+    assert str(Workdir("gs://bucket/run").path) == "gs://bucket/run"
+
+
 def test_a_finished_stage_is_skipped(tmp_path):
     workdir = Workdir(tmp_path)
     arguments = {"settings": {"a": (1, 2)}, "writes": ["first.txt"]}
