@@ -130,8 +130,15 @@ def _load_file(path: str) -> Any:
     return module
 
 
+OPEN = ("task.columns", "task.splits")
+"""Settings whose keys are the user's own; their values are texts."""
+PER_METHOD = "train.per_method"
+
+
 def apply_override(config: ConfigDict, override: str) -> None:
     """Apply one ``a.b=c`` in place.
+
+    ``task.columns.question=query`` and ``train.per_method.sft.learning_rate=3e-4`` add keys of the user's own.
 
     Raises:
       ConfigError: no ``=``, unknown key (the nearest is suggested), wrong type.
@@ -139,15 +146,39 @@ def apply_override(config: ConfigDict, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"--config.{override}: expected --config.key=value")
+    parent, _, last = key.rpartition(".")
     known = flatten(config.to_dict())
-    node, *_, last = None, *key.split(".")
-    node = config
-    for name in key.split(".")[:-1]:
-        node = node[name] if isinstance(node, ConfigDict) and name in node else None
-        if node is None:
+    if parent in OPEN:
+        node, default = _node(config, parent, known), ""
+    elif parent.startswith(f"{PER_METHOD}.") and parent.count(".") == 2:
+        node, default = _method_node(config, parent, last, known)
+    else:
+        node = _node(config, parent, known, key)
+        if last not in node:
             raise ConfigError(f"--config.{key} is not a setting{nearest(key, known)}")
-    if not isinstance(node, ConfigDict) or last not in node:
-        raise ConfigError(f"--config.{key} is not a setting{nearest(key, known)}")
-    value = convert(text, node[last], f"--config.{key}")
+        default = node[last]
+    value = convert(text, default, f"--config.{key}")
     with node.unlocked():
-        node[last] = ConfigDict(value) if isinstance(node[last], ConfigDict) else value
+        node[last] = ConfigDict(value) if isinstance(default, ConfigDict) else value
+
+
+def _node(config: ConfigDict, path: str, known: Mapping[str, Any], key: str = "") -> ConfigDict:
+    """The section at ``path``; ConfigError naming ``key`` if there is none."""
+    node = config
+    for name in filter(None, path.split(".")):
+        if not isinstance(node, ConfigDict) or name not in node or not isinstance(node[name], ConfigDict):
+            raise ConfigError(f"--config.{key or path} is not a setting{nearest(key or path, known)}")
+        node = node[name]
+    return node
+
+
+def _method_node(config: ConfigDict, path: str, last: str, known: Mapping[str, Any]) -> tuple[ConfigDict, Any]:
+    """The section ``train.per_method.METHOD``, made if absent, and the shared setting whose type it takes."""
+    method = path.rpartition(".")[2]
+    if last not in config.train:
+        raise ConfigError(f"--config.{path}.{last} is not a setting of train{nearest(f'train.{last}', known)}")
+    methods = config.train.per_method
+    with config.train.unlocked(), methods.unlocked():
+        if method not in methods:
+            methods[method] = ConfigDict()
+    return methods[method], config.train[last]

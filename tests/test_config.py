@@ -46,6 +46,17 @@ def test_a_wrong_override_names_the_cause(override, message):
         load_config(QUICKSTART, [override])
 
 
+def test_keys_of_the_users_own():
+    given = ["task.columns.question=query", "task.splits.test=test.jsonl", "train.per_method.sft.learning_rate=3e-4"]
+    config = load_config(QUICKSTART, [*given, "train.per_method.sft.num_steps=7"])
+    assert config.task.columns.question == "query" and config.task.splits.test == "test.jsonl"
+    assert config.train.per_method.sft.to_dict() == {"learning_rate": 3e-4, "num_steps": 7}
+    with pytest.raises(ConfigError, match=r"per_method\.sft\.learning_rat is not a setting of train; did you mean"):
+        load_config(QUICKSTART, ["train.per_method.sft.learning_rat=1"])
+    with pytest.raises(ConfigError, match="'many' is not of type int"):
+        load_config(QUICKSTART, ["train.per_method.sft.num_steps=many"])
+
+
 def test_arguments_of_a_config_file():
     assert load_config(f"{QUICKSTART}:task=reading,seeds=5").train.seeds == (0, 1, 2, 3, 4)
     with pytest.raises(ConfigError, match="'tsak' is not known; did you mean 'task'"):
