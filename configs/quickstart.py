@@ -3,7 +3,8 @@
     s3ft run --config=configs/quickstart.py --workdir=runs/quickstart
     s3ft run --config=configs/quickstart.py:task=reading,seeds=5 --workdir=runs/reading
 
-Learning rates and steps per method were chosen on the validation split by benchmarks/sweep.py; the table is in
+All methods share one learning rate and number of steps, those of an earlier trial; benchmarks/sweep.py holds the grid
+and the rule for choosing them per method. What was measured, and every choice made after seeing results:
 benchmarks/RESULTS.md.
 """
 
@@ -12,6 +13,15 @@ from ml_collections import ConfigDict
 from configs.defaults import defaults, parse_arg
 from s3ft_jax.config import ConfigError
 
+NOTES = (
+    "The model and the tasks are made up and tiny; the sizes of the effects are not comparable with the papers'.",
+    "The model was taught to paraphrase during pretraining; methods that use paraphrases profit from that.",
+    "The pretraining recipe was extended twice after looking at the unfinished model, before any tuning was run.",
+    "The share of never-met words in the reading task was lowered after seeing the base's score (34 % right on training "
+    "questions, wanted 40 to 70 %), before any tuning was run.",
+    "Learning rate and steps are the same for all methods and were not chosen per method.",
+)
+"""Disclosures, printed in the report as they are."""
 TASKS = ("arithmetic", "programs", "reading")
 
 
@@ -37,4 +47,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train.batch_size = 16
     config.train.max_length = 192
     config.train.learning_rate = 1e-3
+    config.report.notes = NOTES
     return config
