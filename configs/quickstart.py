@@ -17,7 +17,7 @@ NOTES = (
     "The model and the tasks are made up and tiny; the sizes of the effects are not comparable with the papers'.",
     "The model was taught to paraphrase during pretraining; methods that use paraphrases profit from that.",
     "The pretraining recipe was extended twice after looking at the unfinished model, before any tuning was run.",
-    "The share of never-met words in the reading task was lowered after seeing the base's score (34 % right on training "
+    "The share of never-met words in reading was lowered after seeing the base's score (34 % right on training "
     "questions, wanted 40 to 70 %), before any tuning was run.",
     "Learning rate and steps are the same for all methods and were not chosen per method.",
 )
