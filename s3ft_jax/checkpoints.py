@@ -15,6 +15,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,7 @@ from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
 
 MARK = "checkpoint.json"
+_SLACK = 2**20  # bytes for indices, tokenizer and checkpoint.json
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save at INFO and some at WARNING
 
@@ -88,6 +90,24 @@ def params_digest(params: Any) -> str:
     return total.hexdigest()
 
 
+def check_space(folder: epath.Path, needed: int) -> None:
+    """Refuse a checkpoint of ``needed`` bytes that the disk of a local folder cannot hold.
+
+    Orbax writes from threads of its own; when the disk fills up under them, their tracebacks bury the cause.
+
+    Raises:
+      CheckpointError: too little is free; names the folder, what is needed and what there is.
+    """
+    if "://" in str(folder):
+        return
+    free = shutil.disk_usage(folder).free
+    if free < needed + _SLACK:
+        raise CheckpointError(
+            f"{folder}: the disk is full: a checkpoint needs {(needed + _SLACK) / 2**20:,.0f} MiB, {free / 2**20:,.0f} "
+            "MiB are free. Make room; the same command goes on where it was."
+        )
+
+
 def save(
     folder: epath.Path,
     *,
@@ -106,10 +126,14 @@ def save(
         ``trainable``.
       config, lora, step, provenance: see ``CheckpointMeta``.
       tokenizer: folder whose files are copied to ``tokenizer/``.
+
+    Raises:
+      CheckpointError: the disk has no room for it.
     """
     if folder.exists():
         folder.rmtree()
     folder.mkdir(parents=True, exist_ok=True)
+    check_space(folder, sum(leaf.nbytes for leaf in jax.tree.leaves(dict(trees))))
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / "arrays", {name: by_path(tree) for name, tree in trees.items()})
     if tokenizer is not None:

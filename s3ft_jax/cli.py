@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import importlib
 import sys
 import textwrap
@@ -129,6 +130,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return _fail("stopped; the same command goes on where it was", 130)
+    except OSError as error:
+        # not to be blamed on a bug: no room, no right to write
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        where = error.filename or parsed.workdir
+        return _fail(f"{where}: {error.strerror}. When that is mended, the same command goes on where it was.", 1)
     except Exception as error:
         # an error class of ours carries a message for people; anything else is a bug and keeps its traceback
         if not type(error).__module__.startswith("s3ft_jax."):

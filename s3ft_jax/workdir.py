@@ -9,6 +9,7 @@ settings or inputs stops and says what changed, with both values. No JAX.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -71,12 +72,25 @@ class Workdir:
         return self.write_bytes(name, "".join(to_line(record) + "\n" for record in records).encode())
 
     def write_bytes(self, name: str, data: bytes) -> epath.Path:
-        """Write one file whole, or not at all."""
+        """Write one file whole, or not at all.
+
+        Raises:
+          WorkdirError: the disk is full, or the folder cannot be written; names the file, the cause and the fix.
+        """
         target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.parent / f".{target.name}.partial"
-        partial.write_bytes(data)
-        partial.replace(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+            partial.replace(target)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            fix = "Make room" if full else "Make it writable, or take another --workdir"
+            raise WorkdirError(
+                f"{target}: cannot be written: {error.strerror or error}. {fix}; the same command goes on where it was."
+            ) from error
         return target
 
     def read_records(self, kind: type[Record], name: str) -> list[Record]:

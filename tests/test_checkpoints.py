@@ -1,6 +1,7 @@
 """checkpoints: whole or not at all, rebuilt from themselves, and a misfit names both sides."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -97,3 +98,12 @@ def test_metrics_after_the_checkpoint_are_dropped(tmp_path):
     log = checkpoints.MetricsLog(path, 2)
     assert log.tokens == 20
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
+
+
+def test_a_full_disk_is_refused_before_orbax_writes(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=5 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    checkpoints.check_space(epath.Path(tmp_path), 4 << 20)
+    with pytest.raises(checkpoints.CheckpointError, match="the disk is full: a checkpoint needs 6 MiB, 5 MiB are free"):
+        checkpoints.check_space(epath.Path(tmp_path), 5 << 20)
+    checkpoints.check_space(epath.Path("gs://bucket/run"), 1 << 60)  # a bucket has no end

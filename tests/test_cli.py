@@ -1,8 +1,11 @@
 """cli: every command explains itself, errors are one message with the right exit code."""
 
+import errno
+
 import pytest
 
 from s3ft_jax import cli
+from s3ft_jax.stages import import_model
 from small import ROOT, SMALL
 
 QUICKSTART = f"--config={ROOT / 'configs' / 'quickstart.py'}:task=arithmetic"
@@ -66,3 +69,12 @@ def test_show_and_stages_run_alone_in_a_finished_workdir(copied, capsys):
     for command in (["judge", "own"], ["select", "s3ft"], ["report"]):
         assert cli.main([*command, QUICKSTART, f"--workdir={workdir.path}", *OVERRIDES]) == 0
         assert "already done" in capsys.readouterr().out
+
+
+def test_a_disk_that_fills_up_anywhere_is_no_traceback(tmp_path, monkeypatch, capsys):
+    def full(config, workdir, redo):
+        raise OSError(errno.ENOSPC, "No space left on device", "weights.safetensors")
+
+    monkeypatch.setattr(import_model, "run", full)
+    assert cli.main(["import", QUICKSTART, f"--workdir={tmp_path}"]) == 1
+    assert "error: weights.safetensors: No space left on device. When that is mended" in capsys.readouterr().err

@@ -1,9 +1,12 @@
 """workdir: whole files or none, shards that survive a kill, manifests that say what changed."""
 
+import errno
+import pathlib
+
 import pytest
 
 from s3ft_jax.records import Verdict
-from s3ft_jax.workdir import MissingStage, SettingsChanged, Workdir
+from s3ft_jax.workdir import MissingStage, SettingsChanged, Workdir, WorkdirError
 
 
 def verdict(number: int) -> Verdict:
@@ -96,3 +99,23 @@ def test_the_digest_of_a_folder_sees_names_and_bytes(tmp_path):
     before = workdir.output_digest("f")
     workdir.write_bytes("f/b", b"")
     assert workdir.output_digest("f") != before
+
+
+def test_a_full_disk_is_named_and_leaves_no_partial_file(tmp_path, monkeypatch):
+    workdir = Workdir(str(tmp_path))
+    workdir.write_bytes("a.txt", b"old")
+
+    def full(path, data):
+        pathlib.Path(path).touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(workdir.path), "write_bytes", full)
+    with pytest.raises(WorkdirError, match=r"a\.txt: cannot be written: No space left on device\. Make room; the same"):
+        workdir.write_bytes("a.txt", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"] and (tmp_path / "a.txt").read_bytes() == b"old"
+
+
+def test_a_folder_that_may_not_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(WorkdirError, match=r"file/a\.txt: cannot be written: .*take another --workdir"):
+        Workdir(str(tmp_path)).write_bytes("file/a.txt", b"new")

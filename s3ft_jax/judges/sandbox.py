@@ -253,7 +253,7 @@ class Sandbox:
         try:
             first = self._slots[0].open()
         except SandboxStartError as error:
-            raise SandboxUnavailable(_unavailable({name: str(error)})) from None
+            raise SandboxUnavailable(_unavailable({name: str(error)})) from error
         for slot in reversed(self._slots):
             self._free.put(slot)
         self.level = describe(name, first.landlock, first.runs_as)

@@ -9,6 +9,7 @@ import math
 
 from s3ft_jax.report.evidence import BASE, Evidence
 from s3ft_jax.report.flow import Flow
+from s3ft_jax.report.intake import intake_cautions
 from s3ft_jax.report.scoreboard import Scoreboard
 from s3ft_jax.report.wording import count_of, join, method_name, percent
 
@@ -25,6 +26,7 @@ def build_cautions(evidence: Evidence, board: Scoreboard, flow: Flow) -> list[st
     return [
         *_about_counts(board),
         *_about_skills(board),
+        *intake_cautions(evidence),
         *_about_flow(flow),
         *_about_curves(evidence),
         *_standing(board),

@@ -52,6 +52,11 @@ def build_document(
         "notes": list(evidence.notes),
         "scores": [dataclasses.asdict(score) for score in evidence.scores],
         "control": control,
+        "intakes": evidence.intakes,
+        "encoding": dict(evidence.encoding),
+        "left_out": [
+            {"method": method, "seed": seed, "examples": list(ids)} for (method, seed), ids in evidence.left_out.items()
+        ],
         "flow": flow_values(flow),
         "curves": [
             {"method": method, "seed": seed, "points": [[step, loss] for step, loss in curve]}

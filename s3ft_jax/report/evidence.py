@@ -80,6 +80,9 @@ class Evidence:
       seeds: the tuning seeds.
       scores: of base (seed None) and of every method and seed; target, general skills, and any others.
       config: the settings, nested as the user wrote them.
+      intakes: split or general skill -> rows read, used, left (reason -> count), dropped (cause -> places).
+      encoding: what the prompt encoder counted, see ``PromptEncoder.counts``.
+      left_out: (method, seed) -> ids of the targets too long for training.
       selections: method -> one (example_id, origin, reason) per training target.
       responses: origin (own, paraphrase) -> how many were sampled, ended and were cut at the length limit.
       verdicts: origin -> the verdicts on the training responses.
@@ -103,6 +106,9 @@ class Evidence:
     seeds: tuple[int, ...]
     scores: Sequence[Score]
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    intakes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    encoding: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[tuple[str, int], tuple[str, ...]] = dataclasses.field(default_factory=dict)
     selections: Mapping[str, Sequence[tuple[str, str, str]]] = dataclasses.field(default_factory=dict)
     responses: Mapping[str, ResponseCount] = dataclasses.field(default_factory=dict)
     verdicts: Mapping[str, Sequence[Verdict]] = dataclasses.field(default_factory=dict)
@@ -183,6 +189,7 @@ def _check_flow(evidence: Evidence) -> None:
 def _check_models(evidence: Evidence) -> None:
     models = {(BASE, None), *((method, seed) for method in evidence.methods for seed in evidence.seeds)}
     used = [("curves", model) for model in evidence.curves]
+    used += [("left_out", model) for model in evidence.left_out]
     used += [("answers", (method, seed)) for method, seed, _ in evidence.answers]
     for example in evidence.examples:
         used += [(f"examples ({example.example_id})", (answer.method, answer.seed)) for answer in example.answers]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from s3ft_jax.report import tables
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
+from s3ft_jax.report.intake import encoding_table, intake_table
 from s3ft_jax.report.tables import Cell, Table
 from s3ft_jax.report.wording import clean_text
 
@@ -33,6 +34,9 @@ def build_markdown(contents: Contents) -> str:
         ("verdicts", tables.reasons_table(flow), any(origin.classes for origin in flow.origins)),
     ):
         parts.append(draw_table(table) if present else evidence.why_absent(name))
+    parts.append("## Rows read and encoded")
+    parts.append(draw_table(intake_table(evidence)) if evidence.intakes else evidence.why_absent("intakes"))
+    parts.append(draw_table(encoding_table(evidence)) if evidence.encoding else evidence.why_absent("encoding"))
     parts.append("## Test answers against the base")
     parts.append(draw_table(contents.paired_table) if contents.paired_table else evidence.why_absent("answers"))
     parts.append("## Log-probability under the base")

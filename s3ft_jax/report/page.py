@@ -13,6 +13,7 @@ from s3ft_jax.report import plots, tables
 from s3ft_jax.report.claims import FAILS, HOLDS, NOISE, SUBJECT, UNMEASURED, VOID
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
 from s3ft_jax.report.evidence import BASE, BrowsedAnswer, BrowsedExample, EvidenceError
+from s3ft_jax.report.intake import encoding_table, intake_table
 from s3ft_jax.report.wording import clean_text, count_of, method_name, share
 
 SHOWN_PER_GROUP = 25
@@ -64,6 +65,8 @@ def build_page(contents: Contents) -> str:
         targets_table=tables.targets_table(flow),
         responses_table=tables.responses_table(flow),
         reasons_table=tables.reasons_table(flow),
+        intake_table=intake_table(evidence) if evidence.intakes else None,
+        encoding_table=encoding_table(evidence) if evidence.encoding else None,
         logprobs_table=tables.logprobs_table(evidence),
         costs_table=tables.costs_table(evidence.costs) if evidence.costs else None,
         settings=[

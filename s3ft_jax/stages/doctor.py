@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shutil
 from collections.abc import Callable
 
 from ml_collections import ConfigDict
@@ -105,4 +106,5 @@ def check_workdir(workdir: Workdir | None) -> str:
     if path.read_bytes() != b"written":
         raise RuntimeError(f"{path} reads back other bytes than were written")
     path.unlink()
-    return f"{workdir.path} can be written"
+    free = "" if "://" in str(workdir.path) else f", {shutil.disk_usage(workdir.path).free / 2**30:.1f} GiB free"
+    return f"{workdir.path} can be written{free}"

@@ -16,7 +16,7 @@ from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Score
 from s3ft_jax.responder import ResponseSettings, respond, shared_scorer
-from s3ft_jax.stages.judge import judge_responses
+from s3ft_jax.stages.judge import describe_sandbox, judge_responses
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.stages.train import load_tuned
 from s3ft_jax.workdir import Workdir
@@ -48,6 +48,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
         encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
         split = config.evaluate.split
         scores: list[Score] = []
+        stage.facts["sandbox"] = ""
         for part in (split, "general") if config.evaluate.general else (split,):
             examples = workdir.read_records(Example, f"examples/{part}.jsonl")
             if part == split and config.evaluate.limit:
@@ -56,6 +57,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
                 continue
             responses = _answer(config, workdir, decoder, encoder, examples, f"{where}/{part}")
             verdicts = judge_responses(config, examples, responses, f"judge {part} answers")
+            stage.facts["sandbox"] = stage.facts["sandbox"] or describe_sandbox(config, examples)
             workdir.write_records(f"{where}/{part}-verdicts.jsonl", verdicts)
             scores += score_verdicts(verdicts, examples, method=method, seed=seed, split=part)
             scores += _score_choices(config, decoder, encoder, examples, method, seed, part)

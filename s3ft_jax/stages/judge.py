@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from s3ft_jax.judges.leaks import mentions_reference
 from s3ft_jax.judges.pool import judge_all
+from s3ft_jax.judges.sandbox import probe
 from s3ft_jax.progress import progress, say
 from s3ft_jax.records import Example, Origin, Response, Verdict
 from s3ft_jax.stages.launch import plain_settings
@@ -18,6 +19,25 @@ from s3ft_jax.workdir import Workdir
 def key(origin: Origin) -> str:
     """Name of the stage in ``manifests/``."""
     return f"judge-{origin}"
+
+
+def describe_sandbox(config: ConfigDict, examples: Sequence[Example]) -> str:
+    """The sandbox that judges these examples, in words for the log and the report; empty if no program is run.
+
+    Raises:
+      SandboxUnavailable: programs cannot be run safely here, and ``judge.unsafe`` is False.
+    """
+    if not any(example.judge == "programs" for example in examples):
+        return ""
+    level = probe(unsafe=config.judge.unsafe)
+    return f"{level.name}: {level.protects}." + (f" Not protected: {level.missing}." if level.missing else "")
+
+
+def check_sandbox(config: ConfigDict, workdir: Workdir) -> None:
+    """Find the sandbox before hours of sampling, not after."""
+    found = describe_sandbox(config, workdir.read_records(Example, "examples/train.jsonl"))
+    if found:
+        say(f"sandbox: {found}")
 
 
 def judge_responses(
@@ -63,3 +83,4 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
         workdir.write_records(f"verdicts/{origin}.jsonl", verdicts)
         stage.facts = dict(Counter(verdict.outcome for verdict in verdicts))
         say(f"judge {origin}: " + ", ".join(f"{n} {outcome}" for outcome, n in sorted(stage.facts.items())))
+        stage.facts["sandbox"] = describe_sandbox(config, examples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from typing import Any
 
 import numpy as np
 from flax import nnx
@@ -26,10 +27,8 @@ from s3ft_jax.report import (
     write_report,
 )
 from s3ft_jax.responder import shared_scorer
-from s3ft_jax.stages import evaluate
+from s3ft_jax.stages import evaluate, select, train
 from s3ft_jax.stages.launch import BASE, plain_settings
-from s3ft_jax.stages.select import encode_gold
-from s3ft_jax.stages.train import folder
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 KEY = "report"
@@ -74,7 +73,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
                     answers.setdefault((*model, task_of[verdict.example_id]), []).append(verdict)
     tests = parts[split]
     origins = [o for o in ("own", "paraphrase") if workdir.manifest(f"sample-{o}") is not None]
-    facts = {origin: workdir.manifest(f"sample-{origin}")["facts"] for origin in origins}
+    facts = {origin: _facts(workdir, f"sample-{origin}") for origin in origins}
     return Evidence(
         title=config.title or f"{config.task.name} on {config.model.path}",
         task=tests[0].task,
@@ -82,6 +81,9 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         seeds=tuple(config.train.seeds),
         scores=[score for place in where.values() for score in workdir.read_records(Score, f"{place}/scores.jsonl")],
         config=config.to_dict(),
+        intakes=_facts(workdir, "prepare")["intake"],
+        encoding=_facts(workdir, select.key(config.methods[0]))["encoding"],
+        left_out={m: tuple(_facts(workdir, train.key(*m))["dropped"]) for m in models if m[1] is not None},
         selections={method: _flow(workdir, method) for method in config.methods},
         responses={o: ResponseCount(f["responses"], f["ended"], f["cut"]) for o, f in facts.items()},
         verdicts={origin: workdir.read_records(Verdict, f"verdicts/{origin}.jsonl") for origin in origins},
@@ -92,10 +94,14 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         costs=_costs(workdir),
         versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()} | _devices(),
         hashes={key: workdir.stage_digest(key) for key in ("import", "prepare")},
-        sandbox=_sandbox(tests),
+        sandbox=_facts(workdir, evaluate.key(*models[0]))["sandbox"],
         notes=tuple(config.report.notes),
         control=_control(config),
     )
+
+
+def _facts(workdir: Workdir, key: str) -> dict[str, Any]:
+    return workdir.manifest(key)["facts"]
 
 
 def _flow(workdir: Workdir, method: str) -> list[tuple[str, str, str]]:
@@ -137,7 +143,7 @@ def base_logprobs(config: ConfigDict, workdir: Workdir) -> dict[str, list[tuple[
     examples = workdir.read_records(Example, "examples/train.jsonl")
     chosen = {examples[i].id for i in hash_order([e.id for e in examples], "logprobs")[: config.report.num_scored]}
     encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
-    gold = {e.id: encode_gold(encoder, e) for e in examples if e.id in chosen}
+    gold = {e.id: select.encode_gold(encoder, e) for e in examples if e.id in chosen}
     texts = {"gold": [(g.prompt_ids, g.response_ids) for g in gold.values()]}
     for origin in ("own", "paraphrase"):
         mine = [r for r in workdir.read_shards(Response, f"responses/{origin}") if r.example_id in chosen and r.ended]
@@ -157,7 +163,7 @@ def _curves(config: ConfigDict, workdir: Workdir) -> dict[tuple[str, int], list[
     curves = {}
     for method in config.methods:
         for seed in config.train.seeds:
-            path = workdir / folder(method, seed) / "metrics.jsonl"
+            path = workdir / train.folder(method, seed) / "metrics.jsonl"
             rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
             curves[method, seed] = [(row["step"], row["loss"]) for row in rows]
     return curves
@@ -180,15 +186,6 @@ def _devices() -> dict[str, str]:
     import jax
 
     return {"devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}"}
-
-
-def _sandbox(tests: list[Example]) -> str:
-    if not any(example.judge == "programs" for example in tests):
-        return ""
-    from s3ft_jax.judges.sandbox import probe
-
-    level = probe()
-    return f"{level.name}: {level.protects}" + (f" Not protected: {level.missing}" if level.missing else "")
 
 
 def _control(config: ConfigDict) -> Control | None:

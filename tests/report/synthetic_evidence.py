@@ -158,6 +158,17 @@ def synthetic_evidence(**changes: object) -> Evidence:
             "train": {"learning_rate": 1e-3, "steps": 100, "batch": 16},
             "sample": {"temperature": 0.8},
         },
+        intakes={
+            "train": {
+                "read": 1030,
+                "used": 1024,
+                "left": {"beyond the limit": 4},
+                "dropped": {"empty": ["a:3", "a:9"]},
+            },
+            "test": {"read": 600, "used": 600, "left": {}, "dropped": {}},
+        },
+        encoding={"gold_by_template": 1024, "gold_changed": 3},
+        left_out={("sft", SEEDS[0]): (ids[5],), ("s3ft", SEEDS[0]): ()},
         selections=selections,
         responses={
             "own": ResponseCount(768, 751, 17),

@@ -1,7 +1,14 @@
 """judge: a verdict for every response, and a paraphrase that gives its source away is wrong."""
 
+import dataclasses
+
+import pytest
+
+from s3ft_jax.judges.sandbox import Level, SandboxUnavailable
 from s3ft_jax.records import Example, Response, Verdict
+from s3ft_jax.stages import judge, recipe
 from s3ft_jax.stages.judge import judge_responses
+from s3ft_jax.workdir import Workdir
 from small import small_config
 
 EXAMPLE = Example("t/train/0", "t", "train", ({"role": "user", "content": "2 + 2?"},), "4", "numbers", {"answer": "4"})
@@ -18,6 +25,7 @@ def test_every_response_has_one_verdict(walked):
         verdicts = workdir.read_records(Verdict, f"verdicts/{origin}.jsonl")
         assert [(v.example_id, v.index) for v in verdicts] == [(r.example_id, r.index) for r in responses]
     facts = workdir.manifest("judge-own")["facts"]
+    assert facts.pop("sandbox") == ""  # arithmetic runs no program
     assert sum(facts.values()) == 24
 
 
@@ -32,3 +40,24 @@ def test_a_paraphrase_that_mentions_the_reference_answer_is_wrong_and_an_own_ans
         small_config("judge.leak_filter=false"), [EXAMPLE], [response(text, "paraphrase")], "judge"
     )
     assert allowed.outcome == "right"
+
+
+def no_sandbox(unsafe):
+    if not unsafe:
+        raise SandboxUnavailable("no sandbox here")
+    return Level("unsafe", "limits on time", "the rest")
+
+
+def test_a_missing_sandbox_stops_the_recipe_before_sampling(monkeypatch, tmp_path):
+    monkeypatch.setattr(judge, "probe", no_sandbox)
+    with pytest.raises(SandboxUnavailable, match="no sandbox here"):
+        recipe.run(small_config(task="programs"), Workdir(str(tmp_path)))
+    assert (tmp_path / "examples").exists() and not (tmp_path / "responses").exists()
+
+
+def test_the_sandbox_is_described_only_where_programs_run(monkeypatch):
+    monkeypatch.setattr(judge, "probe", no_sandbox)
+    program = dataclasses.replace(EXAMPLE, judge="programs")
+    assert judge.describe_sandbox(small_config(), [EXAMPLE]) == ""
+    described = judge.describe_sandbox(small_config("judge.unsafe=true"), [EXAMPLE, program])
+    assert described == "unsafe: limits on time. Not protected: the rest."
