@@ -6,11 +6,6 @@ F mlp width, V vocabulary, L layers.
 The layers are stacked: each parameter of a block has a leading axis L and the blocks run as one ``jax.lax.scan``, so
 that compile time does not grow with depth. Parameters are NNX variables; jitted code takes the pure state from
 ``nnx.split`` and merges inside.
-
-Start values (for pretraining from nothing): normal, spread fan_in^-0.5 (LeCun et al., Efficient BackProp, 1998, section
-4.6), and (2L)^-0.5 times that for what is added to the stream (Radford et al., GPT-2, 2019, section 2.3). At the pocket
-model's width the usual 0.02 is over four times too small, and what needs attention is learnt far later
-(benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations
@@ -47,17 +42,8 @@ class KVCache(NamedTuple):
 class Projection(nnx.Module):
     """A matrix product with optional bias and optional low-rank adapter. All seven projections are this class."""
 
-    def __init__(
-        self,
-        width_in: int,
-        width_out: int,
-        bias: bool,
-        lora: Lora | None,
-        dtype: jnp.dtype,
-        rngs: nnx.Rngs,
-        gain: float = 1.0,
-    ):
-        init = nnx.initializers.normal(gain * width_in**-0.5)
+    def __init__(self, width_in: int, width_out: int, bias: bool, lora: Lora | None, dtype: jnp.dtype, rngs: nnx.Rngs):
+        init = nnx.initializers.normal(0.02)
         self.kernel = nnx.Param(init(rngs.params(), (width_in, width_out), dtype))
         self.bias = nnx.Param(jnp.zeros((width_out,), dtype)) if bias else None
         self.lora = None
@@ -119,8 +105,7 @@ class Block(nnx.Module):
     def __init__(self, config: DecoderConfig, lora: Lora | None, dtype: jnp.dtype, rngs: nnx.Rngs):
         def projection(name: str, width_in: int, width_out: int, bias: bool) -> Projection:
             adapted = lora if lora is not None and name in lora.targets else None
-            gain = (2 * config.num_layers) ** -0.5 if name in ("o", "down") else 1.0
-            return Projection(width_in, width_out, bias, adapted, dtype, rngs, gain)
+            return Projection(width_in, width_out, bias, adapted, dtype, rngs)
 
         width, heads = config.model_dim, config.num_heads * config.head_dim
         kv_heads = config.num_kv_heads * config.head_dim
@@ -172,7 +157,7 @@ class Decoder(nnx.Module):
     ):
         self.config = config
         self.lora = lora
-        init = nnx.initializers.normal(config.model_dim**-0.5)
+        init = nnx.initializers.normal(0.02)
         self.embedding = nnx.Param(init(rngs.params(), (config.vocab_size, config.model_dim), dtype))
         layer_keys = jax.random.split(rngs.params(), config.num_layers)
         self.blocks = nnx.vmap(lambda key: Block(config, lora, dtype, nnx.Rngs(key)))(layer_keys)

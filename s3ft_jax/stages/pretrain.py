@@ -46,7 +46,7 @@ def make_decoder(config: ConfigDict) -> Decoder:
 
 
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
-    """Pretrain, resuming from the newest checkpoint, and write ``model/``."""
+    """Pretrain phase after phase, resuming from the newest checkpoint, and write ``model/``."""
     from s3ft_jax.tasks.pocket.pretraining import documents
     from s3ft_jax.tasks.pocket.tokenizer import train_tokenizer
 
@@ -55,45 +55,50 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
             return say(f"pretrain: already done in {workdir.path / 'model'}")
         model = workdir / "model"
         model.mkdir(parents=True, exist_ok=True)
-        texts = documents(config.seed, min(_TOKENIZER_TEXTS, config.num_documents))
+        texts = documents(config.seed, min(_TOKENIZER_TEXTS, config.phases.first.num_documents))
         train_tokenizer((f"{t.prompt}\n{t.response}" for t in texts), str(model), config.vocab_size)
-        decoder, facts = tune_from_nothing(config, workdir)
-        stage.facts |= facts
+        decoder = make_decoder(config)
+        for number, name in enumerate(config.order):
+            decoder, facts = run_phase(config, workdir, decoder, name, config.seed + number)
+            stage.facts[name] = facts
         write_model(decoder, model)
 
 
-def tune_from_nothing(config: ConfigDict, workdir: Workdir) -> tuple[Decoder, dict[str, Any]]:
-    """The optimizer's run: the trained decoder, and facts (device, texts too long, fill, tokens)."""
+def run_phase(
+    config: ConfigDict, workdir: Workdir, decoder: Decoder, name: str, seed: int
+) -> tuple[Decoder, dict[str, Any]]:
+    """One phase: its documents, its schedule, its checkpoints."""
     from s3ft_jax.tasks.pocket.pretraining import documents
 
+    phase = config.phases[name]
     rows: list[Selection] = []
     facts: dict[str, Any] = {"devices": str(jax.devices())}
 
     def batches_from(first: int) -> Iterator[batches.Batch]:
-        if first >= config.num_steps:
+        if first >= phase.num_steps:
             return
-        say(f"making {config.num_documents} documents")
-        texts = list(documents(config.seed, config.num_documents))
+        say(f"{name}: making {phase.num_documents} documents")
+        texts = list(documents(seed, phase.num_documents, mix=name))
         rows.extend(encode_documents(str(workdir / "model" / "tokenizer.json"), texts))
         plan = batches.plan_batches(
             rows,
             row_length=config.max_length,
-            num_steps=config.num_steps,
+            num_steps=phase.num_steps,
             seed=config.seed,
             rows_per_step=config.rows_per_step,
             too_long="drop",
         )
         facts.update(dropped=len(plan.dropped), fill=plan.fill)
-        say(f"{len(plan.dropped)} documents above {config.max_length} tokens left out; fill {plan.fill:.1%}")
-        for step in range(first, config.num_steps):
+        say(f"{name}: {len(plan.dropped)} documents above {config.max_length} tokens left out; fill {plan.fill:.1%}")
+        for step in range(first, phase.num_steps):
             yield training.split_micro(batches.build_batch(plan, step, rows), 1)
 
-    names = ("learning_rate", "num_steps", "warmup_frac", "flat_frac", "final_frac")
-    names += ("b1", "b2", "eps", "weight_decay", "clip_norm")
-    optimizer = training.OptimizerSettings(**{name: config[name] for name in names})
-    parts = training.take_apart(make_decoder(config), "full")
-    settings = tuning.RunSettings("pretrain", config.seed, config.num_steps, config.save_every)
-    state, _, tokens = tuning.tune(parts, optimizer, workdir / "checkpoints", batches_from, settings)
+    shared = {key: config[key] for key in ("b1", "b2", "eps", "weight_decay", "clip_norm")}
+    own = {key: phase[key] for key in ("learning_rate", "warmup_frac", "flat_frac", "final_frac")}
+    optimizer = training.OptimizerSettings(num_steps=phase.schedule_steps, **shared, **own)
+    parts = training.take_apart(decoder, "full")
+    settings = tuning.RunSettings(f"pretrain {name}", config.seed, phase.num_steps, config.save_every)
+    state, _, tokens = tuning.tune(parts, optimizer, workdir / "checkpoints" / name, batches_from, settings)
     return nnx.merge(parts.graphdef, state.trainable, parts.frozen), facts | {"tokens": tokens}
 
 

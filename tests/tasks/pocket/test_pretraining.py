@@ -16,7 +16,8 @@ def made() -> tuple[list[pretraining.Document], collections.Counter]:
 
 def test_shares_sum_to_one_and_are_kept(made):
     documents, _ = made
-    assert sum(pretraining.SHARES.values()) == pytest.approx(1.0)
+    for shares in pretraining.MIXES.values():
+        assert sum(shares.values()) == pytest.approx(1.0) and set(shares) >= set(pretraining.SHARES)
     counts = collections.Counter(document.kind for document in documents)
     for kind, share in pretraining.SHARES.items():
         assert counts[kind] / COUNT == pytest.approx(share, abs=0.015)
