@@ -138,6 +138,7 @@ PER_METHOD = "train.per_method"
 def apply_override(config: ConfigDict, override: str) -> None:
     """Apply one ``a.b=c`` in place.
 
+    ``train.num_steps=7`` also takes the place of every ``train.per_method.METHOD.num_steps`` given before it.
     ``task.columns.question=query`` and ``train.per_method.sft.learning_rate=3e-4`` add keys of the user's own.
 
     Raises:
@@ -160,6 +161,16 @@ def apply_override(config: ConfigDict, override: str) -> None:
     value = convert(text, default, f"--config.{key}")
     with node.unlocked():
         node[last] = ConfigDict(value) if isinstance(default, ConfigDict) else value
+    if parent == "train":
+        _drop_per_method(config, last)
+
+
+def _drop_per_method(config: ConfigDict, name: str) -> None:
+    """What is set for all methods on the command line holds for all, also where the file chose per method."""
+    for own in config.train.get("per_method", {}).values():
+        if name in own:
+            with own.unlocked():
+                del own[name]
 
 
 def _node(config: ConfigDict, path: str, known: Mapping[str, Any], key: str = "") -> ConfigDict:

@@ -14,7 +14,7 @@ from s3ft_jax.models.config import DecoderConfig, Rope
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
 
-CONFIG = DecoderConfig(32, 2, 16, 24, 4, 2, 4, 64, rope=Rope(theta=500.0), tie_embeddings=True)
+CONFIG = DecoderConfig(32, 2, 16, 24, 4, 2, 4, 64, ropes=(Rope(theta=500.0),), tie_embeddings=True)
 
 
 @pytest.fixture

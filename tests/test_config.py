@@ -72,6 +72,17 @@ def test_a_missing_file_suggests_the_nearest(monkeypatch):
         load_config("configs/quickstrat.py")
 
 
+def test_a_setting_for_all_methods_holds_for_all_methods():
+    chosen = load_config(QUICKSTART).train.per_method.to_dict()
+    assert len(chosen) == 4 and all(set(own) == {"learning_rate", "num_steps"} for own in chosen.values())
+    config = load_config(QUICKSTART, ["train.num_steps=7"])
+    assert config.train.num_steps == 7
+    rates = {method: {"learning_rate": own["learning_rate"]} for method, own in chosen.items()}
+    assert config.train.per_method.to_dict() == rates
+    later = load_config(QUICKSTART, ["train.num_steps=7", "train.per_method.sft.num_steps=9"])
+    assert later.train.per_method.sft.num_steps == 9 and "num_steps" not in later.train.per_method.ssr
+
+
 @pytest.mark.parametrize("path", sorted(p.name for p in (ROOT / "configs").glob("*.py") if p.stem != "defaults"))
 def test_every_config_builds(path):
     arg = ":data=train.jsonl,judge=numbers" if path == "custom.py" else ""

@@ -10,21 +10,28 @@ import jax
 import jax.numpy as jnp
 
 
-def rotate(heads: jax.Array, positions: jax.Array, frequencies: jax.Array) -> jax.Array:
-    """Turn each pair (i, i + H/2) of a head by ``position * frequency``; the Hugging Face pairing of halves.
+def rotate(heads: jax.Array, positions: jax.Array, frequencies: jax.Array, scale: jax.Array | float = 1.0) -> jax.Array:
+    """Turn each pair (i, i + R/2) of a head by ``position * frequency``; the Hugging Face pairing of halves.
 
     Args:
-      heads: [B, T, heads, H].
+      heads: [B, T, heads, H]; dimensions from R on are passed through.
       positions: [B, T] int32.
-      frequencies: [H/2] float32, radians per position.
+      frequencies: [R/2] float32, radians per position, R <= H.
+      scale: factor on cosine and sine.
 
     Returns:
       [B, T, heads, H] in the dtype of ``heads``; the turn itself is done in float32.
     """
     angles = positions[:, :, None].astype(jnp.float32) * frequencies
     cos, sin = jnp.cos(angles)[:, :, None, :], jnp.sin(angles)[:, :, None, :]
-    first, second = jnp.split(heads.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(heads.dtype)
+    if not isinstance(scale, float) or scale != 1.0:
+        cos, sin = cos * scale, sin * scale
+    width = 2 * frequencies.shape[-1]
+    first, second = jnp.split(heads[..., :width].astype(jnp.float32), 2, axis=-1)
+    turned = [first * cos - second * sin, second * cos + first * sin]
+    if width < heads.shape[-1]:
+        turned.append(heads[..., width:].astype(jnp.float32))
+    return jnp.concatenate(turned, axis=-1).astype(heads.dtype)
 
 
 def segment_mask(positions: jax.Array, segments: jax.Array) -> jax.Array:
@@ -43,6 +50,21 @@ def segment_mask(positions: jax.Array, segments: jax.Array) -> jax.Array:
     return same & (positions[:, None, :] <= positions[:, :, None])
 
 
+def within(positions: jax.Array, key_positions: jax.Array, window: jax.Array) -> jax.Array:
+    """Which keys lie inside a sliding window: the last ``window`` positions, the query's own included; 0: all.
+
+        window 2    query at 3 sees keys at 2 and 3 (and those later, which the causal mask takes away)
+
+    Args:
+      positions: [B, T] int32, of the queries. key_positions: [B, S] or [1, S] int32. window: int32 scalar, traced.
+
+    Returns:
+      [B, T, S] bool.
+    """
+    back = positions[:, :, None] - key_positions[:, None, :]
+    return (back < window) | (window == 0)
+
+
 def cache_mask(positions: jax.Array, num_slots: int) -> jax.Array:
     """Who sees whom with a cache, where the token at position p lies in slot p: slots 0..p.
 
@@ -56,11 +78,21 @@ def cache_mask(positions: jax.Array, num_slots: int) -> jax.Array:
     return jnp.arange(num_slots, dtype=positions.dtype)[None, None, :] <= positions[:, :, None]
 
 
-def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Softmax attention with grouped heads, scaled by 1 / sqrt(H) (Vaswani et al., arXiv 1706.03762, section 3.2.1).
+def attend(
+    queries: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    mask: jax.Array,
+    *,
+    scale: float | None = None,
+    softcap: float = 0.0,
+) -> jax.Array:
+    """Softmax attention with grouped heads (Vaswani et al., arXiv 1706.03762, section 3.2.1).
 
     Args:
       queries: [B, T, N, H]. keys, values: [B, K, S, H]. mask: [B, T, S] bool.
+      scale: factor on the scores; None: 1 / sqrt(H).
+      softcap: scores become cap * tanh(score / cap) (Gemma 2, arXiv 2408.00118, section 2); 0: off.
 
     Returns:
       [B, T, N, H]. A query that sees no key gets the mean of the values, which no loss ever reads.
@@ -69,7 +101,9 @@ def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Arr
     num_kv_heads = keys.shape[1]
     grouped = queries.reshape(batch, num_queries, num_kv_heads, num_heads // num_kv_heads, head_dim)
     scores = jnp.einsum("btkgh,bksh->bkgts", grouped, keys, preferred_element_type=jnp.float32)
-    scores = scores * (head_dim**-0.5)
+    scores = scores * (head_dim**-0.5 if scale is None else scale)
+    if softcap:
+        scores = softcap * jnp.tanh(scores / softcap)
     scores = jnp.where(mask[:, None, None, :, :], scores, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
     mixed = jnp.einsum("bkgts,bksh->btkgh", weights, values)

@@ -10,15 +10,22 @@ that compile time does not grow with depth. Parameters are NNX variables; jitted
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from s3ft_jax.models.attention import attend, cache_mask, rotate, segment_mask
-from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.models.lora import PROJECTIONS, Adapter, Lora, merged
+from s3ft_jax.models.attention import attend, cache_mask, rotate, segment_mask, within
+from s3ft_jax.models.config import NO_ROPE, DecoderConfig
+from s3ft_jax.models.lora import PROJECTIONS, Adapter, Lora, LoraError, merged
+
+ACTIVATIONS = {
+    "silu": jax.nn.silu,
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+}
 
 
 class KVCache(NamedTuple):
@@ -85,22 +92,56 @@ class Projection(nnx.Module):
             del self.lora_a, self.lora_b
 
 
-class RMSNorm(nnx.Module):
-    """x / sqrt(mean(x^2) + eps) * scale, in float32 (Zhang and Sennrich, arXiv 1910.07467)."""
+class Norm(nnx.Module):
+    """A norm over the last axis, in float32: root mean square (Zhang and Sennrich, arXiv 1910.07467), or layer norm."""
 
-    def __init__(self, width: int, eps: float, dtype: jnp.dtype):
-        self.scale = nnx.Param(jnp.ones((width,), dtype))
-        self.eps = eps
+    def __init__(self, config: DecoderConfig, width: int, dtype: jnp.dtype):
+        self.scale = nnx.Param(jnp.full((width,), 1.0 - config.norm_offset, dtype))
+        self.bias = nnx.Param(jnp.zeros((width,), dtype)) if config.norm == "layer" else None
+        self.config = config
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """[..., D] -> [..., D]."""
         wide = inputs.astype(jnp.float32)
-        wide = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.eps)
-        return wide.astype(inputs.dtype) * self.scale[...].astype(inputs.dtype)
+        if self.bias is not None:
+            wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        wide = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.config.norm_eps)
+        if self.config.norm_offset:
+            wide = wide * (self.scale[...].astype(jnp.float32) + self.config.norm_offset)
+            return wide.astype(inputs.dtype)
+        outputs = wide.astype(inputs.dtype) * self.scale[...].astype(inputs.dtype)
+        return outputs if self.bias is None else outputs + self.bias[...].astype(inputs.dtype)
+
+
+class Table(NamedTuple):
+    """What differs between layers: one row per layer, scanned with the layers' parameters. None: all layers alike.
+
+    Attributes:
+      frequencies: [L, R/2] float32, radians per position; zeros where a layer has no rope.
+      scales: [L] float32, on cosine and sine.
+      windows: [L] int32; 0: unlimited.
+    """
+
+    frequencies: jax.Array | None = None
+    scales: jax.Array | None = None
+    windows: jax.Array | None = None
+
+    @classmethod
+    def of(cls, config: DecoderConfig) -> Table:
+        """The table of an architecture."""
+        windows = jnp.asarray(config.layer_windows, jnp.int32) if any(config.layer_windows) else None
+        if not config.layer_ropes:
+            return cls(windows=windows)
+        width = config.rope_width
+        ropes = [(rope.frequencies(width, config.max_positions), rope.scale) for rope in config.ropes]
+        still = ([0.0] * (width // 2), 1.0)  # turning by 0 is the identity
+        rows = [ropes[index] if index != NO_ROPE else still for index in config.layer_ropes]
+        frequencies, scales = (jnp.asarray([row[part] for row in rows], jnp.float32) for part in (0, 1))
+        return cls(frequencies, scales, windows)
 
 
 class Block(nnx.Module):
-    """One layer: attention and a gated MLP (Shazeer, arXiv 2002.05202), each behind a norm and added to the stream."""
+    """One layer: attention and an MLP (gated: Shazeer, arXiv 2002.05202), each added to the stream."""
 
     def __init__(self, config: DecoderConfig, lora: Lora | None, dtype: jnp.dtype, rngs: nnx.Rngs):
         def projection(name: str, width_in: int, width_out: int, bias: bool) -> Projection:
@@ -110,36 +151,56 @@ class Block(nnx.Module):
         width, heads = config.model_dim, config.num_heads * config.head_dim
         kv_heads = config.num_kv_heads * config.head_dim
         self.config = config
-        self.attention_norm = RMSNorm(width, config.norm_eps, dtype)
+        self.attention_norm = Norm(config, width, dtype) if config.pre_norms else None
         self.q = projection("q", width, heads, config.qkv_bias)
         self.k = projection("k", width, kv_heads, config.qkv_bias)
         self.v = projection("v", width, kv_heads, config.qkv_bias)
         self.o = projection("o", heads, width, config.out_bias)
-        self.mlp_norm = RMSNorm(width, config.norm_eps, dtype)
-        self.gate = projection("gate", width, config.mlp_dim, config.mlp_bias)
+        normed = {"none": None, "head": (config.head_dim, config.head_dim), "full": (heads, kv_heads)}[config.qk_norm]
+        self.q_norm, self.k_norm = (Norm(config, size, dtype) for size in normed) if normed else (None, None)
+        self.attention_post_norm = Norm(config, width, dtype) if config.post_norms else None
+        self.mlp_norm = Norm(config, width, dtype) if config.pre_norms else None
+        self.gate = projection("gate", width, config.mlp_dim, config.mlp_bias) if config.gated_mlp else None
         self.up = projection("up", width, config.mlp_dim, config.mlp_bias)
         self.down = projection("down", config.mlp_dim, width, config.mlp_bias)
+        self.mlp_post_norm = Norm(config, width, dtype) if config.post_norms else None
 
     def heads(
-        self, stream: jax.Array, positions: jax.Array, frequencies: jax.Array, keys: list[jax.Array | None]
+        self, stream: jax.Array, positions: jax.Array, frequencies: jax.Array, scale: Any, keys: list[jax.Array | None]
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """[B, T, D] -> queries [B, T, N, H], keys and values [B, T, K, H], queries and keys turned by rope."""
         batch, length, _ = stream.shape
-        normed = self.attention_norm(stream)
-        q, k, v = (
-            layer(normed, key).reshape(batch, length, -1, self.config.head_dim)
-            for layer, key in zip((self.q, self.k, self.v), keys[:3], strict=True)
-        )
-        return rotate(q, positions, frequencies), rotate(k, positions, frequencies), v
+        normed = stream if self.attention_norm is None else self.attention_norm(stream)
+
+        def split(flat: jax.Array, norm: Norm | None) -> jax.Array:
+            if norm is not None and self.config.qk_norm == "full":
+                flat = norm(flat)
+            heads = flat.reshape(batch, length, -1, self.config.head_dim)
+            return norm(heads) if norm is not None and self.config.qk_norm == "head" else heads
+
+        q, k, v = (layer(normed, key) for layer, key in zip((self.q, self.k, self.v), keys[:3], strict=True))
+        q, k = split(q, self.q_norm), split(k, self.k_norm)
+        if not self.config.learned_positions:
+            q, k = (rotate(heads, positions, frequencies, scale) for heads in (q, k))
+        return q, k, split(v, None)
 
     def finish(self, stream: jax.Array, mixed: jax.Array, keys: list[jax.Array | None]) -> jax.Array:
         """Attention's output [B, T, N, H] and the stream [B, T, D] -> the stream after this layer."""
         batch, length, _ = stream.shape
-        stream = stream + self.o(mixed.reshape(batch, length, -1), keys[3])
-        normed = self.mlp_norm(stream)
-        activation = jax.nn.silu if self.config.activation == "silu" else jax.nn.gelu
-        gated = activation(self.gate(normed, keys[4])) * self.up(normed, keys[5])
-        return stream + self.down(gated, keys[6])
+        stream = self._add(stream, self.o(mixed.reshape(batch, length, -1), keys[3]), self.attention_post_norm)
+        normed = stream if self.mlp_norm is None else self.mlp_norm(stream)
+        return self._add(stream, self.mlp(normed, keys[4:]), self.mlp_post_norm)
+
+    def mlp(self, normed: jax.Array, keys: list[jax.Array | None]) -> jax.Array:
+        """[B, T, D] -> [B, T, D]."""
+        activation = ACTIVATIONS[self.config.activation]
+        if self.gate is None:
+            return self.down(activation(self.up(normed, keys[1])), keys[2])
+        return self.down(activation(self.gate(normed, keys[0])) * self.up(normed, keys[1]), keys[2])
+
+    def _add(self, stream: jax.Array, update: jax.Array, norm: Norm | None) -> jax.Array:
+        update = update if norm is None else norm(update)
+        return stream + (update if self.config.residual_scale == 1.0 else update * self.config.residual_scale)
 
 
 class Decoder(nnx.Module):
@@ -161,12 +222,10 @@ class Decoder(nnx.Module):
         self.embedding = nnx.Param(init(rngs.params(), (config.vocab_size, config.model_dim), dtype))
         layer_keys = jax.random.split(rngs.params(), config.num_layers)
         self.blocks = nnx.vmap(lambda key: Block(config, lora, dtype, nnx.Rngs(key)))(layer_keys)
-        self.final_norm = RMSNorm(config.model_dim, config.norm_eps, dtype)
-        self.head = (
-            None
-            if config.tie_embeddings
-            else nnx.Param(init(rngs.params(), (config.model_dim, config.vocab_size), dtype))
-        )
+        self.final_norm = Norm(config, config.model_dim, dtype)
+        head_shape, table_shape = (config.model_dim, config.vocab_size), (config.max_positions, config.model_dim)
+        self.head = None if config.tie_embeddings else nnx.Param(init(rngs.params(), head_shape, dtype))
+        self.positions = nnx.Param(init(rngs.params(), table_shape, dtype)) if config.learned_positions else None
 
     def hidden(
         self,
@@ -198,19 +257,20 @@ class Decoder(nnx.Module):
         if cache is None and segments is None:
             raise ValueError("Decoder.hidden needs segments when there is no cache")
         graphdef, params = nnx.split(self.blocks)
-        frequencies = jnp.asarray(self.config.rope.frequencies(self.config.head_dim), jnp.float32)
         mask = segment_mask(positions, segments) if cache is None else cache_mask(positions, cache.keys.shape[3])
+        key_positions = positions if cache is None else jnp.arange(cache.keys.shape[3], dtype=positions.dtype)[None]
         rows = jnp.arange(tokens.shape[0])[:, None]
-        stream = self.embedding[...][tokens].astype(activation_dtype)
+        shared, table = self._rope(), Table.of(self.config)
 
         def layer(carry, row):
             stream, cache = carry
-            index, params = row
+            index, params, own = row
             block = nnx.merge(graphdef, params)
             keys = [None] * 7
             if dropout_key is not None:
                 keys = list(jax.random.split(jax.random.fold_in(dropout_key, index), 7))
-            q, k, v = block.heads(stream, positions, frequencies, keys)
+            turn = shared if own.frequencies is None else (own.frequencies, own.scales)
+            q, k, v = block.heads(stream, positions, *turn, keys)
             if cache is not None:
                 cache = KVCache(
                     cache.keys.at[index, rows, :, positions].set(k.astype(cache.keys.dtype), mode="drop"),
@@ -219,21 +279,46 @@ class Decoder(nnx.Module):
                 k, v = cache.keys[index].astype(q.dtype), cache.values[index].astype(q.dtype)
             else:
                 k, v = k.swapaxes(1, 2), v.swapaxes(1, 2)
-            return (block.finish(stream, attend(q, k, v, mask), keys), cache), None
+            seen = mask if own.windows is None else mask & within(positions, key_positions, own.windows)
+            mixed = attend(q, k, v, seen, scale=self.config.query_scale, softcap=self.config.attn_softcap)
+            return (block.finish(stream, mixed, keys), cache), None
 
         body = jax.checkpoint(layer) if remat else layer
-        (stream, cache), _ = jax.lax.scan(body, (stream, cache), (jnp.arange(self.config.num_layers), params))
+        stream = self._embed(tokens, positions, activation_dtype)
+        (stream, cache), _ = jax.lax.scan(body, (stream, cache), (jnp.arange(self.config.num_layers), params, table))
         return self.final_norm(stream), cache
+
+    def _rope(self) -> tuple[jax.Array, float]:
+        """Frequencies and scale of the rope that all layers share, as constants of the program."""
+        rope = self.config.ropes[0]
+        frequencies = rope.frequencies(self.config.rope_width, self.config.max_positions)
+        return jnp.asarray(frequencies, jnp.float32), rope.scale
+
+    def _embed(self, tokens: jax.Array, positions: jax.Array, dtype: jnp.dtype) -> jax.Array:
+        """Token ids [B, T] -> stream [B, T, D]."""
+        stream = self.embedding[...][tokens].astype(dtype)
+        if self.config.embed_scale != 1.0:
+            # rounded to the stream's dtype first, as transformers does (models/gemma/modeling_gemma.py)
+            stream = stream * jnp.asarray(self.config.embed_scale, dtype)
+        if self.positions is not None:
+            stream = stream + self.positions[...][positions].astype(dtype)
+        return stream
 
     def unembed(self, hidden: jax.Array) -> jax.Array:
         """[..., D] -> logits [..., V] in float32."""
         if self.head is None:
-            return jnp.einsum(
+            logits = jnp.einsum(
                 "...d,vd->...v", hidden, self.embedding[...].astype(hidden.dtype), preferred_element_type=jnp.float32
             )
-        return jnp.einsum(
-            "...d,dv->...v", hidden, self.head[...].astype(hidden.dtype), preferred_element_type=jnp.float32
-        )
+        else:
+            logits = jnp.einsum(
+                "...d,dv->...v", hidden, self.head[...].astype(hidden.dtype), preferred_element_type=jnp.float32
+            )
+        if self.config.logit_scale != 1.0:
+            logits = logits * self.config.logit_scale
+        if self.config.final_softcap:
+            logits = self.config.final_softcap * jnp.tanh(logits / self.config.final_softcap)
+        return logits
 
     def __call__(
         self,
@@ -246,14 +331,22 @@ class Decoder(nnx.Module):
         hidden, cache = self.hidden(tokens, positions, segments, cache)
         return self.unembed(hidden), cache
 
+    def projections(self) -> dict[str, Projection]:
+        """The projections that a layer has, by name; each holds the matrices of all layers."""
+        return {name: getattr(self.blocks, name) for name in PROJECTIONS if getattr(self.blocks, name) is not None}
+
     def add_adapters(self, lora: Lora, rngs: nnx.Rngs) -> None:
         """Give the projections named in ``lora.targets`` an adapter, in every layer (in place)."""
+        projections = self.projections()
+        missing = [name for name in lora.targets if name not in projections]
+        if missing:
+            raise LoraError(f"lora.targets: this model has no {missing}; choose from {list(projections)}")
         for name in lora.targets:
-            getattr(self.blocks, name).add_adapter(lora, rngs)
+            projections[name].add_adapter(lora, rngs)
         self.lora = lora
 
     def merge_adapters(self) -> None:
         """Add every adapter into its kernel, so that the model is a plain one again (in place)."""
-        for name in PROJECTIONS:
-            getattr(self.blocks, name).merge_adapter()
+        for projection in self.projections().values():
+            projection.merge_adapter()
         self.lora = None

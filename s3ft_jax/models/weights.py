@@ -10,7 +10,7 @@ import collections
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,29 +118,45 @@ def source_dtypes(folder: str | os.PathLike) -> dict[str, str]:
         return {name: tensors.dtype(name) for name in sorted(tensors.names())}
 
 
-def _layers(row: Row, config: DecoderConfig) -> range:
-    return range(config.num_layers if row.stacked else 1)
+def _places(row: Row, shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """The layers (and experts) whose tensors make up a parameter of this shape."""
+    return np.ndindex(*shape[: row.leading])
 
 
-def _shape(row: Row, param_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of a row's tensor, from that of its parameter."""
-    return row.turn(param_shape[1:] if row.stacked else param_shape)
+def _pieces(weight_map: WeightMap, shapes: Mapping[str, Any]) -> dict[str, list[tuple[Row, tuple[int, ...]]]]:
+    """Tensor name -> the rows it is made of, each with its layer (and expert), in the order of the outputs."""
+    pieces: dict[str, list[tuple[Row, tuple[int, ...]]]] = {}
+    for row in weight_map.rows:
+        for place in _places(row, shapes[row.path].shape) if row.path in shapes else ():
+            pieces.setdefault(row.tensor_name(place), []).append((row, place))
+    return {name: sorted(parts, key=lambda part: part[0].start) for name, parts in pieces.items()}
 
 
-def _check(tensors: _Tensors, config: DecoderConfig, weight_map: WeightMap, shapes: Mapping[str, Any]) -> None:
+def _covered_once(parts: list[tuple[Row, tuple[int, ...]]], shapes: Mapping[str, Any]) -> bool:
+    """Whether the rows of one tensor take each of its outputs exactly once."""
+    if len(parts) == 1 and not parts[0][0].whole:
+        return True
+    ends = [0, *(row.start + shapes[row.path].shape[-1] for row, _ in parts)]
+    starts = [*(row.start for row, _ in parts), parts[0][0].whole]
+    return starts == ends and len({row.whole for row, _ in parts}) == 1
+
+
+def _check(tensors: _Tensors, weight_map: WeightMap, shapes: Mapping[str, Any]) -> None:
     """Each tensor and each parameter exactly once, with the right shape, or an error that lists both sides."""
-    names = [row.tensor_name(layer) for row in weight_map.rows for layer in _layers(row, config)]
-    paths = [row.path for row in weight_map.rows]
-    double = sorted(name for name, times in collections.Counter(names + paths).items() if times > 1)
+    pieces = _pieces(weight_map, shapes)
+    names, paths = list(pieces), [row.path for row in weight_map.rows]
+    double = sorted(path for path, times in collections.Counter(paths).items() if times > 1)
+    double += sorted(name for name, parts in pieces.items() if not _covered_once(parts, shapes))
     known = set(names) | {name for name, _ in weight_map.duplicates}
     missing = sorted(set(names) - tensors.names())
     unknown = sorted(name for name in tensors.names() - known if not weight_map.ignores(name))
+    expected = {
+        name: row.tensor_shape(shapes[row.path].shape[row.leading :]) for name, ((row, _), *_) in pieces.items()
+    }
     wrong = [
-        f"{name} is {list(tensors.shape(name))}, expected {list(_shape(row, shapes[row.path].shape))}"
-        for row in weight_map.rows
-        if row.path in shapes
-        for name in (row.tensor_name(layer) for layer in _layers(row, config))
-        if name in tensors.names() and tensors.shape(name) != _shape(row, shapes[row.path].shape)
+        f"{name} is {list(tensors.shape(name))}, expected {list(shape)}"
+        for name, shape in expected.items()
+        if name in tensors.names() and tensors.shape(name) != shape
     ]
     dtypes = [f"{name}: {tensors.dtype(name)}" for name in names if name in tensors.names()]
     problems = {
@@ -148,7 +164,7 @@ def _check(tensors: _Tensors, config: DecoderConfig, weight_map: WeightMap, shap
         "tensors of the files that no parameter takes": unknown,
         "parameters that no row fills": sorted(set(shapes) - set(paths)),
         "rows whose parameter the model lacks": sorted(set(paths) - set(shapes)),
-        "named by more than one row": double,
+        "not taken by the rows exactly once": double,
         "tensors of another shape": wrong,
         f"tensors that are not one of {', '.join(_DTYPES)}": [d for d in dtypes if d.split(": ")[1] not in _DTYPES],
     }
@@ -199,8 +215,9 @@ def load(
     shapes = flat_params(abstract)
     with contextlib.ExitStack() as stack:
         tensors = _Tensors(Path(folder), stack)
+        weight_map = weight_map.named_as(tensors.names())
         try:
-            _check(tensors, config, weight_map, shapes)
+            _check(tensors, weight_map, shapes)
         except WeightsError as error:
             raise WeightsError(f"{folder}: {error}") from None
         places = {} if shardings is None else flat_params(shardings)
@@ -215,18 +232,16 @@ def load(
 def _read_row(
     tensors: _Tensors, row: Row, shape: tuple[int, ...], dtype: jnp.dtype | None, sharding: jax.sharding.Sharding
 ) -> jax.Array:
-    layers = range(shape[0] if row.stacked else 1)
     if dtype is None:
-        dtype = jnp.result_type(*{_DTYPES[tensors.dtype(row.tensor_name(layer))] for layer in layers})
+        dtype = jnp.result_type(*{_DTYPES[tensors.dtype(row.tensor_name(place))] for place in _places(row, shape)})
 
     def part(index: tuple[slice, ...]) -> np.ndarray:
         index = tuple(slice(*one.indices(size)) for one, size in zip(index, shape, strict=True))
-        if not row.stacked:
-            return _from_tensor(row, tensors.read(row.name, row.turn(index))).astype(dtype)
-        sizes = [one.stop - one.start for one in index]
-        stacked = np.empty(sizes, dtype)
-        for place, layer in enumerate(layers[index[0]]):
-            stacked[place] = _from_tensor(row, tensors.read(row.tensor_name(layer), row.turn(index[1:])))
+        outer, inner = index[: row.leading], row.tensor_index(index[row.leading :])
+        stacked = np.empty([one.stop - one.start for one in index], dtype)
+        for place in np.ndindex(*stacked.shape[: row.leading]):
+            name = row.tensor_name(one.start + step for one, step in zip(outer, place, strict=True))
+            stacked[place] = _from_tensor(row, tensors.read(name, inner))
         return stacked
 
     return jax.make_array_from_callback(shape, sharding, part)
@@ -270,31 +285,32 @@ def export(
             f"export: parameters left over {sorted(set(values) - expected)}, missing {sorted(expected - set(values))}. "
             "Merge adapters into the kernels before exporting."
         )
-    pieces = _pieces(config, weight_map, source_dtypes)
+    pieces = _pieces_to_write(weight_map, values, source_dtypes)
     dtypes = {
         name: _DTYPES[source_dtypes[name]] if source_dtypes else jnp.dtype(values[row.path].dtype)
-        for name, (row, _) in pieces.items()
+        for name, ((row, _), *_) in pieces.items()
     }
     bytes_of = {
-        name: int(np.prod(_shape(row, values[row.path].shape))) * dtypes[name].itemsize
-        for name, (row, _) in pieces.items()
+        name: int(np.prod(row.tensor_shape(values[row.path].shape[row.leading :]))) * dtypes[name].itemsize
+        for name, ((row, _), *_) in pieces.items()
     }
 
     def tensor(name: str) -> np.ndarray:
-        row, layer = pieces[name]
-        value = values[row.path][layer] if row.stacked else values[row.path]
-        return np.ascontiguousarray(_from_tensor(row, np.asarray(value)).astype(dtypes[name]))
+        parts = [np.asarray(values[row.path][place]) for row, place in pieces[name]]
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        return np.ascontiguousarray(_from_tensor(pieces[name][0][0], whole).astype(dtypes[name]))
 
     return _write_files(Path(folder), _shards(bytes_of, max_shard_bytes), bytes_of, tensor)
 
 
-def _pieces(
-    config: DecoderConfig, weight_map: WeightMap, source_dtypes: Mapping[str, str] | None
-) -> dict[str, tuple[Row, int]]:
-    """Tensor name -> its row and layer, in the order of writing; the source's copies too, and nothing it lacks."""
-    pieces = {row.tensor_name(layer): (row, layer) for row in weight_map.rows for layer in _layers(row, config)}
+def _pieces_to_write(
+    weight_map: WeightMap, values: Mapping[str, Any], source_dtypes: Mapping[str, str] | None
+) -> dict[str, list[tuple[Row, tuple[int, ...]]]]:
+    """``_pieces`` in the order of writing; with the names and copies that the source had, and nothing it lacks."""
     if source_dtypes is None:
-        return pieces
+        return _pieces(weight_map, values)
+    weight_map = weight_map.named_as(source_dtypes)
+    pieces = _pieces(weight_map, values)
     pieces |= {name: pieces[original] for name, original in weight_map.duplicates if name in source_dtypes}
     kept = {name for name in source_dtypes if not weight_map.ignores(name)}
     if kept != set(pieces):

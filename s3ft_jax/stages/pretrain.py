@@ -41,7 +41,7 @@ def make_decoder(config: ConfigDict) -> Decoder:
     """A new decoder of the recipe's size, started from its seed."""
     sizes = config.decoder.to_dict()
     rope = Rope(theta=sizes.pop("rope_theta"))
-    architecture = DecoderConfig(vocab_size=config.vocab_size, rope=rope, tie_embeddings=True, **sizes)
+    architecture = DecoderConfig(vocab_size=config.vocab_size, ropes=(rope,), tie_embeddings=True, **sizes)
     return Decoder(architecture, rngs=nnx.Rngs(config.seed))
 
 
@@ -119,7 +119,7 @@ def write_model(decoder: Decoder, folder: Any) -> None:
         "head_dim": sizes.head_dim,
         "max_position_embeddings": sizes.max_positions,
         "rms_norm_eps": sizes.norm_eps,
-        "rope_theta": sizes.rope.theta,
+        "rope_theta": sizes.ropes[0].theta,
         "hidden_act": "silu",
         "tie_word_embeddings": True,
         "attention_bias": False,

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from s3ft_jax.models.attention import attend, cache_mask, rotate, segment_mask
+from s3ft_jax.models.attention import attend, cache_mask, rotate, segment_mask, within
 
 
 def test_segment_mask_of_the_worked_example():
@@ -26,6 +26,23 @@ def test_cache_mask_shows_slots_up_to_the_position():
         [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0]],
         [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0]],
     ]
+
+
+def test_a_window_of_two_shows_the_position_itself_and_the_one_before():
+    positions = jnp.array([[0, 1, 2, 3]])
+    seen = within(positions, positions, jnp.int32(2)) & segment_mask(positions, jnp.ones((1, 4), jnp.int32))
+    assert seen[0].astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
+    assert bool(within(positions, positions, jnp.int32(0)).all())
+
+
+def test_dimensions_beyond_the_rotated_ones_pass():
+    heads = jnp.arange(6.0).reshape(1, 1, 1, 6)
+    turned = rotate(heads, jnp.array([[3]]), jnp.array([0.5, 0.1]), 1.0)
+    np.testing.assert_array_equal(turned[..., 4:], heads[..., 4:])
+    np.testing.assert_allclose(turned[..., :4], rotate(heads[..., :4], jnp.array([[3]]), jnp.array([0.5, 0.1])))
+    doubled = rotate(heads, jnp.array([[3]]), jnp.array([0.5, 0.1]), 2.0)
+    np.testing.assert_allclose(doubled[..., :4], 2 * turned[..., :4], rtol=1e-6)
+    np.testing.assert_array_equal(doubled[..., 4:], heads[..., 4:])
 
 
 def test_rotate_turns_pairs_of_halves():
@@ -70,3 +87,12 @@ def test_attend_equals_plain_numpy():
 def test_a_query_that_sees_nothing_is_finite():
     mixed = attend(jnp.ones((1, 1, 2, 4)), jnp.ones((1, 1, 3, 4)), jnp.ones((1, 1, 3, 4)), jnp.zeros((1, 1, 3), bool))
     np.testing.assert_allclose(mixed, 1.0)
+
+
+def test_scale_and_soft_cap_against_plain_numpy():
+    q, k, v = jax.random.normal(jax.random.key(0), (3, 1, 2, 1, 4)) * 3
+    keys, values = k.swapaxes(1, 2), v.swapaxes(1, 2)
+    found = attend(q, keys, values, jnp.ones((1, 2, 2), bool), scale=0.7, softcap=1.5)
+    scores = 1.5 * np.tanh(0.7 * np.asarray(q)[0, :, 0] @ np.asarray(k)[0, :, 0].T / 1.5)
+    weights = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(found[0, :, 0], weights @ np.asarray(v)[0, :, 0], rtol=1e-5)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from s3ft_jax.models.config import DecoderConfig, Rope
+from s3ft_jax.models.config import NO_ROPE, DecoderConfig, Rope
 from s3ft_jax.models.decoder import Decoder, KVCache
 
 CONFIG = DecoderConfig(
@@ -20,9 +20,20 @@ CONFIG = DecoderConfig(
     num_kv_heads=2,
     head_dim=4,
     max_positions=64,
-    rope=Rope(
-        theta=100.0, scaling="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=8.0, original_max_positions=32
+    ropes=(
+        Rope(
+            theta=100.0,
+            scaling="llama3",
+            factor=4.0,
+            low_freq_factor=1.0,
+            high_freq_factor=8.0,
+            original_max_positions=32,
+            scale=1.1,
+        ),
+        Rope(theta=10.0),
     ),
+    layer_ropes=(0, 1, 0),
+    layer_windows=(0, 3, 5),
     qkv_bias=True,
     out_bias=True,
     mlp_bias=True,
@@ -40,8 +51,25 @@ CHANGES = {
     "num_heads": 2,
     "num_kv_heads": 4,
     "head_dim": 8,
+    "norm": "layer",
     "norm_eps": 0.1,
+    "norm_offset": 1.0,
+    "pre_norms": False,
+    "post_norms": True,
+    "qk_norm": "head",
     "activation": "gelu_tanh",
+    "gated_mlp": False,
+    "ropes": (Rope(theta=77.0), Rope(theta=10.0)),
+    "layer_ropes": (0, NO_ROPE, 0),
+    "rotary_dim": 2,
+    "learned_positions": True,
+    "layer_windows": (0, 3, 2),
+    "query_scale": 0.1,
+    "attn_softcap": 1.0,
+    "final_softcap": 1.0,
+    "embed_scale": 2.0,
+    "residual_scale": 0.5,
+    "logit_scale": 0.5,
     "qkv_bias": False,
     "out_bias": False,
     "mlp_bias": False,
@@ -54,7 +82,15 @@ ROPE_CHANGES = {
     "low_freq_factor": 4.0,
     "high_freq_factor": 16.0,
     "original_max_positions": 64,
+    "scale": 0.7,
 }
+LONGROPE = Rope(
+    theta=100.0,
+    scaling="longrope",
+    original_max_positions=64,
+    short_factors=(1.0, 2.0),
+    long_factors=(3.0, 4.0),
+)
 
 
 def noisy(config: DecoderConfig, seed: int = 0) -> Decoder:
@@ -72,17 +108,20 @@ def logits_of(decoder: Decoder) -> jax.Array:
 
 def test_every_field_of_the_config_is_covered():
     # max_positions is a promise of the checkpoint that callers hold to (prompts and engine refuse longer input)
-    assert set(CHANGES) | {"rope", "max_positions"} == {f.name for f in dataclasses.fields(DecoderConfig)}
-    assert set(ROPE_CHANGES) == {f.name for f in dataclasses.fields(Rope)}
+    assert set(CHANGES) | {"max_positions"} == {f.name for f in dataclasses.fields(DecoderConfig)}
+    longrope = {"short_factors", "long_factors"}
+    assert set(ROPE_CHANGES) | longrope == {f.name for f in dataclasses.fields(Rope)}
 
 
 @pytest.mark.parametrize("field", [*CHANGES, *(f"rope.{name}" for name in ROPE_CHANGES)])
 def test_each_field_changes_shapes_or_logits(field):
     name = field.removeprefix("rope.")
     if name in CHANGES:
-        changed = dataclasses.replace(CONFIG, **{name: CHANGES[name]})
+        tables = {"layer_ropes": (0, 1), "layer_windows": (0, 3)} if name == "num_layers" else {}
+        changed = dataclasses.replace(CONFIG, **{name: CHANGES[name]}, **tables)
     else:
-        changed = dataclasses.replace(CONFIG, rope=dataclasses.replace(CONFIG.rope, **{name: ROPE_CHANGES[name]}))
+        first, second = CONFIG.ropes
+        changed = dataclasses.replace(CONFIG, ropes=(dataclasses.replace(first, **{name: ROPE_CHANGES[name]}), second))
     decoder = noisy(CONFIG)
     _, params = nnx.split(decoder)
     graphdef, other = nnx.split(nnx.eval_shape(lambda: Decoder(changed, rngs=nnx.Rngs(0))))
@@ -90,6 +129,27 @@ def test_each_field_changes_shapes_or_logits(field):
         return
     found = logits_of(nnx.merge(graphdef, params))
     assert float(jnp.max(jnp.abs(found - logits_of(decoder)))) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "changes", [{"short_factors": (1.0, 5.0)}, {"max_positions": 65}, {"max_positions": 65, "long_factors": (3.0, 9.0)}]
+)
+def test_longrope_reads_the_factors_of_the_length_it_is_used_for(changes):
+    def logits(**changes):
+        rope = dataclasses.replace(LONGROPE, **{k: v for k, v in changes.items() if k != "max_positions"})
+        options = {"ropes": (rope,), "layer_ropes": (), "max_positions": changes.get("max_positions", 64)}
+        return logits_of(noisy(dataclasses.replace(CONFIG, **options)))
+
+    assert float(jnp.max(jnp.abs(logits(**changes) - logits()))) > 1e-3
+    if "long_factors" in changes:
+        assert float(jnp.max(jnp.abs(logits(**changes) - logits(max_positions=65)))) > 1e-3
+        np.testing.assert_array_equal(logits(long_factors=(3.0, 9.0)), logits())
+
+
+def test_layers_without_rope_do_not_know_positions():
+    still = noisy(dataclasses.replace(CONFIG, layer_ropes=(NO_ROPE,) * 3, layer_windows=()))
+    one, other = (still(TOKENS, POSITIONS + shift, SEGMENTS)[0] for shift in (0, 5))
+    np.testing.assert_array_equal(one, other)
 
 
 def test_rematerialised_blocks_give_the_same_loss_and_gradient():

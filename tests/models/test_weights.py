@@ -39,9 +39,9 @@ def random_tensors(dtype=np.float32, **changes) -> dict[str, np.ndarray]:
     tensors = {}
     for row in weight_map.rows:
         shape = shapes[row.path].shape
-        for layer in range(config.num_layers if row.stacked else 1):
-            size = row.turn(shape[1:] if row.stacked else shape)
-            tensors[row.tensor_name(layer)] = rng.normal(size=size).astype(dtype)
+        for place in np.ndindex(*shape[: row.leading]):
+            size = row.tensor_shape(shape[row.leading :])
+            tensors[row.tensor_name(place)] = rng.normal(size=size).astype(dtype)
     return tensors
 
 
@@ -203,7 +203,7 @@ def test_rows_that_miss_or_repeat_a_parameter_are_an_error(tmp_path):
     with pytest.raises(weights.WeightsError, match=r"parameters that no row fills: embedding\n") as caught:
         weights.load(source, config, weight_map._replace(rows=weight_map.rows[1:]))
     assert "no parameter takes: model.embed_tokens.weight\n" in str(caught.value)
-    with pytest.raises(weights.WeightsError, match=r"by more than one row: embedding, model.embed_tokens.weight"):
+    with pytest.raises(weights.WeightsError, match=r"by the rows exactly once: embedding, model.embed_tokens.weight"):
         weights.load(source, config, weight_map._replace(rows=(weight_map.rows[0], *weight_map.rows)))
 
 

@@ -1,7 +1,7 @@
 """Model families as data: for each ``model_type`` of a config.json, how to read its fields and where its weights go.
 
 To add a family: one file beside llama.py with ``read_config`` and ``weight_map``, one line in ``FAMILIES``, one parity
-case in tests/models/test_llama.py's manner.
+case in tests/models/test_families.py, which says you are done.
 """
 
 from __future__ import annotations
@@ -10,7 +10,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.models.families import llama
+from s3ft_jax.models.families import (
+    gemma,
+    gpt2,
+    granite,
+    llama,
+    mistral,
+    olmo2,
+    phi3,
+    qwen,
+    smollm3,
+    starcoder2,
+)
 from s3ft_jax.models.families.fields import UnsupportedModel
 from s3ft_jax.models.families.rows import WeightMap
 
@@ -29,6 +40,18 @@ class Family(NamedTuple):
 
 FAMILIES: dict[str, Family] = {
     "llama": Family(llama.read_config, llama.weight_map),
+    "mistral": Family(mistral.read_config, mistral.weight_map),
+    "qwen2": Family(qwen.read_qwen2, qwen.weight_map),
+    "qwen3": Family(qwen.read_qwen3, qwen.weight_map),
+    "gemma": Family(gemma.read_gemma, gemma.weight_map),
+    "gemma2": Family(gemma.read_gemma2, gemma.weight_map),
+    "gemma3_text": Family(gemma.read_gemma3, gemma.weight_map),
+    "phi3": Family(phi3.read_config, phi3.weight_map),
+    "gpt2": Family(gpt2.read_config, gpt2.weight_map),
+    "olmo2": Family(olmo2.read_config, olmo2.weight_map),
+    "granite": Family(granite.read_config, granite.weight_map),
+    "starcoder2": Family(starcoder2.read_config, starcoder2.weight_map),
+    "smollm3": Family(smollm3.read_config, smollm3.weight_map),
 }
 
 

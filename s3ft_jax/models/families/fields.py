@@ -6,6 +6,7 @@ A field that is passed over in silence gives a model that runs and is wrong; tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,6 +84,8 @@ HARMLESS = frozenset(
         # notes left by other tools
         "context_window_size",
         "prefill_chunk_size",
+        "sliding_window_size",
+        "attention_sink_size",
         "transformers.js_config",
         "is_llama_config",
         "unsloth_fixed",
@@ -197,4 +200,48 @@ def read_rope(fields: Fields, default_theta: float) -> Rope:
         low_freq_factor=float(scaling["low_freq_factor"]),
         high_freq_factor=float(scaling["high_freq_factor"]),
         original_max_positions=int(scaling["original_max_position_embeddings"]),
+    )
+
+
+def read_longrope(
+    fields: Fields, scaling: Mapping[str, Any], theta: float, original: int, longest: int, width: int
+) -> Rope:
+    """Longrope from its entry: one divisor per rotated pair for short and for long use, and the factor on cos and sin.
+
+    transformers, modeling_rope_utils.py, ``_compute_longrope_parameters``.
+
+    Args:
+      fields: for messages.
+      scaling: the entry of config.json.
+      theta: where the entry has none.
+      original, longest: positions the model was first made for, and was extended to.
+      width: dimensions of a head that are rotated.
+
+    Raises:
+      UnsupportedModel: a list of another length, or a key nobody reads.
+    """
+    known = {"rope_type", "type", "rope_theta", "short_factor", "long_factor", "factor", "attention_factor"}
+    known |= {"original_max_position_embeddings", "partial_rotary_factor"}
+    unknown = sorted(key for key, value in scaling.items() if key not in known and value is not None)
+    if unknown:
+        raise UnsupportedModel(f"{fields.where}: longrope has the keys {unknown}, which nobody reads")
+    original = scaling.get("original_max_position_embeddings") or original
+    lists = {}
+    for name in ("short_factor", "long_factor"):
+        lists[name] = tuple(float(value) for value in scaling.get(name) or ())
+        if len(lists[name]) != width // 2:
+            raise UnsupportedModel(
+                f"{fields.where}: longrope's {name} has {len(lists[name])} entries, {width // 2} are needed"
+            )
+    factor = scaling.get("factor") or longest / original
+    scale = scaling.get("attention_factor")
+    if scale is None:
+        scale = 1.0 if factor <= 1.0 else math.sqrt(1.0 + math.log(factor) / math.log(original))
+    return Rope(
+        theta=float(scaling.get("rope_theta", theta)),
+        scaling="longrope",
+        original_max_positions=int(original),
+        short_factors=lists["short_factor"],
+        long_factors=lists["long_factor"],
+        scale=float(scale),
     )

@@ -8,60 +8,85 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeVar
-
-Axis = TypeVar("Axis")
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One tensor of the checkpoint <-> one parameter, or one tensor per layer <-> one stacked parameter.
+    """One tensor of the checkpoint, or a slice of it <-> one parameter, or one layer (and expert) of it.
 
-        name  model.layers.{i}.self_attn.q_proj.weight   [out, in], one for each i in 0..L-1
-        path  blocks.q.kernel                            [L, in, out]
+        name  model.layers.{i}.self_attn.q_proj.weight    [out, in], one for each i in 0..L-1
+        path  blocks.q.kernel                             [L, in, out]
+
+    Where the checkpoint keeps several matrices in one tensor, each is a row of its own with ``start`` and ``whole``:
+
+        name  model.layers.{i}.mlp.gate_up_proj.weight    [2 F, in]
+        path  blocks.gate.kernel, start 0, whole 2 F      [L, in, F]: the first F outputs
+        path  blocks.up.kernel, start F, whole 2 F        [L, in, F]: the others
 
     Attributes:
-      name: of the tensor; ``{i}`` stands for the layer and fills the parameter's leading axis.
+      name: of the tensor; ``{i}`` stands for the layer, ``{e}`` for the expert, and each fills a leading axis.
       path: of the parameter, as in the state of ``nnx.split(Decoder(...))``, joined by dots.
       operation: ``same``, or ``transpose`` (torch keeps a linear map as [out, in], we as [in, out]).
+      start, whole: the row's first output among the tensor's outputs, and how many the tensor has; 0: all are ours.
     """
 
     name: str
     path: str
     operation: Literal["same", "transpose"] = "same"
+    start: int = 0
+    whole: int = 0
 
     @property
-    def stacked(self) -> bool:
-        """Whether the parameter has a leading layer axis."""
-        return "{i}" in self.name
+    def leading(self) -> int:
+        """How many leading axes of the parameter are spread over tensors: layers, experts."""
+        return len(re.findall(r"\{[a-z]\}", self.name))
 
-    def tensor_name(self, layer: int) -> str:
-        """Name of the tensor of one layer; ``layer`` is unused where the parameter is not stacked."""
-        return self.name.replace("{i}", str(layer))
+    def tensor_name(self, indices: Iterable[int] = ()) -> str:
+        """Name of the tensor of one layer (and expert)."""
+        name = self.name
+        for index in indices:
+            name = re.sub(r"\{[a-z]\}", str(index), name, count=1)
+        return name
 
-    def turn(self, axes: Sequence[Axis]) -> tuple[Axis, ...]:
-        """Per-axis facts (sizes, slices) of the parameter without its layer axis -> those of the tensor, and back.
+    def tensor_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Shape of the tensor, from that of the parameter without its leading axes."""
+        return self._turn((*shape[:-1], self.whole) if self.whole else tuple(shape))
 
-        Both operations are their own inverse, so one function serves both ways.
-        """
-        return tuple(axes) if self.operation == "same" else tuple(reversed(axes))
+    def tensor_index(self, index: Sequence[slice]) -> tuple[slice, ...]:
+        """Part of the tensor, from the part of the parameter without its leading axes; slices have both ends."""
+        *others, last = index
+        return self._turn((*others, slice(last.start + self.start, last.stop + self.start)))
+
+    def _turn(self, axes: tuple) -> tuple:
+        return axes if self.operation == "same" else tuple(reversed(axes))
 
 
 class WeightMap(NamedTuple):
     """All rows of one model.
 
     Attributes:
-      rows: each parameter is in exactly one row.
+      rows: each parameter is in exactly one row; the rows of one tensor cover it exactly once.
       ignored: patterns (``{i}`` for the layer) of tensors that are left out on purpose, because they are computed.
       duplicates: name of a tensor that some checkpoints hold twice -> the name it must equal. It is checked on loading,
         and written on export if the source had it.
+      prefix: start of the names that some checkpoints leave out, e.g. ``transformer.``; empty: none does.
     """
 
     rows: tuple[Row, ...]
     ignored: tuple[str, ...] = ()
     duplicates: tuple[tuple[str, str], ...] = ()
+    prefix: str = ""
 
     def ignores(self, name: str) -> bool:
         """Whether a tensor of this name is left out on purpose."""
         return any(re.fullmatch(re.escape(p).replace(r"\{i\}", r"\d+"), name) for p in self.ignored)
+
+    def named_as(self, names: Iterable[str]) -> WeightMap:
+        """The map for files with these tensor names: without the prefix, if none of them has it."""
+        if not self.prefix or any(name.startswith(self.prefix) for name in names):
+            return self
+        rows = tuple(dataclasses.replace(row, name=row.name.removeprefix(self.prefix)) for row in self.rows)
+        duplicates = tuple(tuple(name.removeprefix(self.prefix) for name in pair) for pair in self.duplicates)
+        return WeightMap(rows, tuple(name.removeprefix(self.prefix) for name in self.ignored), duplicates)
