@@ -35,7 +35,8 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
     (r"blocks\.(o|down)\.lora_a", PartitionSpec(None, "tensor", None)),
     (r"blocks\.(o|down)\.lora_b", PartitionSpec(None, None, "fsdp")),
     (r"blocks\.(o|down)\.bias", PartitionSpec()),
-    (r"(blocks\.(attention|mlp)|final)_norm\.scale", PartitionSpec()),
+    (r"(blocks\.(attention|mlp|q|k)|blocks\.(attention|mlp)_post|final)_norm\.(scale|bias)", PartitionSpec()),
+    (r"positions", PartitionSpec(None, "fsdp")),
 )
 
 

@@ -71,7 +71,7 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
     """The optax chain of ``settings``."""
 
     def matrices(params: Any) -> Any:
-        names = ("kernel", "embedding", "head", "lora_a", "lora_b")
+        names = ("kernel", "embedding", "head", "positions", "lora_a", "lora_b")
         return jax.tree.map_with_path(lambda path, _: any(name in jax.tree_util.keystr(path) for name in names), params)
 
     clip = optax.clip_by_global_norm(settings.clip_norm) if settings.clip_norm > 0 else optax.identity()

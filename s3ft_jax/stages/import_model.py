@@ -32,7 +32,9 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     with workdir.stage(KEY, settings=plain_settings(config.model), files=files, writes=[BASE], redo=redo) as stage:
         if not stage.needed:
             return say(f"import: already done, {workdir.path / BASE}")
-        architecture, weight_map = families.read_config(source.config, f"{source.name}/config.json")
+        architecture, weight_map = families.read_config(
+            source.config, f"{source.name}/config.json", config.model.max_positions
+        )
         params = weights.load(source.path, architecture, weight_map, dtype=jnp.dtype(config.model.dtype))
         with tempfile.TemporaryDirectory() as folder:
             tokenizer = pathlib.Path(folder)

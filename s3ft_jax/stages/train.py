@@ -77,6 +77,26 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
         }
 
 
+def length_of(chosen: Selection) -> int:
+    """Tokens of prompt and response together."""
+    return len(chosen.prompt_ids) + len(chosen.response_ids)
+
+
+def check_lengths(selections: list[Selection], max_positions: int) -> None:
+    """Refuse an example longer than the model reads.
+
+    Raises:
+      WorkdirError: names the longest example, its length and the model's.
+    """
+    longest = max(selections, key=length_of)
+    if length_of(longest) > max_positions:
+        raise WorkdirError(
+            f"{longest.example_id}: {length_of(longest)} tokens, but the model reads {max_positions}. Leave such "
+            f"examples out with train.max_length={max_positions} and train.too_long=drop, or import with a larger "
+            "model.max_positions."
+        )
+
+
 def build(settings: dict[str, Any], workdir: Workdir, seed: int) -> training.Parts:
     """The base, with adapters if asked for, taken apart."""
     decoder = checkpoints.load_decoder(workdir / BASE)
@@ -117,6 +137,8 @@ def tune(
         provenance={"method": method, "seed": seed, "settings": settings, "base": workdir.stage_digest("import")},
     )
     optimizer = training.OptimizerSettings(**{name: settings[name] for name in OPTIMIZER})
+    kept = [chosen for chosen in selections if length_of(chosen) <= plan.row_length]
+    check_lengths(kept, checkpoints.read_meta(workdir / BASE).config.max_positions)
     graphdef, *params = build(settings, workdir, seed)
     parts = training.Parts(graphdef, *(sharding.shard_params(part, mesh) for part in params))
     _, meta, tokens = tuning.tune(parts, optimizer, workdir / folder(method, seed), batches_from, run)

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from s3ft_jax.models import weights
 from s3ft_jax.models.decoder import Decoder, KVCache
 from s3ft_jax.models.families import FAMILIES, UnsupportedModel, read_config
+from s3ft_jax.sharding import make_mesh, param_specs
 
 SIZES = {
     "vocab_size": 61,
@@ -208,6 +209,11 @@ def test_prefill_of_unequal_prompts_then_decode(pair):
         logits, cache = pair.run(token, jnp.asarray(now)[:, None], None, cache)
         for place, position in enumerate(now):
             assert_close(logits[place, 0], pair.expected[place][position])
+
+
+def test_every_parameter_has_a_place_on_a_mesh(pair):
+    specs = param_specs(pair.params, make_mesh(data=1, fsdp=1, tensor=1))
+    assert set(specs) == set(weights.flat_params(pair.params))
 
 
 def test_import_then_export_is_byte_equal(pair, tmp_path):

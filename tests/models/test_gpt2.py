@@ -43,3 +43,10 @@ def test_variants_that_compute_something_else_are_refused(changes):
 def test_the_mlp_is_four_times_as_wide_unless_it_says_otherwise():
     assert read_config(VALUES)[0].mlp_dim == 128
     assert read_config({**VALUES, "n_inner": 40})[0].mlp_dim == 40
+
+
+def test_a_table_of_positions_cannot_be_cut_or_stretched():
+    assert read_config(VALUES, max_positions=64)[0].max_positions == 64
+    for other in (32, 65):
+        with pytest.raises(UnsupportedModel, match="this model has exactly 64 positions"):
+            read_config(VALUES, max_positions=other)

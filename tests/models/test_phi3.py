@@ -45,7 +45,7 @@ def test_fields_that_no_published_model_has_are_refused(name):
 
 
 def test_fused_tensors_are_cut_without_gap_or_overlap():
-    config, weight_map = read()
+    _, weight_map = read()
     parts = {(row.path, row.start, row.whole) for row in weight_map.rows if row.whole}
     assert parts == {
         ("blocks.q.kernel", 0, 64),
@@ -54,3 +54,10 @@ def test_fused_tensors_are_cut_without_gap_or_overlap():
         ("blocks.gate.kernel", 0, 96),
         ("blocks.up.kernel", 48, 96),
     }
+
+
+def test_max_positions_chooses_the_long_factors_up_to_the_models_limit():
+    values = {"model_type": "phi3", **SIZES, "rope_parameters": LONGROPE, "original_max_position_embeddings": 16}
+    assert read_config(values, max_positions=64)[0].max_positions == 64
+    with pytest.raises(UnsupportedModel, match=r"model\.max_positions = 65, but this model has at most 64 positions"):
+        read_config(values, max_positions=65)

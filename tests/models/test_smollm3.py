@@ -27,5 +27,5 @@ def test_layers_without_rope_slide_where_the_switch_is_on():
 
 
 def test_a_list_that_is_too_short_or_odd_is_refused():
-    with pytest.raises(UnsupportedModel, match="no_rope_layers = .* must hold a 0 or a 1 for each of 5 layers"):
+    with pytest.raises(UnsupportedModel, match=r"no_rope_layers = .* must hold a 0 or a 1 for each of 5 layers"):
         read_config({**VALUES, "no_rope_layers": [1, 1]})

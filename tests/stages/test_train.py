@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from s3ft_jax import checkpoints
+from s3ft_jax.records import Selection
 from s3ft_jax.stages import train
 from s3ft_jax.workdir import WorkdirError
 from small import small_config
@@ -17,6 +18,13 @@ def test_settings_of_one_method_lie_on_top_of_the_shared_ones():
     assert train.method_settings(config, "s3ft")["learning_rate"] == config.train.learning_rate
     with pytest.raises(WorkdirError, match=r"train\.per_method\.sft: \['learning_rat'\]"):
         train.method_settings(small_config("train.per_method={'sft': {'learning_rat': 0.5}}"), "sft")
+
+
+def test_an_example_longer_than_the_model_reads_is_refused_by_name():
+    short, long = (Selection(f"t/{n}", "sft", "gold", None, "", (1,) * n, (2, 3), "gold") for n in (4, 7))
+    train.check_lengths([short, long], 9)
+    with pytest.raises(WorkdirError, match=r"t/7: 9 tokens, but the model reads 8\. .*train\.max_length=8"):
+        train.check_lengths([long, short], 8)
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint_and_ends_with_the_same_bits(copied):

@@ -6,6 +6,7 @@ case in tests/models/test_families.py, which says you are done.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -70,8 +71,20 @@ def find_family(values: Mapping[str, Any], where: str = "config.json") -> Family
     return FAMILIES[model_type]
 
 
-def read_config(values: Mapping[str, Any], where: str = "config.json") -> tuple[DecoderConfig, WeightMap]:
-    """The plain dict of a config.json -> architecture and weight rows. Raises UnsupportedModel."""
+def read_config(
+    values: Mapping[str, Any], where: str = "config.json", max_positions: int = 0
+) -> tuple[DecoderConfig, WeightMap]:
+    """The plain dict of a config.json -> architecture and weight rows.
+
+    Args:
+      values: the plain dict.
+      where: shown in messages.
+      max_positions: longest sequence the model is to be used for; 0: the length its family reads it for. With longrope,
+        beyond the original length, it chooses the long factors.
+
+    Raises:
+      UnsupportedModel: the family or a field is not supported, or ``max_positions`` is more than the model can.
+    """
     family = find_family(values, where)
     try:
         config = family.read_config(values, where)
@@ -79,4 +92,15 @@ def read_config(values: Mapping[str, Any], where: str = "config.json") -> tuple[
         raise
     except ValueError as error:  # sizes that no decoder can have
         raise UnsupportedModel(f"{where}: {error}") from None
+    if max_positions:
+        config = _use_for(config, max_positions, values.get("max_position_embeddings") or config.max_positions, where)
     return config, family.weight_map(config)
+
+
+def _use_for(config: DecoderConfig, max_positions: int, longest: int, where: str) -> DecoderConfig:
+    if max_positions > longest or (config.learned_positions and max_positions != config.max_positions):
+        rule = "exactly" if config.learned_positions else "at most"
+        raise UnsupportedModel(
+            f"{where}: model.max_positions = {max_positions}, but this model has {rule} {longest} positions"
+        )
+    return dataclasses.replace(config, max_positions=max_positions)
