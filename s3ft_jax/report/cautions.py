@@ -28,6 +28,7 @@ def build_cautions(evidence: Evidence, board: Scoreboard, flow: Flow) -> list[st
         *_about_skills(board),
         *intake_cautions(evidence),
         *_about_flow(flow),
+        *_about_settings(evidence),
         *_about_curves(evidence),
         *_standing(board),
     ]
@@ -107,6 +108,22 @@ def _about_flow(flow: Flow) -> list[str]:
         if len(names) > 1
     ]
     return found
+
+
+def _about_settings(evidence: Evidence) -> list[str]:
+    """Methods that were tuned with settings of their own: a difference between them may be one of settings."""
+    own = evidence.config.get("train", {}).get("per_method", {})
+    found = {method: own.get(method, {}) for method in evidence.methods}
+    if all(settings == found[evidence.methods[0]] for settings in found.values()):
+        return []
+    told = [
+        f"{method_name(method)} {', '.join(f'{name} {value}' for name, value in sorted(own.items())) or 'as shared'}"
+        for method, own in found.items()
+    ]
+    return [
+        f"The methods were tuned with settings of their own ({'; '.join(told)}), so a difference between two of them "
+        "is one of method and settings together."
+    ]
 
 
 def _about_curves(evidence: Evidence) -> list[str]:

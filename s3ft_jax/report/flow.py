@@ -7,6 +7,7 @@ between sampling and training without being seen.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -57,9 +58,9 @@ class Flow:
 
 
 def reason_class(reason: str) -> str:
-    """The countable class of a reason: its first word without punctuation, e.g. ``wrong`` of ``wrong: 12``."""
-    words = reason.split(maxsplit=1)
-    return words[0].strip(":;,.()").lower() if words and words[0].strip(":;,.()") else "(none)"
+    """The countable class of a reason: its first word, e.g. ``wrong`` of ``wrong: 12``, ``raised`` of ``raised(X)``."""
+    first = re.search(r"[^\s:;,.()]+", reason)
+    return first.group().lower() if first else "(none)"
 
 
 def build_flow(evidence: Evidence) -> Flow:

@@ -29,7 +29,7 @@ from s3ft_jax.report import (
 from s3ft_jax.responder import shared_scorer
 from s3ft_jax.stages import evaluate, select, train
 from s3ft_jax.stages.launch import BASE, plain_settings
-from s3ft_jax.workdir import Workdir, WorkdirError
+from s3ft_jax.workdir import Workdir, WorkdirError, flatten
 
 KEY = "report"
 PACKAGES = ("s3ft_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
@@ -196,4 +196,18 @@ def _control(config: ConfigDict) -> Control | None:
         raise WorkdirError(f"report.control: {path} is not there; run the control first")
     document = json.loads(path.read_text())
     scores = [Score(**values) for values in document["scores"]]
-    return Control(document["title"], scores, (f"Control run: {config.report.control}",))
+    return Control(
+        document["title"], scores, (f"Control run: {config.report.control}.", *_differences(config, document))
+    )
+
+
+def _differences(config: ConfigDict, document: dict[str, Any]) -> list[str]:
+    """What sets the control apart, as a sentence; its own report's settings and methods aside."""
+    here, there = flatten(json.loads(config.to_json_best_effort())), flatten(document["settings"])
+    names = [
+        n for n in sorted(here.keys() | there.keys()) if not n.startswith("report.") and n not in ("title", "methods")
+    ]
+    told = [
+        f"{n} = {there.get(n, 'absent')} (here {here.get(n, 'absent')})" for n in names if here.get(n) != there.get(n)
+    ]
+    return [f"Settings that differ: {'; '.join(told)}."] if told else []

@@ -58,3 +58,10 @@ def test_standing_limits_are_always_said():
     assert "one base model" in text
     assert "not corrected" in text
     assert "17 of 768 own responses (2.2 %) hit the length limit" in text
+
+
+def test_methods_with_settings_of_their_own_are_said_with_them():
+    own = {"sft": {"learning_rate": 2e-3, "num_steps": 50}, "s3ft": {"learning_rate": 1e-3}}
+    assert "SFT learning_rate 0.002, num_steps 50; SSR as shared" in cautions_of(config={"train": {"per_method": own}})
+    same = {method: {"num_steps": 9} for method in METHODS}
+    assert "of their own" not in cautions_of(config={"train": {"per_method": same}})

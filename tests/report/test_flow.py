@@ -15,7 +15,9 @@ from s3ft_jax.report.flow import build_flow, flow_values, reason_class
         ("Timeout after 2 s", "timeout"),
         ("raised: ZeroDivisionError", "raised"),
         ("", "(none)"),
-        (": odd", "(none)"),
+        (": odd", "odd"),
+        ("exception(NameError: x)", "exception"),
+        (" : ", "(none)"),
     ],
 )
 def test_class_of_a_reason(reason, expected):

@@ -41,3 +41,5 @@ def test_a_control_run_is_shown_beside(walked, copied):
         config.report.control = str(control.path)
     report.run(config, workdir, redo=True)
     assert json.loads((workdir / "report.json").read_text())["control"]["summary"]["s3ft"]
+    notes = json.loads((workdir / "report.json").read_text())["control"]["notes"]
+    assert notes[0].startswith("Control run: ") and len(notes) == 1  # the very same settings
