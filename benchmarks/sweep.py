@@ -67,6 +67,17 @@ def run_cell(config, shared: Workdir, root: pathlib.Path, rate: float, steps: in
     return cells
 
 
+def table(cells: list[dict], chosen: dict[str, dict]) -> list[str]:
+    """Markdown: validation accuracy in % by method, rate and steps; the chosen cell in bold."""
+    grid = [(rate, steps) for rate in LEARNING_RATES for steps in STEPS]
+    lines = ["| method | " + " | ".join(f"{rate:g}, {steps}" for rate, steps in grid) + " |", "| --- " * 7 + "|"]
+    found = {(cell["method"], cell["learning_rate"], cell["num_steps"]): cell for cell in cells}
+    for method, best in chosen.items():
+        values = [(found[method, *point], f"{found[method, *point]['value']:.1%}") for point in grid]
+        lines.append(f"| {method} | " + " | ".join(f"**{v}**" if cell == best else v for cell, v in values) + " |")
+    return lines
+
+
 def main() -> None:
     """Run the grid, print the table and the choice."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,12 +92,8 @@ def main() -> None:
     cells = [cell for rate in LEARNING_RATES for steps in STEPS for cell in run_cell(config, shared, root, rate, steps)]
     chosen = {method: choose([c for c in cells if c["method"] == method]) for method in config.methods}
     (root / "sweep.json").write_text(json.dumps({"cells": cells, "chosen": chosen}, indent=1) + "\n")
-    for cell in cells:
-        mark = "  <- chosen" if cell == chosen[cell["method"]] else ""
-        say(
-            f"{cell['method']:<6} {cell['learning_rate']:<8g} {cell['num_steps']:<4} "
-            f"{cell['value']:.1%} +- {cell['stderr']:.1%}{mark}"
-        )
+    for line in table(cells, chosen):
+        say(line)
 
 
 if __name__ == "__main__":
