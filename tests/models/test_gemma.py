@@ -12,6 +12,7 @@ def read(model_type, **values):
 
 def test_old_gemma_configs_that_say_gelu_mean_the_tanh_form():
     assert read("gemma", hidden_act="gelu").activation == "gelu_tanh"
+    assert read("gemma", hidden_act="gelu", hidden_activation=None).activation == "gelu_tanh"
     assert read("gemma", hidden_act="gelu", hidden_activation="gelu").activation == "gelu"
     assert read("gemma2", hidden_activation="gelu_pytorch_tanh", hidden_act="relu").activation == "gelu_tanh"
 

@@ -15,7 +15,7 @@ LLAMA, _ = read_config({"model_type": "llama", **SIZES})
 def test_own_arguments_replace_the_usual_ones():
     usual = read_usual(Fields(SIZES), head_dim=99, qk_norm="head", tied_by_default=True)
     assert (usual["head_dim"], usual["qk_norm"], usual["tie_embeddings"]) == (99, "head", True)
-    assert "tied_by_default" not in usual
+    assert (usual["activation"], usual["ropes"][0].theta) == ("silu", 10000.0)
 
 
 def test_an_unknown_activation_is_refused_with_the_known_ones():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.models.config import DecoderConfig, Rope
 from s3ft_jax.models.families.fields import Fields, UnsupportedModel, read_rope
 from s3ft_jax.models.families.rows import WeightMap
 from s3ft_jax.models.families.usual import (
@@ -34,43 +34,42 @@ _FOUR_NORMS = {
 def read_gemma(values: Mapping[str, Any], where: str = "config.json") -> DecoderConfig:
     """The plain dict of a Gemma 1 config.json -> DecoderConfig. Raises UnsupportedModel."""
     fields = Fields(values, where)
-    usual = _read(fields)
-    if "hidden_activation" not in values and usual["activation"] == "gelu":
+    usual = _read(fields, (read_rope(fields, default_theta=10000.0),))
+    if not values.get("hidden_activation") and usual["activation"] == "gelu":
         # old configs say gelu; the models were trained with the tanh form (transformers, pull request 29402)
         usual["activation"] = "gelu_tanh"
-    ropes = (read_rope(fields, default_theta=10000.0),)
     fields.finish()
-    return DecoderConfig(**usual, ropes=ropes)
+    return DecoderConfig(**usual)
 
 
 def read_gemma2(values: Mapping[str, Any], where: str = "config.json") -> DecoderConfig:
     """The plain dict of a Gemma 2 config.json -> DecoderConfig. Raises UnsupportedModel."""
     fields = Fields(values, where)
-    usual = _read(fields, attn_softcap=50.0, final_softcap=30.0) | {"post_norms": True}
+    ropes = (read_rope(fields, default_theta=10000.0),)
+    usual = _read(fields, ropes, attn_softcap=50.0, final_softcap=30.0) | {"post_norms": True}
     num_layers = usual["num_layers"]
     windows = read_windows(
         fields, num_layers, fields.number("sliding_window", 4096), [layer % 2 == 0 for layer in range(num_layers)]
     )
-    ropes = (read_rope(fields, default_theta=10000.0),)
     fields.finish()
-    return DecoderConfig(**usual, layer_windows=windows, ropes=ropes)
+    return DecoderConfig(**usual, layer_windows=windows)
 
 
 def read_gemma3(values: Mapping[str, Any], where: str = "config.json") -> DecoderConfig:
     """The plain dict of a Gemma 3 text config.json -> DecoderConfig. Raises UnsupportedModel."""
     fields = Fields(values, where)
-    usual = _read(fields, attn_softcap=0.0, final_softcap=0.0) | {"post_norms": True, "qk_norm": "head"}
+    ropes = _two_ropes(fields, where)
+    usual = _read(fields, ropes, attn_softcap=0.0, final_softcap=0.0) | {"post_norms": True, "qk_norm": "head"}
     num_layers = usual["num_layers"]
     pattern = fields.number("sliding_window_pattern", fields.number("_sliding_window_pattern", 6))
     sliding = [(layer + 1) % pattern != 0 for layer in range(num_layers)]
     windows = read_windows(fields, num_layers, fields.number("sliding_window", 4096), sliding)
-    ropes = _two_ropes(fields, values, where)
     fields.finish()
     layer_ropes = tuple(1 if window else 0 for window in windows)
-    return DecoderConfig(**usual, layer_windows=windows, ropes=ropes, layer_ropes=layer_ropes)
+    return DecoderConfig(**usual, layer_windows=windows, layer_ropes=layer_ropes)
 
 
-def _read(fields: Fields, **softcaps: float) -> dict[str, Any]:
+def _read(fields: Fields, ropes: tuple[Rope, ...], **softcaps: float) -> dict[str, Any]:
     refuse_what_no_family_has(fields)
     fields.require("use_bidirectional_attention", (False,), "every token sees only those before it.")
     fields.take("cache_implementation", "")  # how transformers keeps its cache
@@ -86,6 +85,7 @@ def _read(fields: Fields, **softcaps: float) -> dict[str, Any]:
     return read_usual(
         fields,
         activation=read_activation(fields, name, "gelu_pytorch_tanh"),
+        ropes=ropes,
         head_dim=fields.number("head_dim", 256),
         norm_offset=1.0,
         embed_scale=fields.number("hidden_size") ** 0.5,
@@ -99,7 +99,7 @@ def _cap(fields: Fields, name: str, default: float) -> float:
     return float(fields.number(name, 0.0, whole=False)) if name in fields.values else default
 
 
-def _two_ropes(fields: Fields, values: Mapping[str, Any], where: str) -> tuple[Any, Any]:
+def _two_ropes(fields: Fields, where: str) -> tuple[Rope, Rope]:
     """Global and local rope: one entry per layer type (transformers 5), or two fields for their thetas (4)."""
     given = fields.take("rope_parameters", None)
     if given is None:

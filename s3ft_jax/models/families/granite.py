@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.models.families.fields import Fields, read_rope
+from s3ft_jax.models.families.fields import Fields
 from s3ft_jax.models.families.llama import weight_map
-from s3ft_jax.models.families.usual import read_activation, read_usual, refuse_what_no_family_has
+from s3ft_jax.models.families.usual import read_biases, read_usual, refuse_what_no_family_has
 
 __all__ = ["read_config", "weight_map"]
 
@@ -20,18 +20,13 @@ def read_config(values: Mapping[str, Any], where: str = "config.json") -> Decode
     """The plain dict of a Granite config.json -> DecoderConfig. Raises UnsupportedModel."""
     fields = Fields(values, where)
     refuse_what_no_family_has(fields)
-    bias = bool(fields.take("attention_bias", False))
     usual = read_usual(
         fields,
-        activation=read_activation(fields),
-        ropes=(read_rope(fields, default_theta=10000.0),),
         embed_scale=float(fields.number("embedding_multiplier", 1.0, whole=False)),
         query_scale=float(fields.number("attention_multiplier", 1.0, whole=False)),
         residual_scale=float(fields.number("residual_multiplier", 1.0, whole=False)),
         logit_scale=1.0 / fields.number("logits_scaling", 1.0, whole=False),
-        qkv_bias=bias,
-        out_bias=bias,
-        mlp_bias=bool(fields.take("mlp_bias", False)),
+        **read_biases(fields),
     )
     fields.finish()
     return DecoderConfig(**usual)

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.models.families.fields import Fields, read_rope
+from s3ft_jax.models.families.fields import Fields
 from s3ft_jax.models.families.rows import WeightMap
 from s3ft_jax.models.families.usual import (
     layer_rows,
-    read_activation,
+    read_biases,
     read_usual,
     refuse_what_no_family_has,
     weight_map_of,
@@ -32,15 +32,7 @@ def read_config(values: Mapping[str, Any], where: str = "config.json") -> Decode
     fields.require("auto_map", ({},), "it names code of the model's own, which is never run.")
     fields.require("partial_rotary_factor", (1, 1.0), "heads are rotated over their whole width.")
     fields.take("pretraining_tp", 1)  # only cuts a matrix product into parts, the result is the same
-    attention_bias = bool(fields.take("attention_bias", False))
-    usual = read_usual(
-        fields,
-        activation=read_activation(fields),
-        ropes=(read_rope(fields, default_theta=10000.0),),
-        qkv_bias=attention_bias,
-        out_bias=attention_bias,
-        mlp_bias=bool(fields.take("mlp_bias", False)),
-    )
+    usual = read_usual(fields, **read_biases(fields))
     fields.finish()
     return DecoderConfig(**usual)
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.models.families.fields import Fields, read_rope
+from s3ft_jax.models.families.fields import Fields
 from s3ft_jax.models.families.llama import weight_map
-from s3ft_jax.models.families.usual import read_activation, read_usual, read_windows, refuse_what_no_family_has
+from s3ft_jax.models.families.usual import read_usual, read_windows, refuse_what_no_family_has
 
 __all__ = ["read_config", "weight_map"]
 
@@ -22,7 +22,7 @@ def read_config(values: Mapping[str, Any], where: str = "config.json") -> Decode
     fields = Fields(values, where)
     refuse_what_no_family_has(fields)
     window = fields.number("sliding_window", 0) if "sliding_window" in values else 4096
-    usual = read_usual(fields, activation=read_activation(fields), ropes=(read_rope(fields, default_theta=10000.0),))
+    usual = read_usual(fields)
     num_layers = usual["num_layers"]
     windows = read_windows(fields, num_layers, window, [bool(window)] * num_layers)
     fields.finish()

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.models.families.fields import Fields, read_rope
+from s3ft_jax.models.families.fields import Fields
 from s3ft_jax.models.families.rows import WeightMap
 from s3ft_jax.models.families.usual import (
     layer_rows,
-    read_activation,
     read_usual,
     refuse_what_no_family_has,
     weight_map_of,
@@ -32,9 +31,7 @@ def read_config(values: Mapping[str, Any], where: str = "config.json") -> Decode
     bias = bool(fields.take("attention_bias", False))
     usual = read_usual(
         fields,
-        activation=read_activation(fields),
         norm_eps=fields.number("rms_norm_eps", 1e-5, whole=False),
-        ropes=(read_rope(fields, default_theta=10000.0),),
         pre_norms=False,
         post_norms=True,
         qk_norm="full",

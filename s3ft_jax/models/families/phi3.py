@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.models.families.fields import Fields, UnsupportedModel, read_longrope, read_rope
+from s3ft_jax.models.families.fields import Fields, UnsupportedModel, read_longrope
 from s3ft_jax.models.families.rows import Row, WeightMap
 from s3ft_jax.models.families.usual import (
     LAYER,
     layer_rows,
-    read_activation,
     read_usual,
     read_windows,
     refuse_what_no_family_has,
@@ -38,26 +37,24 @@ def read_config(values: Mapping[str, Any], where: str = "config.json") -> Decode
         fields.require(name, (False,), "no published Phi-3 has these biases.")
     for name in _MICROSOFT:
         fields.require(name, (1,), "no published Phi-3 has another value.")
-    usual = read_usual(fields, activation=read_activation(fields))
-    original = fields.number("original_max_position_embeddings", usual["max_positions"])
-    share = fields.number("partial_rotary_factor", 1.0, whole=False)
     scaling = dict(fields.take("rope_parameters", None) or fields.take("rope_scaling", None) or {})
-    share = scaling.get("partial_rotary_factor", share)
+    share = scaling.get("partial_rotary_factor", fields.number("partial_rotary_factor", 1.0, whole=False))
+    longrope = scaling.get("rope_type", scaling.get("type", "default")) in ("longrope", "su", "yarn")
+    usual = read_usual(fields, **({"ropes": ()} if longrope else {}))
     rotary_dim = int(usual["head_dim"] * share)
-    if scaling.get("rope_type", scaling.get("type", "default")) in ("longrope", "su", "yarn"):
+    original = fields.number("original_max_position_embeddings", usual["max_positions"])
+    if longrope:
         fields.take("rope_scaling", None)
         theta = fields.number("rope_theta", 10000.0, whole=False)
-        ropes = (read_longrope(fields, scaling, theta, original, usual["max_positions"], rotary_dim),)
+        usual["ropes"] = (read_longrope(fields, scaling, theta, original, usual["max_positions"], rotary_dim),)
         usual["max_positions"] = min(original, usual["max_positions"])
-    else:
-        ropes = (read_rope(fields, default_theta=10000.0),)
     window, num_layers = fields.number("sliding_window", 0), usual["num_layers"]
     windows = read_windows(fields, num_layers, window, [bool(window)] * num_layers)
     if rotary_dim < 2:
         raise UnsupportedModel(f"{where}: partial_rotary_factor = {share} leaves no dimension to rotate")
     fields.finish()
     rotary_dim = 0 if rotary_dim == usual["head_dim"] else rotary_dim
-    return DecoderConfig(**usual, ropes=ropes, rotary_dim=rotary_dim, layer_windows=windows)
+    return DecoderConfig(**usual, rotary_dim=rotary_dim, layer_windows=windows)
 
 
 def weight_map(config: DecoderConfig) -> WeightMap:

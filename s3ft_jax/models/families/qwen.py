@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.models.families.fields import Fields, read_rope
+from s3ft_jax.models.families.fields import Fields
 from s3ft_jax.models.families.llama import weight_map
-from s3ft_jax.models.families.usual import read_activation, read_usual, read_windows, refuse_what_no_family_has
+from s3ft_jax.models.families.usual import read_usual, read_windows, refuse_what_no_family_has
 
 __all__ = ["read_qwen2", "read_qwen3", "weight_map"]
 
@@ -31,9 +31,7 @@ def read_qwen3(values: Mapping[str, Any], where: str = "config.json") -> Decoder
 
 def _read(fields: Fields, **own: Any) -> DecoderConfig:
     refuse_what_no_family_has(fields)
-    usual = read_usual(
-        fields, activation=read_activation(fields), ropes=(read_rope(fields, default_theta=10000.0),), **own
-    )
+    usual = read_usual(fields, **own)
     slides = bool(fields.take("use_sliding_window", False))
     window, first = fields.number("sliding_window", 4096), fields.number("max_window_layers", 28)
     sliding = [slides and layer >= first for layer in range(usual["num_layers"])]

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from s3ft_jax.models.config import NO_ROPE, DecoderConfig
-from s3ft_jax.models.families.fields import Fields, UnsupportedModel, read_rope
+from s3ft_jax.models.families.fields import Fields, UnsupportedModel
 from s3ft_jax.models.families.llama import weight_map
-from s3ft_jax.models.families.usual import read_activation, read_usual, read_windows, refuse_what_no_family_has
+from s3ft_jax.models.families.usual import read_biases, read_usual, read_windows, refuse_what_no_family_has
 
 __all__ = ["read_config", "weight_map"]
 
@@ -20,16 +20,7 @@ def read_config(values: Mapping[str, Any], where: str = "config.json") -> Decode
     """The plain dict of a SmolLM3 config.json -> DecoderConfig. Raises UnsupportedModel."""
     fields = Fields(values, where)
     refuse_what_no_family_has(fields)
-    bias = bool(fields.take("attention_bias", False))
-    usual = read_usual(
-        fields,
-        activation=read_activation(fields),
-        ropes=(read_rope(fields, default_theta=2_000_000.0),),
-        qkv_bias=bias,
-        out_bias=bias,
-        mlp_bias=bool(fields.take("mlp_bias", False)),
-        tied_by_default=True,
-    )
+    usual = read_usual(fields, theta=2_000_000.0, tied_by_default=True, **read_biases(fields))
     num_layers = usual["num_layers"]
     interval = fields.number("no_rope_layer_interval", 4)
     turned = fields.take("no_rope_layers", [int((layer + 1) % interval != 0) for layer in range(num_layers)])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.models.families.fields import Fields, read_rope
+from s3ft_jax.models.families.fields import Fields
 from s3ft_jax.models.families.rows import WeightMap
 from s3ft_jax.models.families.usual import layer_rows, read_activation, read_usual, read_windows, weight_map_of
 
@@ -33,7 +33,6 @@ def read_config(values: Mapping[str, Any], where: str = "config.json") -> Decode
         activation=read_activation(fields, default="gelu_pytorch_tanh"),
         norm="layer",
         norm_eps=fields.number("norm_epsilon", 1e-5, whole=False),
-        ropes=(read_rope(fields, default_theta=10000.0),),
         gated_mlp=False,
         qkv_bias=bias,
         out_bias=bias,

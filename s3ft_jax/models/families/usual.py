@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.models.families.fields import Fields, UnsupportedModel
+from s3ft_jax.models.families.fields import Fields, UnsupportedModel, read_rope
 from s3ft_jax.models.families.rows import Row, WeightMap
 
 ACTIVATIONS = {
@@ -51,8 +51,21 @@ def refuse_what_no_family_has(fields: Fields) -> None:
     fields.require("quantization_config", ({},), "convert the weights to bfloat16 or float32 first.")
 
 
-def read_usual(fields: Fields, **own: Any) -> dict[str, Any]:
-    """Sizes, norm and tied embeddings as arguments of ``DecoderConfig``; ``own`` adds to them or replaces them."""
+def read_biases(fields: Fields) -> dict[str, Any]:
+    """``attention_bias`` (queries, keys, values, output) and ``mlp_bias`` as arguments of ``DecoderConfig``."""
+    attention = bool(fields.take("attention_bias", False))
+    return {"qkv_bias": attention, "out_bias": attention, "mlp_bias": bool(fields.take("mlp_bias", False))}
+
+
+def read_usual(fields: Fields, *, theta: float = 10000.0, tied_by_default: bool = False, **own: Any) -> dict[str, Any]:
+    """Sizes, norm, activation, rope and tied embeddings as arguments of ``DecoderConfig``.
+
+    Args:
+      fields: of config.json.
+      theta: of the rope, where config.json has none.
+      tied_by_default: whether embeddings are tied where config.json does not say.
+      **own: added, or taken in place of what would be read.
+    """
     num_heads, model_dim = fields.number("num_attention_heads"), fields.number("hidden_size")
     usual = {
         "vocab_size": fields.number("vocab_size"),
@@ -63,10 +76,14 @@ def read_usual(fields: Fields, **own: Any) -> dict[str, Any]:
         "num_kv_heads": fields.number("num_key_value_heads", num_heads),
         "head_dim": fields.number("head_dim", model_dim // num_heads),
         "max_positions": fields.number("max_position_embeddings", 2048),
-        "norm_eps": own["norm_eps"] if "norm_eps" in own else fields.number("rms_norm_eps", 1e-6, whole=False),
-        "tie_embeddings": bool(fields.take("tie_word_embeddings", own.pop("tied_by_default", False))),
+        "tie_embeddings": bool(fields.take("tie_word_embeddings", tied_by_default)),
     }
-    return usual | own
+    readers = {
+        "norm_eps": lambda: fields.number("rms_norm_eps", 1e-6, whole=False),
+        "activation": lambda: read_activation(fields),
+        "ropes": lambda: (read_rope(fields, default_theta=theta),),
+    }
+    return usual | {name: read() for name, read in readers.items() if name not in own} | own
 
 
 def read_windows(fields: Fields, num_layers: int, window: int | None, sliding: list[bool]) -> tuple[int, ...]:
