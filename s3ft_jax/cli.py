@@ -79,6 +79,8 @@ COMMANDS = {
     ),
 }
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
 _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "origin": lambda p: p.add_argument("origin", choices=("own", "paraphrase"), help="which responses"),
     "method": lambda p: p.add_argument("method", help="e.g. s3ft; see `methods` in configs/defaults.py"),
@@ -130,17 +132,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return _fail("stopped; the same command goes on where it was", 130)
-    except OSError as error:
-        # not to be blamed on a bug: no room, no right to write
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+    except Exception as error:
+        # an error class of ours carries a message for people; no room and no right to write are nobody's bug; anything
+        # else is a bug and keeps its traceback
+        if type(error).__module__.startswith("s3ft_jax."):
+            return _fail(str(error), 1)
+        if not isinstance(error, OSError) or error.errno not in UNWRITABLE:
             raise
         where = error.filename or parsed.workdir
         return _fail(f"{where}: {error.strerror}. When that is mended, the same command goes on where it was.", 1)
-    except Exception as error:
-        # an error class of ours carries a message for people; anything else is a bug and keeps its traceback
-        if not type(error).__module__.startswith("s3ft_jax."):
-            raise
-        return _fail(str(error), 1)
 
 
 def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> int:

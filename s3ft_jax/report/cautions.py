@@ -112,8 +112,8 @@ def _about_flow(flow: Flow) -> list[str]:
 
 def _about_settings(evidence: Evidence) -> list[str]:
     """Methods that were tuned with settings of their own: a difference between them may be one of settings."""
-    own = evidence.config.get("train", {}).get("per_method", {})
-    found = {method: own.get(method, {}) for method in evidence.methods}
+    per_method = evidence.config.get("train", {}).get("per_method", {})
+    found = {method: per_method.get(method, {}) for method in evidence.methods}
     if all(settings == found[evidence.methods[0]] for settings in found.values()):
         return []
     told = [

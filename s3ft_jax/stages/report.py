@@ -94,7 +94,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         costs=_costs(workdir),
         versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()} | _devices(),
         hashes={key: workdir.stage_digest(key) for key in ("import", "prepare")},
-        sandbox=_facts(workdir, evaluate.key(*models[0]))["sandbox"],
+        sandbox=_facts(workdir, evaluate.key(*models[0])).get("sandbox", ""),
         notes=tuple(config.report.notes),
         control=_control(config),
     )

@@ -7,22 +7,12 @@ import jax.numpy as jnp
 import pytest
 import torch
 from flax import nnx
+from test_families import SIZES
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from s3ft_jax.models import weights
 from s3ft_jax.models.decoder import Decoder, KVCache
 from s3ft_jax.models.families import UnsupportedModel, read_config
-
-TINY = {
-    "vocab_size": 61,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "rms_norm_eps": 1e-5,
-}
 
 
 @pytest.mark.parametrize(
@@ -46,12 +36,12 @@ TINY = {
 )
 def test_what_cannot_be_served_is_refused_by_name(changes, message):
     with pytest.raises(UnsupportedModel, match=message) as caught:
-        read_config({"model_type": "llama", **TINY, **changes}, "some/config.json")
+        read_config({"model_type": "llama", **SIZES, **changes}, "some/config.json")
     assert str(caught.value).startswith("some/config.json: ")
 
 
 def test_fields_that_change_nothing_pass():
-    values = {"model_type": "llama", **TINY}
+    values = {"model_type": "llama", **SIZES}
     config, _ = read_config(values)
     extra = {
         "pretraining_tp": 2,
