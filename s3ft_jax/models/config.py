@@ -84,6 +84,9 @@ class DecoderConfig:
       pre_norms, post_norms: a norm before attention and before the MLP; after each, before it is added.
       qk_norm: a norm of queries and keys before rope: none, of each ``head``, or over the ``full`` width of all heads.
       activation, gated_mlp: act(gate(x)) * up(x), or act(up(x)).
+      num_experts, experts_per_token: mixture of experts (models/mixture.py), each ``mlp_dim`` wide, gated and without
+        biases; 0: one MLP for all tokens.
+      normalize_router: the chosen experts' weights are scaled to sum to 1.
       ropes, layer_ropes: the kinds of rotary positions; which each layer uses (``NO_ROPE``: none; empty: the first).
       rotary_dim: first dimensions of a head that are rotated, the rest pass; 0: all.
       learned_positions: a table of ``max_positions`` vectors is added to the embedding.
@@ -111,6 +114,9 @@ class DecoderConfig:
     qk_norm: Literal["none", "head", "full"] = "none"
     activation: Literal["silu", "gelu", "gelu_tanh"] = "silu"
     gated_mlp: bool = True
+    num_experts: int = 0
+    experts_per_token: int = 1
+    normalize_router: bool = True
     ropes: tuple[Rope, ...] = (Rope(),)
     layer_ropes: tuple[int, ...] = ()
     rotary_dim: int = 0
@@ -135,6 +141,13 @@ class DecoderConfig:
             raise ValueError(
                 f"DecoderConfig.num_heads ({self.num_heads}) must be a multiple of num_kv_heads ({self.num_kv_heads})"
             )
+        if self.num_experts and not 1 <= self.experts_per_token <= self.num_experts:
+            raise ValueError(
+                f"DecoderConfig.experts_per_token ({self.experts_per_token}) must be 1 to num_experts "
+                f"({self.num_experts})"
+            )
+        if self.num_experts and (self.mlp_bias or not self.gated_mlp):
+            raise ValueError("DecoderConfig: experts are gated and have no biases")
         if self.rope_width % 2 or not 0 < self.rope_width <= self.head_dim:
             raise ValueError(
                 f"DecoderConfig: {self.rope_width} of head_dim = {self.head_dim} dimensions cannot be rotated: rope "

@@ -10,22 +10,17 @@ that compile time does not grow with depth. Parameters are NNX variables; jitted
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from s3ft_jax.models.activations import ACTIVATIONS
 from s3ft_jax.models.attention import attend, cache_mask, rotate, segment_mask, within
 from s3ft_jax.models.config import NO_ROPE, DecoderConfig
 from s3ft_jax.models.lora import PROJECTIONS, Adapter, Lora, LoraError, merged
-
-ACTIVATIONS = {
-    "silu": jax.nn.silu,
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),
-    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
-}
+from s3ft_jax.models.mixture import Mixture
 
 
 class KVCache(NamedTuple):
@@ -160,9 +155,12 @@ class Block(nnx.Module):
         self.q_norm, self.k_norm = (Norm(config, size, dtype) for size in normed) if normed else (None, None)
         self.attention_post_norm = Norm(config, width, dtype) if config.post_norms else None
         self.mlp_norm = Norm(config, width, dtype) if config.pre_norms else None
-        self.gate = projection("gate", width, config.mlp_dim, config.mlp_bias) if config.gated_mlp else None
-        self.up = projection("up", width, config.mlp_dim, config.mlp_bias)
-        self.down = projection("down", config.mlp_dim, width, config.mlp_bias)
+        dense, bias = not config.num_experts, config.mlp_bias
+        self.experts = None if dense else Mixture(config, dtype, rngs)
+        gated = dense and config.gated_mlp
+        self.gate = projection("gate", width, config.mlp_dim, bias) if gated else None
+        self.up = projection("up", width, config.mlp_dim, bias) if dense else None
+        self.down = projection("down", config.mlp_dim, width, bias) if dense else None
         self.mlp_post_norm = Norm(config, width, dtype) if config.post_norms else None
 
     def heads(
@@ -193,6 +191,8 @@ class Block(nnx.Module):
 
     def mlp(self, normed: jax.Array, keys: list[jax.Array | None]) -> jax.Array:
         """[B, T, D] -> [B, T, D]."""
+        if self.experts is not None:
+            return self.experts(normed)
         activation = ACTIVATIONS[self.config.activation]
         if self.gate is None:
             return self.down(activation(self.up(normed, keys[1])), keys[2])

@@ -108,7 +108,8 @@ def logits_of(decoder: Decoder) -> jax.Array:
 
 def test_every_field_of_the_config_is_covered():
     # max_positions is a promise of the checkpoint that callers hold to (prompts and engine refuse longer input)
-    assert set(CHANGES) | {"max_positions"} == {f.name for f in dataclasses.fields(DecoderConfig)}
+    experts = {"num_experts", "experts_per_token", "normalize_router"}  # tests/models/test_mixture.py
+    assert set(CHANGES) | experts | {"max_positions"} == {f.name for f in dataclasses.fields(DecoderConfig)}
     longrope = {"short_factors", "long_factors"}
     assert set(ROPE_CHANGES) | longrope == {f.name for f in dataclasses.fields(Rope)}
 

@@ -82,6 +82,22 @@ CASES = {
     "qwen2_window": ("qwen2", {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}),
     "qwen3": ("qwen3", {"head_dim": 12, "tie_word_embeddings": True}),
     "qwen3_biases": ("qwen3", {"head_dim": 8, "attention_bias": True}),
+    "mixtral": ("mixtral", {"num_local_experts": 5, "num_experts_per_tok": 2}),
+    "mixtral_window": ("mixtral", {"num_local_experts": 3, "num_experts_per_tok": 3, "sliding_window": 4}),
+    "qwen3_moe": (
+        "qwen3_moe",
+        {
+            "head_dim": 8,
+            "num_experts": 6,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 20,
+            "norm_topk_prob": True,
+        },
+    ),
+    "qwen3_moe_weights_as_they_are": (
+        "qwen3_moe",
+        {"head_dim": 12, "num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 20},
+    ),
     "gemma": ("gemma", {"head_dim": 12}),
     "gemma2": ("gemma2", {"head_dim": 12, "sliding_window": 4, "query_pre_attn_scalar": 7}),
     "gemma3": (

@@ -17,6 +17,7 @@ from s3ft_jax.models.families import (
     granite,
     llama,
     mistral,
+    mixtral,
     olmo2,
     phi3,
     qwen,
@@ -42,8 +43,10 @@ class Family(NamedTuple):
 FAMILIES: dict[str, Family] = {
     "llama": Family(llama.read_config, llama.weight_map),
     "mistral": Family(mistral.read_config, mistral.weight_map),
+    "mixtral": Family(mixtral.read_config, mixtral.weight_map),
     "qwen2": Family(qwen.read_qwen2, qwen.weight_map),
     "qwen3": Family(qwen.read_qwen3, qwen.weight_map),
+    "qwen3_moe": Family(qwen.read_qwen3_moe, qwen.mixture_weight_map),
     "gemma": Family(gemma.read_gemma, gemma.weight_map),
     "gemma2": Family(gemma.read_gemma2, gemma.weight_map),
     "gemma3_text": Family(gemma.read_gemma3, gemma.weight_map),

@@ -128,7 +128,8 @@ def layer_rows(
     rows = [row for ours, theirs in norms.items() for row in norm_rows(config, LAYER + theirs, f"blocks.{ours}")]
     for ours, (theirs, bias) in _PROJECTIONS.items():
         theirs = (renamed or {}).get(ours, theirs)
-        if not theirs or (ours == "gate" and not config.gated_mlp):
+        absent = (ours == "gate" and not config.gated_mlp) or (bias == "mlp_bias" and config.num_experts)
+        if not theirs or absent:
             continue
         rows.append(Row(f"{LAYER}{theirs}.weight", f"blocks.{ours}.kernel", "transpose"))
         if getattr(config, bias):
@@ -136,6 +137,23 @@ def layer_rows(
     if config.qk_norm != "none":
         rows += [Row(f"{LAYER}self_attn.{name}.weight", f"blocks.{name}.scale") for name in ("q_norm", "k_norm")]
     return rows
+
+
+def expert_rows(mixture: str, names: Mapping[str, str]) -> list[Row]:
+    """Rows of router and experts. ``mixture``: its module in a layer; ``names``: gate, up and down of one expert."""
+    start = f"{LAYER}{mixture}."
+    rows = [Row(f"{start}gate.weight", "blocks.experts.router", "transpose")]
+    return rows + [
+        Row(f"{start}experts.{{e}}.{theirs}.weight", f"blocks.experts.{ours}", "transpose")
+        for ours, theirs in names.items()
+    ]
+
+
+def refuse_router_noise(fields: Fields) -> None:
+    """What only the router's pretraining needs: the fields of the balancing loss are passed over, noise is refused."""
+    for name in ("output_router_logits", "router_aux_loss_coef"):
+        fields.take(name, None)
+    fields.require("router_jitter_noise", (0, 0.0), "routing here has no noise; set it to 0.0 to go on without it.")
 
 
 def weight_map_of(config: DecoderConfig, rows: list[Row]) -> WeightMap:
