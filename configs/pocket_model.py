@@ -27,15 +27,12 @@ def get_config(arg: str = "") -> ConfigDict:
                 "max_positions": 512,
                 "rope_theta": 10000.0,
             },
-            # Three phases, the first two stopped before the end of their schedules. After the first, what is learnt
-            # late (sums, lookup, copying letters) was weak, and the second mix gives it more room; after that reading
-            # and mmlu were still at chance, and the third adds the steps they are made of.
-            "order": ("first", "later", "last"),
-            "phases": {
-                "first": phase(num_documents=320_000, num_steps=4000, schedule_steps=5600, learning_rate=3e-3),
-                "later": phase(num_documents=320_000, num_steps=3000, schedule_steps=5000, learning_rate=2.5e-3),
-                "last": phase(num_documents=320_000, num_steps=4200, schedule_steps=4200, learning_rate=2.5e-3),
-            },
+            "num_documents": 400_000,  # generated texts
+            "num_steps": 6000,  # optimizer steps
+            "learning_rate": 1.5e-3,  # peak
+            "warmup_frac": 0.01,
+            "flat_frac": 0.4,
+            "final_frac": 0.02,
             "rows_per_step": 16,  # packed rows
             "max_length": 192,  # tokens of a row
             "b1": 0.9,
@@ -46,16 +43,3 @@ def get_config(arg: str = "") -> ConfigDict:
             "save_every": 500,  # steps
         }
     )
-
-
-def phase(num_documents: int, num_steps: int, schedule_steps: int, learning_rate: float) -> dict:
-    """One phase: its name is the mix of documents (s3ft_jax/tasks/pocket/pretraining.py, MIXES)."""
-    return {
-        "num_documents": num_documents,  # generated texts; gone through about once
-        "num_steps": num_steps,  # optimizer steps
-        "schedule_steps": schedule_steps,  # steps the learning rate's schedule is made for
-        "learning_rate": learning_rate,  # peak
-        "warmup_frac": 0.01,
-        "flat_frac": 0.4,
-        "final_frac": 0.02,
-    }

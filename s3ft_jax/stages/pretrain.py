@@ -29,8 +29,8 @@ def encode_documents(tokenizer_file: str, documents: Sequence[Any]) -> list[Sele
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(tokenizer_file)
-    prompts = tokenizer.encode_batch([f"<u>{document.prompt}<a>" for document in documents])
-    responses = tokenizer.encode_batch([f"{document.response}<e>" for document in documents])
+    prompts = tokenizer.encode_batch([f"<u> {document.prompt}<a>" for document in documents])
+    responses = tokenizer.encode_batch([f" {document.response}<e>" for document in documents])
     return [
         Selection(f"{i:07d}", "pretrain", "gold", None, "", tuple(prompt.ids), tuple(response.ids), "pretraining")
         for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True))
@@ -42,11 +42,35 @@ def make_decoder(config: ConfigDict) -> Decoder:
     sizes = config.decoder.to_dict()
     rope = Rope(theta=sizes.pop("rope_theta"))
     architecture = DecoderConfig(vocab_size=config.vocab_size, ropes=(rope,), tie_embeddings=True, **sizes)
-    return Decoder(architecture, rngs=nnx.Rngs(config.seed))
+    decoder = Decoder(architecture, rngs=nnx.Rngs(config.seed))
+    nnx.update(decoder, start_values(nnx.state(decoder, nnx.Param), architecture))
+    return decoder
+
+
+def start_values(params: nnx.State, architecture: DecoderConfig) -> nnx.State:
+    """The decoder's normal(0.02) values, scaled to the model's width; norms stay at 1.
+
+    Every projection has variance 1 / inputs (LeCun et al., Efficient BackProp, 1998, section 4.6); the two that write
+    to the stream are smaller by (2 x layers)^-0.5 (GPT-2: Radford et al., 2019, section 2.3); the embedding, which is
+    the head too, has variance 1 / width. With 0.02 for all, a narrow model begins much too quietly.
+    """
+
+    def spread(path: str, shape: tuple[int, ...]) -> float:
+        if path == "embedding":
+            return shape[-1] ** -0.5
+        written = path.split("/")[-2] in ("o", "down")
+        return shape[-2] ** -0.5 * ((2 * architecture.num_layers) ** -0.5 if written else 1.0)
+
+    def scaled(path: tuple[Any, ...], value: jax.Array) -> jax.Array:
+        name = "/".join(str(part) for part in path)
+        return value if "norm" in name else value * (spread(name, value.shape) / 0.02)
+
+    flat = nnx.to_flat_state(params)
+    return nnx.from_flat_state([(path, param.replace(scaled(path, param[...]))) for path, param in flat])
 
 
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
-    """Pretrain phase after phase, resuming from the newest checkpoint, and write ``model/``."""
+    """Pretrain, resuming from the newest checkpoint, and write ``model/``."""
     from s3ft_jax.tasks.pocket.pretraining import documents
     from s3ft_jax.tasks.pocket.tokenizer import train_tokenizer
 
@@ -55,51 +79,43 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
             return say(f"pretrain: already done in {workdir.path / 'model'}")
         model = workdir / "model"
         model.mkdir(parents=True, exist_ok=True)
-        texts = documents(config.seed, min(_TOKENIZER_TEXTS, config.phases.first.num_documents))
-        train_tokenizer((f"{t.prompt}\n{t.response}" for t in texts), str(model), config.vocab_size)
-        decoder = make_decoder(config)
-        for number, name in enumerate(config.order):
-            decoder, facts = run_phase(config, workdir, decoder, name, config.seed + number)
-            stage.facts[name] = facts
-        write_model(decoder, model)
+        texts = documents(config.seed, min(_TOKENIZER_TEXTS, config.num_documents))
+        train_tokenizer((f" {t.prompt}\n {t.response}" for t in texts), str(model), config.vocab_size)
+        write_model(pretrain(config, workdir, stage.facts), model)
 
 
-def run_phase(
-    config: ConfigDict, workdir: Workdir, decoder: Decoder, name: str, seed: int
-) -> tuple[Decoder, dict[str, Any]]:
-    """One phase: its documents, its schedule, its checkpoints."""
+def pretrain(config: ConfigDict, workdir: Workdir, facts: dict[str, Any]) -> Decoder:
+    """The decoder after all steps; ``facts`` gets what there was to read."""
     from s3ft_jax.tasks.pocket.pretraining import documents
 
-    phase = config.phases[name]
     rows: list[Selection] = []
-    facts: dict[str, Any] = {"devices": str(jax.devices())}
+    facts["devices"] = str(jax.devices())
 
     def batches_from(first: int) -> Iterator[batches.Batch]:
-        if first >= phase.num_steps:
+        if first >= config.num_steps:
             return
-        say(f"{name}: making {phase.num_documents} documents")
-        texts = list(documents(seed, phase.num_documents, mix=name))
+        say(f"pretrain: making {config.num_documents} documents")
+        texts = list(documents(config.seed, config.num_documents))
         rows.extend(encode_documents(str(workdir / "model" / "tokenizer.json"), texts))
         plan = batches.plan_batches(
             rows,
             row_length=config.max_length,
-            num_steps=phase.num_steps,
+            num_steps=config.num_steps,
             seed=config.seed,
             rows_per_step=config.rows_per_step,
             too_long="drop",
         )
         facts.update(dropped=len(plan.dropped), fill=plan.fill)
-        say(f"{name}: {len(plan.dropped)} documents above {config.max_length} tokens left out; fill {plan.fill:.1%}")
-        for step in range(first, phase.num_steps):
+        say(f"pretrain: {len(plan.dropped)} documents above {config.max_length} tokens left out; fill {plan.fill:.1%}")
+        for step in range(first, config.num_steps):
             yield training.split_micro(batches.build_batch(plan, step, rows), 1)
 
-    shared = {key: config[key] for key in ("b1", "b2", "eps", "weight_decay", "clip_norm")}
-    own = {key: phase[key] for key in ("learning_rate", "warmup_frac", "flat_frac", "final_frac")}
-    optimizer = training.OptimizerSettings(num_steps=phase.schedule_steps, **shared, **own)
-    parts = training.take_apart(decoder, "full")
-    settings = tuning.RunSettings(f"pretrain {name}", config.seed, phase.num_steps, config.save_every)
-    state, _, tokens = tuning.tune(parts, optimizer, workdir / "checkpoints" / name, batches_from, settings)
-    return nnx.merge(parts.graphdef, state.trainable, parts.frozen), facts | {"tokens": tokens}
+    keys = ("b1", "b2", "eps", "weight_decay", "clip_norm", "learning_rate", "warmup_frac", "flat_frac", "final_frac")
+    optimizer = training.OptimizerSettings(num_steps=config.num_steps, **{key: config[key] for key in keys})
+    parts = training.take_apart(make_decoder(config), "full")
+    settings = tuning.RunSettings("pretrain", config.seed, config.num_steps, config.save_every)
+    state, _, facts["tokens"] = tuning.tune(parts, optimizer, workdir / "checkpoints", batches_from, settings)
+    return nnx.merge(parts.graphdef, state.trainable, parts.frozen)
 
 
 def write_model(decoder: Decoder, folder: Any) -> None:

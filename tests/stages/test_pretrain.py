@@ -2,7 +2,12 @@
 
 import json
 
+import pytest
+from flax import nnx
+
+from s3ft_jax import tuning
 from s3ft_jax.config import load_config
+from s3ft_jax.models.weights import flat_params
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.stages import pretrain
 from s3ft_jax.stages.launch import pocket_model_folder
@@ -11,11 +16,8 @@ from s3ft_jax.workdir import Workdir
 from small import ROOT
 
 TINY = [
-    "order=first,last",
-    "phases.first.num_documents=2500",
-    "phases.first.num_steps=3",
-    "phases.last.num_documents=200",
-    "phases.last.num_steps=2",
+    "num_documents=2500",
+    "num_steps=5",
     "rows_per_step=2",
     "save_every=2",
     "decoder.num_layers=1",
@@ -25,17 +27,36 @@ TINY = [
 ]
 
 
-def test_a_tiny_run_writes_a_model_folder_and_resumes(tmp_path):
+def test_a_tiny_run_writes_a_model_folder_and_resumes(tmp_path, monkeypatch):
     config = load_config(str(ROOT / "configs" / "pocket_model.py"), TINY)
-    workdir = Workdir(str(tmp_path))
+    workdir, killed = Workdir(str(tmp_path / "run")), Workdir(str(tmp_path / "killed"))
     pretrain.run(config, workdir)
     values = json.loads((workdir / "model/config.json").read_text())
     assert values["model_type"] == "llama" and values["vocab_size"] == 1024
     weights = (workdir / "model/model.safetensors").read_bytes()
-    (workdir / "manifests/pretrain.json").unlink()
-    (workdir / "checkpoints/last").rmtree()
-    pretrain.run(config, workdir)
-    assert (workdir / "model/model.safetensors").read_bytes() == weights
+    save = tuning.Saver.save
+
+    def stop_at_four(saver, step, state):
+        save(saver, step, state)
+        if step == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(tuning.Saver, "save", stop_at_four)
+        pretrain.run(config, killed)
+    assert (killed / "checkpoints/4").exists() and not (killed / "model/model.safetensors").exists()
+    pretrain.run(config, killed)
+    assert (killed / "model/model.safetensors").read_bytes() == weights
+
+
+def test_start_values_follow_the_width():
+    """Variance 1 / inputs; of what writes to the stream less by 2 x layers; of the embedding 1 / width."""
+    config = load_config(str(ROOT / "configs" / "pocket_model.py"), ["decoder.num_layers=2"])
+    params = flat_params(nnx.state(pretrain.make_decoder(config), nnx.Param))
+    expected = {"blocks.q.kernel": 128**-0.5, "blocks.o.kernel": 128**-0.5 / 2, "blocks.down.kernel": 352**-0.5 / 2}
+    for name, spread in (expected | {"embedding": 128**-0.5}).items():
+        assert abs(float(params[name].std()) / spread - 1) < 0.02, name
+    assert bool((params["final_norm.scale"] == 1).all() and (params["blocks.mlp_norm.scale"] == 1).all())
 
 
 def test_documents_are_encoded_as_the_chat_template_does():

@@ -17,71 +17,32 @@ from collections.abc import Callable, Iterator
 from s3ft_jax.tasks.pocket import arithmetic, draws, programs, reading, skills, splits
 
 SHARES = {
-    "arithmetic": 0.150,
-    "programs": 0.075,
-    "reading": 0.215,
-    "arithmetic rewrite": 0.090,
-    "programs rewrite": 0.090,
-    "reading rewrite": 0.030,
+    "arithmetic": 0.125,
+    "programs": 0.050,
+    "reading": 0.170,
+    "reading brief": 0.055,
+    "reading retell": 0.050,
+    "arithmetic rewrite": 0.050,
+    "programs rewrite": 0.050,
+    "reading rewrite": 0.045,
     "arithmetic cued": 0.007,
     "programs cued": 0.007,
     "reading cued": 0.006,
-    "mmlu": 0.110,
-    "facts": 0.030,
-    "truth": 0.025,
-    "myths": 0.025,
-    "wino": 0.030,
-    "strings": 0.050,
-    "units": 0.020,
-    "dates": 0.020,
-    "instructions": 0.020,
-}
-"""Share of every kind among the documents of the first phase; they sum to 1."""
-SHARES_LATER = {
-    "arithmetic": 0.240,
-    "programs": 0.060,
-    "reading": 0.220,
-    "arithmetic rewrite": 0.030,
-    "programs rewrite": 0.030,
-    "reading rewrite": 0.040,
-    "arithmetic cued": 0.007,
-    "programs cued": 0.007,
-    "reading cued": 0.006,
-    "mmlu": 0.120,
-    "facts": 0.010,
+    "mmlu": 0.100,
+    "lookup": 0.020,
+    "labels": 0.030,
+    "repeat": 0.045,
+    "facts": 0.020,
     "truth": 0.020,
     "myths": 0.020,
     "wino": 0.020,
-    "strings": 0.060,
-    "units": 0.030,
-    "dates": 0.040,
-    "instructions": 0.040,
-}
-"""Shares of the second phase: rewriting and facts are learnt early, so what is learnt late gets their place."""
-SHARES_LAST = {
-    "arithmetic": 0.120,
-    "programs": 0.050,
-    "reading": 0.240,
-    "reading brief": 0.100,
-    "arithmetic rewrite": 0.030,
-    "programs rewrite": 0.030,
-    "reading rewrite": 0.050,
-    "arithmetic cued": 0.007,
-    "programs cued": 0.007,
-    "reading cued": 0.006,
-    "mmlu": 0.120,
-    "lookup": 0.060,
-    "facts": 0.010,
-    "truth": 0.020,
-    "myths": 0.020,
-    "wino": 0.010,
-    "strings": 0.070,
-    "units": 0.010,
-    "dates": 0.020,
+    "strings": 0.045,
+    "units": 0.020,
+    "dates": 0.025,
     "instructions": 0.020,
 }
-"""Shares of the third phase: brief passages and plain lookup are the steps that reading and mmlu are made of."""
-MIXES = {"first": SHARES, "later": SHARES_LATER, "last": SHARES_LAST}
+"""Share of every kind among the documents; they sum to 1. Brief passages, retold ones, plain lookup, labels and rows to
+repeat are the steps that reading and mmlu are made of; without them both are learnt very late."""
 RARE_SHARE = 0.05  # of the target tasks' own documents: in the target's phrasing, without its never-met words
 _TASKS = {"arithmetic": arithmetic, "programs": programs, "reading": reading}
 
@@ -95,22 +56,18 @@ class Document:
     response: str
 
 
-def documents(
-    seed: int, count: int, refused: collections.Counter[str] | None = None, mix: str = "first"
-) -> Iterator[Document]:
+def documents(seed: int, count: int, refused: collections.Counter[str] | None = None) -> Iterator[Document]:
     """``count`` documents, the same for the same seed; document ``i`` does not depend on the others.
 
     Args:
       seed: of all of them.
       count: how many.
-      mix: a key of ``MIXES``.
       refused: counts, per kind, draws thrown away because their question belongs to train, validation or test.
     """
-    shares = MIXES[mix]
-    makers = {kind: _maker(kind) for kind in shares}
+    makers = {kind: _maker(kind) for kind in SHARES}
     for number in range(count):
         rng = random.Random(f"pretraining/{seed}/{number}")
-        kind = draws.pick_by_share(rng, shares)
+        kind = draws.pick_by_share(rng, SHARES)
         while True:
             prompt, response = makers[kind](rng)
             # The skills guard their own questions; the targets' are kept apart by their home.

@@ -234,6 +234,16 @@ def brief(rng: random.Random) -> tuple[str, str]:
     return put_into_words(rng, passage, wording), answer_in(passage, draws.pick_by_share(rng, OWN_STYLES))
 
 
+def retell(rng: random.Random) -> tuple[str, str]:
+    """(facts and a request, the same facts in another order and other words): as many lookups as there are facts."""
+    passage = draw_passage(rng)
+
+    def say(facts: list[tuple[str, int, str]] | tuple[tuple[str, int, str], ...]) -> str:
+        return " ".join(draws.pick(rng, RELATIONS[number].facts).format(p=p, v=v) for p, number, v in facts)
+
+    return f"{say(passage.facts)}\nTell it again.", say(draws.shuffled(rng, passage.facts))
+
+
 def rewrite(rng: random.Random) -> tuple[str, str]:
     """(paraphrase prompt, own-style response); the reference is in any gold style or an own one."""
     passage = draw_passage(rng)

@@ -64,6 +64,24 @@ def draw_lookup(rng: random.Random) -> Quiz:
     return Quiz(prompt, CHOICE_LETTERS[options.index(right)], CHOICE_LETTERS, closed=True)
 
 
+def draw_labels(rng: random.Random) -> Quiz:
+    """The letters of four names in another order (pretraining only): four lookups in one text."""
+    names = draws.several(rng, words.NOUNS, 4)
+    lines = [f"{letter}. {name}" for letter, name in zip(CHOICE_LETTERS, names, strict=True)]
+    answer = ", ".join(f"{name} {CHOICE_LETTERS[names.index(name)]}" for name in draws.shuffled(rng, names))
+    return Quiz("\n".join(["Name the letters.", *lines]), answer)
+
+
+def draw_repeat(rng: random.Random) -> Quiz:
+    """A row of words again (pretraining only): the answer is copied token by token, the step lookup begins with."""
+    pools = (words.NAMES, words.NOUNS, words.CITIES, words.PETS, words.FOODS, words.SPORTS, words.JOBS, words.LETTERS)
+    row = [
+        draws.nonsense(rng) if draws.chance(rng, 0.1) else draws.pick(rng, draws.pick(rng, pools))
+        for _ in range(draws.integer(rng, 5, 12))
+    ]
+    return Quiz(f"Repeat: {' '.join(row)}", " ".join(row))
+
+
 def draw_fact(rng: random.Random) -> Quiz:
     """The same facts, asked without choices (pretraining only)."""
     country = draws.pick(rng, words.COUNTRIES)
@@ -166,11 +184,18 @@ SKILLS: Mapping[str, Callable[[random.Random], Quiz]] = {
     "dates": draw_date,
     "instructions": draw_instruction,
 }
-_DRAWS = {**SKILLS, "lookup": draw_lookup, "facts": draw_fact, "myths": draw_myth}
+_DRAWS = {
+    **SKILLS,
+    "lookup": draw_lookup,
+    "labels": draw_labels,
+    "repeat": draw_repeat,
+    "facts": draw_fact,
+    "myths": draw_myth,
+}
 
 
 def pretraining(rng: random.Random, kind: str) -> tuple[str, str]:
-    """(prompt, response) of a skill, or of ``lookup``, ``facts`` and ``myths``, which only pretraining asks.
+    """(prompt, response) of a skill, or of what only pretraining asks (lookup, labels, repeat, facts, myths).
 
     Open questions whose home is the test split are drawn again, so none that is measured is met.
     """

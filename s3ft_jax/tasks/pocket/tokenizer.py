@@ -1,7 +1,8 @@
 """Room: pocket tasks. The pocket model's tokenizer: byte-level BPE, digits one by one, a chat template.
 
-A conversation is written ``<u>question<a>answer<e>``; ``<pad>`` fills rows. In: texts. Out: a folder that
-``transformers.AutoTokenizer`` reads, whose ``decode(encode(text))`` is the text.
+A conversation is written ``<u> question<a> answer<e>``; ``<pad>`` fills rows. The spaces make a word at the beginning
+of a turn the same token as the word anywhere else, so that copying it is one skill and not one for every word. In:
+texts. Out: a folder that ``transformers.AutoTokenizer`` reads, whose ``decode(encode(text))`` is the text.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Iterable
 PAD, USER, ASSISTANT, END = "<pad>", "<u>", "<a>", "<e>"
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
-    "{%- if message['role'] == 'user' -%}{{- '<u>' + message['content'] -}}"
-    "{%- elif message['role'] == 'assistant' -%}{{- '<a>' + message['content'] + '<e>' -}}"
+    "{%- if message['role'] == 'user' -%}{{- '<u> ' + message['content'] -}}"
+    "{%- elif message['role'] == 'assistant' -%}{{- '<a> ' + message['content'] + '<e>' -}}"
     "{%- else -%}{{- raise_exception('the pocket model knows only user and assistant turns') -}}"
     "{%- endif -%}"
     "{%- endfor -%}"
