@@ -30,7 +30,7 @@ setup(
         "cuda": ["jax[cuda12]>=0.10.2"],
         "tfds": ["tensorflow-datasets>=4.9"],
         "eval": ["lm_eval==0.4.13"],
-        "test": ["pytest>=8", "pytest-timeout", "ruff==0.17.5", "torch==2.13.0", "hypothesis"],
+        "test": ["pytest>=8", "pytest-timeout", "ruff==0.17.5", "torch==2.13.0", "peft==0.21.2", "hypothesis"],
         "bench": ["torch==2.13.0"],
     },
     entry_points={"console_scripts": ["s3ft = s3ft_jax.cli:main"]},

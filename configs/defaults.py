@@ -62,6 +62,9 @@ def defaults() -> ConfigDict:
                 "limit": 0,  # examples of the task; 0: all
                 "batch_tokens": 2048,  # tokens per batch when scoring choices by likelihood
             },
+            "export": {
+                "form": "merged",  # merged: a whole model; adapter: a PEFT folder, of a method tuned with lora
+            },
             "report": {
                 "control": "",  # workdir of a control run (gold in a near style) shown beside this one
                 "notes": (),  # sentences printed in the report as they are
@@ -104,8 +107,12 @@ def train_defaults() -> ConfigDict:
             "lora": {
                 "rank": 8,  # S3FT section 4 by way of digests: 8 / 16 / 0.1
                 "alpha": 16.0,  # scale is alpha / rank
+                "rank_stabilized": False,  # rsLoRA: scale is alpha / sqrt(rank)
                 "dropout": 0.1,  # share of the adapter's input
-                "targets": ("q", "v"),  # among q k v o gate up down; the paper does not say
+                # among q k v o gate up down, or all, attention, mlp, or patterns such as '*'; in every layer; the paper
+                # does not say
+                "targets": ("q", "v"),
+                "base_dtype": "",  # of frozen kernels in training: bfloat16 or int8 (error is told); empty: as imported
             },
             "learning_rate": 1e-5,  # peak
             "num_steps": 100,  # optimizer steps
@@ -123,8 +130,9 @@ def train_defaults() -> ConfigDict:
             "eps": 1e-8,  # Adam
             "weight_decay": 0.0,  # on matrices
             "clip_norm": 1.0,  # global gradient norm; 0: off
-            "chunk_tokens": 0,  # tokens per slice of the loss; 0: all at once
-            "remat": False,  # recompute activations in the backward pass
+            "chunk_tokens": 0,  # tokens whose logits exist at a time; 0: as many as give a device 256 MiB of them
+            "remat": "none",  # what the backward pass recomputes of a layer: none, dots (all but products), full
+            "attention": "auto",  # xla, chunked, cudnn or splash; auto: what suits device, dtype and model
             "activation_dtype": "float32",  # float32 or bfloat16
             "save_every": 50,  # steps between checkpoints
             "max_skipped": 10,  # steps in a row without a finite loss before the run stops

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder:
 
-    arrays/           Orbax: every array under its path, e.g. ``trainable/blocks/q/kernel``
+    arrays/           Orbax: every array under its path, e.g. ``trainable/blocks/q/kernel``; of a run that trains
+                      adapters only these and their optimizer state, the base is named by its digest
     tokenizer/        tokenizer files of the model
     checkpoint.json   architecture, adapters, step, provenance, digest of the parameters; written last
 
@@ -49,6 +50,8 @@ class CheckpointMeta:
       step: optimizer steps done; 0 for an imported model.
       provenance: where it came from (source folder, method, seed, digests); plain JSON.
       params_digest: sha256 of the parameters' names, shapes, dtypes and bytes.
+      base_digest: ``params_digest`` of the base that the adapters belong to, which is not stored again; empty where
+        all parameters are inside.
     """
 
     config: DecoderConfig
@@ -56,6 +59,7 @@ class CheckpointMeta:
     step: int
     provenance: Mapping[str, Any]
     params_digest: str
+    base_digest: str = ""
 
     def to_json(self) -> str:
         """As text, with ``from_json`` as inverse."""
@@ -117,6 +121,7 @@ def save(
     step: int,
     provenance: Mapping[str, Any],
     tokenizer: epath.Path | None = None,
+    base_digest: str = "",
 ) -> CheckpointMeta:
     """Write a checkpoint; ``checkpoint.json`` comes last.
 
@@ -124,7 +129,7 @@ def save(
       folder: created; an unfinished one is replaced.
       trees: named pytrees of arrays, e.g. ``{"trainable": ..., "opt_state": ...}``; the digest is taken over
         ``trainable``.
-      config, lora, step, provenance: see ``CheckpointMeta``.
+      config, lora, step, provenance, base_digest: see ``CheckpointMeta``.
       tokenizer: folder whose files are copied to ``tokenizer/``.
 
     Raises:
@@ -138,7 +143,7 @@ def save(
         checkpointer.save(folder / "arrays", {name: by_path(tree) for name, tree in trees.items()})
     if tokenizer is not None:
         copy_folder(tokenizer, folder / "tokenizer")
-    meta = CheckpointMeta(config, lora, step, dict(provenance), params_digest(trees["trainable"]))
+    meta = CheckpointMeta(config, lora, step, dict(provenance), params_digest(trees["trainable"]), base_digest)
     (folder / MARK).write_text(meta.to_json())
     return meta
 
@@ -160,6 +165,24 @@ def read_meta(folder: epath.Path) -> CheckpointMeta:
     if not (folder / MARK).exists():
         raise CheckpointError(f"{folder}: no finished checkpoint here ({MARK} is missing); run its stage first")
     return CheckpointMeta.from_json((folder / MARK).read_text())
+
+
+def check_base(folder: epath.Path, base_digest: str) -> None:
+    """Refuse to put adapters on another base than the one they were trained on.
+
+    Args:
+      folder: a checkpoint.
+      base_digest: ``CheckpointMeta.params_digest`` of the base at hand; empty where all parameters are trained.
+
+    Raises:
+      CheckpointError: the checkpoint names another base; both digests are in the message.
+    """
+    trained_on = read_meta(folder).base_digest
+    if trained_on != base_digest:
+        raise CheckpointError(
+            f"{folder}: its adapters were trained on the base {trained_on or '(none: full parameters)'}, but the base "
+            f"here is {base_digest or '(none: full parameters)'}. Import that base again, or train with --redo."
+        )
 
 
 def restore_tree(folder: epath.Path, name: str, like: Any) -> Any:

@@ -56,7 +56,10 @@ COMMANDS = {
     ),
     "report": Command("scores -> report.html, report.md, report.json", _EXAMPLE, "report"),
     "export": Command(
-        "checkpoint -> Hugging Face folder", f"s3ft --seed=0 {_EXAMPLE}", "export_model", ("method", "seed")
+        "checkpoint -> Hugging Face folder (or the adapter alone: export.form=adapter)",
+        f"s3ft --seed=0 {_EXAMPLE}",
+        "export_model",
+        ("method", "seed"),
     ),
     "show": Command(
         "the whole life of one example, each token with its weight",
@@ -72,12 +75,20 @@ COMMANDS = {
         "doctor",
         config=False,
     ),
+    "plan": Command(
+        "will it fit on a TPU slice, how fast can it be: answered without a TPU, from a config.json",
+        "--config=configs/quickstart.py --topology=v5e:2x2",
+        "plan",
+        ("topology", "json", "compiles"),
+    ),
     "pretrain": Command(
         "make the pocket model from nothing",
         "--config=configs/pocket_model.py --workdir=runs/pocket_model",
         "pretrain",
     ),
 }
+
+WITHOUT_WORKDIR = ("doctor", "plan")
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -86,6 +97,11 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "method": lambda p: p.add_argument("method", help="e.g. s3ft; see `methods` in configs/defaults.py"),
     "seed": lambda p: p.add_argument("--seed", type=int, default=0, help="one of train.seeds (default 0)"),
     "id": lambda p: p.add_argument("example_id", metavar="ID", help="e.g. programs/train/00017"),
+    "topology": lambda p: p.add_argument("--topology", required=True, metavar="CHIP:SHAPE", help="v5e:4x4, v5p:2x2x1"),
+    "json": lambda p: p.add_argument("--json", default="", metavar="FILE", help="write the same as JSON"),
+    "compiles": lambda p: p.add_argument(
+        "--compiles", type=int, default=4, help="most compiles of each search for the largest batch (default 4)"
+    ),
     "only": lambda p: p.add_argument("--method", default="", help="show this method's target only"),
 }
 
@@ -113,7 +129,9 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--config", required=command.config, default="", metavar="FILE.py[:ARG]", help="the experiment"
         )
-        sub.add_argument("--workdir", required=name != "doctor", default="", metavar="DIR", help="where all files go")
+        sub.add_argument(
+            "--workdir", required=name not in WITHOUT_WORKDIR, default="", metavar="DIR", help="where all files go"
+        )
         sub.add_argument("--redo", action="store_true", help="where settings changed, throw the old output away")
     return parser
 
@@ -159,6 +177,8 @@ def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> 
         return stage.run(config, workdir, parsed.example_id, method=parsed.method) or 0
     if command.module == "doctor":
         return stage.run(config, workdir)
+    if command.module == "plan":
+        return stage.run(config, parsed.topology, json_file=parsed.json, compiles=parsed.compiles) or 0
     for name in ("origin", "method", "seed"):
         if name in command.arguments:
             extra[name] = getattr(parsed, name)

@@ -99,6 +99,21 @@ def read(model: str | os.PathLike, *, revision: str | None = None) -> HFFolder:
     return HFFolder(name, path, config, generation, tokenizer)
 
 
+def read_architecture(model: str | os.PathLike) -> dict[str, Any]:
+    """config.json alone, of a folder that may hold nothing else, of the file itself, or of a hub id.
+
+    Raises:
+      HFFolderError: not there, not reachable, not allowed, or not JSON.
+    """
+    name = str(model)
+    path = Path(name).expanduser()
+    if not path.exists():
+        if not _HUB_ID.fullmatch(name):
+            raise HFFolderError(f"{name}: no such folder or file, and not of the form OWNER/NAME of a hub id.")
+        path = _download(name, None, [_CONFIG])
+    return _read_json(path / _CONFIG if path.is_dir() else path)
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
@@ -113,14 +128,16 @@ def _read_json(file: Path) -> dict[str, Any]:
     return values
 
 
-def _download(name: str, revision: str | None) -> Path:
+_ALL = [_CONFIG, _GENERATION, *_WEIGHTS, *TOKENIZER_FILES, "additional_chat_templates/*"]
+
+
+def _download(name: str, revision: str | None, patterns: Sequence[str] = _ALL) -> Path:
     import huggingface_hub  # slow to import, and a local folder needs none of it
     from huggingface_hub import errors
 
-    patterns = [_CONFIG, _GENERATION, *_WEIGHTS, *TOKENIZER_FILES, "additional_chat_templates/*"]
     at = f"{name} (revision {revision})" if revision else name
     try:
-        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns))
+        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
     except errors.GatedRepoError:
         cause = f"is gated. Accept its terms on https://huggingface.co/{name}, then run: hf auth login"
     except errors.RepositoryNotFoundError:
@@ -152,6 +169,7 @@ def write_model(
     eos_ids: Sequence[int],
     model_card: str,
     replace: bool = False,
+    adapter: bool = False,
 ) -> Path:
     """Write a model folder of the source's architecture and tokenizer with other weights; all of it or nothing.
 
@@ -163,6 +181,7 @@ def write_model(
         settings there are the source's.
       model_card: text of README.md.
       replace: whether a folder of this name may be deleted.
+      adapter: the weights are an adapter only; config.json, which stands for a whole model, is left out.
 
     Returns:
       The path of the folder.
@@ -179,7 +198,8 @@ def write_model(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     write_weights(partial)
-    shutil.copyfile(source.path / _CONFIG, partial / _CONFIG)
+    if not adapter:
+        shutil.copyfile(source.path / _CONFIG, partial / _CONFIG)
     copy_tokenizer(source, partial)
     generation = {**source.generation_config, "eos_token_id": list(eos_ids)}
     for name in ("bos_token_id", "pad_token_id"):

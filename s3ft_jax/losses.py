@@ -31,8 +31,9 @@ def next_token_loss(
       tokens: [B, T] int32.
       weights: [B, T] float32, weight of predicting each token; the first token of a segment must have weight 0,
         because the token before it belongs to another text.
-      chunk_tokens: with a positive value the logits are made and thrown away this many tokens at a time, also in the
-        backward pass, so that no [B, T, V] array exists.
+      chunk_tokens: with a positive value the logits are made and thrown away for about this many tokens at a time,
+        chunk_tokens // B places of every row (one at least), also in the backward pass, so that no [B, T, V] array
+        exists.
 
     Returns:
       (sum in nats, sum of weights), float32 scalars.
@@ -41,17 +42,22 @@ def next_token_loss(
     targets, weights = tokens[:, 1:].reshape(-1), weights[:, 1:].reshape(-1)
     if chunk_tokens <= 0 or chunk_tokens >= inputs.shape[0]:
         return jnp.sum(weights * token_losses(unembed(inputs), targets)), jnp.sum(weights)
-    padding = -inputs.shape[0] % chunk_tokens
-    inputs = jnp.pad(inputs, ((0, padding), (0, 0))).reshape(-1, chunk_tokens, inputs.shape[-1])
-    chunk_targets = jnp.pad(targets, (0, padding)).reshape(-1, chunk_tokens)
-    chunk_weights = jnp.pad(weights, (0, padding)).reshape(-1, chunk_tokens)
+    batch, length = tokens.shape
+    places = max(1, chunk_tokens // batch)
+    padding = -(length - 1) % places
+
+    def chunks(flat: jax.Array) -> jax.Array:
+        """[B (T-1), ...] -> [chunks, B, places, ...]: cut along the row, so that every device has its rows in each."""
+        rows = flat.reshape(batch, length - 1, *flat.shape[1:])
+        rows = jnp.pad(rows, [(0, 0), (0, padding), *[(0, 0)] * (rows.ndim - 2)])
+        return rows.reshape(batch, -1, places, *rows.shape[2:]).swapaxes(0, 1)
 
     @jax.checkpoint
     def add(total, chunk):
         inputs, targets, weights = chunk
         return total + jnp.sum(weights * token_losses(unembed(inputs), targets)), None
 
-    total, _ = jax.lax.scan(add, jnp.zeros((), jnp.float32), (inputs, chunk_targets, chunk_weights))
+    total, _ = jax.lax.scan(add, jnp.zeros((), jnp.float32), tuple(map(chunks, (inputs, targets, weights))))
     return total, jnp.sum(weights)
 
 

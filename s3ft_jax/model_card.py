@@ -41,6 +41,8 @@ def model_card(
     scores: Sequence[Score],
     settings: Mapping[str, Any],
     seed: int,
+    library: str = "transformers",
+    notes: Sequence[str] = (),
 ) -> str:
     """Markdown text of the card.
 
@@ -54,6 +56,8 @@ def model_card(
       scores: of the base (method ``base``) and of any methods and seeds; only base and (method, seed) are shown.
       settings: flat key -> JSON value, e.g. ``train.learning_rate``.
       seed: of the tuning.
+      library: that loads the folder: ``transformers``, or ``peft`` for an adapter.
+      notes: further paragraphs, e.g. how to load it.
 
     Raises:
       ValueError: an origin that does not exist.
@@ -62,10 +66,11 @@ def model_card(
     if unknown:
         raise ValueError(f"model_card: origins {unknown} do not exist; they are {list(ORIGINS)}")
     parts = [
-        _front_matter(base, method),
+        _front_matter(base, method, library),
         f"# {name}",
         f"`{base}`, fine-tuned on {task} with {method} by s3ft_jax, seed {seed}.",
         f"A training target is the first of these that exists: {', '.join(prefer)}.",
+        *notes,
         "## Where the training targets came from\n\n" + _origin_table(origin_counts),
         "## Scores before and after\n\n" + _score_table(scores, method, seed),
         "## Settings\n\n" + _settings_table(settings),
@@ -75,10 +80,10 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(base: str, method: str) -> str:
+def _front_matter(base: str, method: str, library: str) -> str:
     # the hub takes base_model only as an id of its own, so a local path is left out there
     is_hub_id = base.count("/") == 1 and not base.startswith((".", "/", "~"))
-    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation", "license: other"]
+    lines = ["---", f"library_name: {library}", "pipeline_tag: text-generation", "license: other"]
     if is_hub_id:
         lines.append(f"base_model: {base}")
     return "\n".join([*lines, "tags:", "- s3ft_jax", f"- {method}", "---"])

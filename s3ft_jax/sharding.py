@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -32,12 +33,12 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
     (r"blocks\.experts\.router", PartitionSpec(None, "fsdp", None)),
     (r"blocks\.experts\.(gate|up)", PartitionSpec(None, None, "fsdp", "tensor")),
     (r"blocks\.experts\.down", PartitionSpec(None, None, "tensor", "fsdp")),
-    (r"blocks\.(q|k|v|gate|up)\.bias", PartitionSpec(None, "tensor")),
+    (r"blocks\.(q|k|v|gate|up)\.(bias|kernel_scale)", PartitionSpec(None, "tensor")),
     (r"blocks\.(q|k|v|gate|up)\.lora_a", PartitionSpec(None, "fsdp", None)),
     (r"blocks\.(q|k|v|gate|up)\.lora_b", PartitionSpec(None, None, "tensor")),
     (r"blocks\.(o|down)\.lora_a", PartitionSpec(None, "tensor", None)),
     (r"blocks\.(o|down)\.lora_b", PartitionSpec(None, None, "fsdp")),
-    (r"blocks\.(o|down)\.bias", PartitionSpec()),
+    (r"blocks\.(o|down)\.(bias|kernel_scale)", PartitionSpec()),
     (r"(blocks\.(attention|mlp|q|k)|blocks\.(attention|mlp)_post|final)_norm\.(scale|bias)", PartitionSpec()),
     (r"positions", PartitionSpec(None, "fsdp")),
 )
@@ -47,32 +48,45 @@ class ShardingError(ValueError):
     """A mesh does not fit the devices, or an array does not fit the mesh. The message holds the numbers."""
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """A mesh over the devices of all processes.
+def mesh_sizes(data: int, fsdp: int, tensor: int, num_devices: int) -> dict[str, int]:
+    """Size of each axis on ``num_devices`` devices.
 
     Args:
-      data, fsdp, tensor: sizes of the axes; at most one may be -1, which takes the devices left over. Sizes whose
-        product is below the number of devices leave the last ones idle.
+      data, fsdp, tensor: sizes of the axes; at most one may be -1, which takes the devices left over.
 
     Raises:
       ShardingError: the product is above the number of devices, or -1 has nothing whole to take.
     """
     sizes = {"data": data, "fsdp": fsdp, "tensor": tensor}
     shown = " x ".join(f"{axis} {size}" for axis, size in sizes.items())
-    num_devices = jax.device_count()
     free = [axis for axis, size in sizes.items() if size == -1]
     known = math.prod(size for size in sizes.values() if size != -1)
     if len(free) > 1 or known < 1 or any(size < -1 for size in sizes.values()):
         raise ShardingError(f"mesh {shown}: each size must be at least 1, and at most one may be -1")
     if free and num_devices % known == 0:
         sizes[free[0]] = num_devices // known
-    num_used = math.prod(sizes.values())
-    if not 1 <= num_used <= num_devices:
+    if not 1 <= math.prod(sizes.values()) <= num_devices:
         raise ShardingError(f"mesh {shown} does not fit {num_devices} devices. Choose sizes whose product is that.")
+    return sizes
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh over the devices of all processes.
+
+    Args:
+      data, fsdp, tensor: see ``mesh_sizes``. Sizes whose product is below the number of devices leave the last ones
+        idle.
+      devices: these instead of all that are attached.
+
+    Raises:
+      ShardingError: see ``mesh_sizes``.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = mesh_sizes(data, fsdp, tensor, len(devices))
     # Auto: the compiler spreads shardings; jax.make_mesh otherwise makes explicit axes, which every einsum would have
     # to be written for
-    devices = jax.devices()[:num_used]
-    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    used = devices[: math.prod(sizes.values())]
+    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * 3, devices=used)
 
 
 def param_specs(params: nnx.State, mesh: Mesh) -> dict[str, PartitionSpec]:
@@ -115,6 +129,13 @@ def shard_params(params: nnx.State, mesh: Mesh) -> nnx.State:
     return jax.device_put(params, param_shardings(params, mesh))
 
 
+def batch_sharding(mesh: Mesh, num_axes: int, row_axis: int = -2) -> NamedSharding:
+    """Where an array of a batch lies: its rows over data and fsdp, all else whole."""
+    axes: list[Any] = [None] * num_axes
+    axes[row_axis] = ROWS
+    return NamedSharding(mesh, PartitionSpec(*axes))
+
+
 def shard_batch(batch: Tree, mesh: Mesh, row_axis: int = -2) -> Tree:
     """Host arrays -> global arrays whose rows lie over data and fsdp.
 
@@ -138,8 +159,6 @@ def shard_batch(batch: Tree, mesh: Mesh, row_axis: int = -2) -> Tree:
                 f"a batch of {num_rows} rows does not divide over data {mesh.shape['data']} x fsdp "
                 f"{mesh.shape['fsdp']}: make the rows a multiple of {parts_here}"
             )
-        axes: list[Any] = [None] * array.ndim
-        axes[row_axis] = ROWS
-        return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(*axes)), array)
+        return jax.make_array_from_process_local_data(batch_sharding(mesh, array.ndim, row_axis), array)
 
     return jax.tree.map(place, batch)

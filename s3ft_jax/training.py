@@ -21,6 +21,7 @@ from flax import nnx
 from s3ft_jax.batches import Batch
 from s3ft_jax.losses import next_token_loss
 from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.models.kernels import Attention
 from s3ft_jax.models.lora import Adapter
 
 
@@ -88,6 +89,10 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
     )
 
 
+PROBE_TOKENS = 256
+"""Tokens over which the error of a rounded base is measured."""
+
+
 class TrainState(NamedTuple):
     """Everything a step changes.
 
@@ -115,6 +120,29 @@ def take_apart(decoder: Decoder, tune: Literal["full", "lora"]) -> Parts:
     return Parts(*nnx.split(decoder, Adapter if tune == "lora" else nnx.Param, ...))
 
 
+def shrink_base(decoder: Decoder, dtype: str, batch: Batch) -> float:
+    """Keep the frozen kernels in fewer bits (``Decoder.round_kernels``, in place) and measure what that changes.
+
+    Args:
+      decoder: the base, whose adapters, if any, are still zero; only adapters may learn from here on.
+      dtype: ``bfloat16`` or ``int8``.
+      batch: rows [B, T]; the first ``PROBE_TOKENS`` tokens of the first row are read, twice.
+
+    Returns:
+      The largest change of a logit as a share of the largest logit, over these tokens. Float32 activations.
+    """
+    tokens, positions, segments = (rows[:1, :PROBE_TOKENS] for rows in batch[:3])
+
+    def logits() -> jax.Array:
+        graphdef, params = nnx.split(decoder)
+        run = jax.jit(lambda params: nnx.merge(graphdef, params)(tokens, positions, segments)[0])
+        return run(params)[segments > 0]
+
+    before = logits()
+    decoder.round_kernels(dtype)
+    return float(jnp.max(jnp.abs(logits() - before)) / jnp.max(jnp.abs(before)))
+
+
 def start(parts: Parts, settings: OptimizerSettings) -> TrainState:
     """The state before the first step. The parameters are copied: the step donates its input buffers."""
     trainable = jax.tree.map(jnp.copy, parts.trainable)
@@ -127,15 +155,16 @@ def make_step(
     settings: OptimizerSettings,
     *,
     chunk_tokens: int = 0,
-    remat: bool = False,
+    remat: str = "none",
     activation_dtype: str = "float32",
+    attention: Attention = Attention(),  # noqa: B008 (frozen)
 ) -> Callable[[TrainState, nnx.State, Batch, int], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted optimizer step. The same arguments give the same step, so that runs in one process share its program.
 
     Args:
       graphdef: structure of the decoder.
       settings: of the optimizer.
-      chunk_tokens, remat, activation_dtype: see ``next_token_loss`` and ``Decoder.hidden``.
+      chunk_tokens, remat, activation_dtype, attention: see ``next_token_loss`` and ``Decoder.hidden``.
 
     Returns:
       ``step(state, frozen, batch, seed) -> (state, metrics)``; the state's buffers are donated. The batch's arrays are
@@ -144,19 +173,8 @@ def make_step(
       token), tokens, grad_norm, skipped (0 or 1).
     """
     optimizer = make_optimizer(settings)
-
-    def summed_loss(trainable, frozen, batch, key):
-        decoder = nnx.merge(graphdef, trainable, frozen)
-        hidden, _ = decoder.hidden(
-            batch.tokens,
-            batch.positions,
-            batch.segments,
-            dropout_key=key if decoder.lora is not None else None,
-            remat=remat,
-            activation_dtype=jnp.dtype(activation_dtype),
-        )
-        return next_token_loss(decoder.unembed, hidden, batch.tokens, batch.weights, chunk_tokens=chunk_tokens)
-
+    options = {"remat": remat, "activation_dtype": jnp.dtype(activation_dtype), "attention": attention}
+    summed_loss = functools.partial(_summed_loss, graphdef, chunk_tokens, options)
     gradient = jax.value_and_grad(summed_loss, has_aux=True)
 
     def step(state: TrainState, frozen: nnx.State, batch: Batch, seed: int) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -183,6 +201,22 @@ def make_step(
         return TrainState(state.step + 1, *kept), metrics
 
     return jax.jit(step, donate_argnums=0)
+
+
+def _summed_loss(
+    graphdef: nnx.GraphDef,
+    chunk_tokens: int,
+    options: dict[str, Any],
+    trainable: nnx.State,
+    frozen: nnx.State,
+    batch: Batch,
+    key: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Loss of one micro-batch [B, T] and the weight of its tokens, both summed; ``options`` are ``hidden``'s."""
+    decoder = nnx.merge(graphdef, trainable, frozen)
+    dropout_key = key if decoder.lora is not None else None
+    hidden, _ = decoder.hidden(batch.tokens, batch.positions, batch.segments, dropout_key=dropout_key, **options)
+    return next_token_loss(decoder.unembed, hidden, batch.tokens, batch.weights, chunk_tokens=chunk_tokens)
 
 
 class TrainingDiverged(RuntimeError):

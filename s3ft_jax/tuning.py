@@ -32,6 +32,7 @@ class RunSettings:
       max_skipped: steps in a row that may fail.
       step: further arguments of ``training.make_step``.
       provenance: kept in the checkpoint.
+      base_digest: of the frozen base, where adapters are trained; a checkpoint of another base is refused.
     """
 
     title: str
@@ -42,6 +43,7 @@ class RunSettings:
     max_skipped: int = 10
     step: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    base_digest: str = ""
 
 
 def tune(
@@ -63,7 +65,7 @@ def tune(
     Returns:
       (last state, meta of the last checkpoint, tokens trained on).
     """
-    state, first = resume(parts, optimizer_settings, folder)
+    state, first = resume(parts, optimizer_settings, folder, run.base_digest)
     step = training.make_step(parts.graphdef, optimizer_settings, **run.step)
     saver = Saver(folder, nnx.merge(*parts), run)
     log = checkpoints.MetricsLog(folder / "metrics.jsonl", first)
@@ -92,12 +94,17 @@ def tune(
 
 
 def resume(
-    parts: training.Parts, settings: training.OptimizerSettings, folder: epath.Path
+    parts: training.Parts, settings: training.OptimizerSettings, folder: epath.Path, base_digest: str = ""
 ) -> tuple[training.TrainState, int]:
-    """The state of the newest checkpoint below ``folder`` and its step; the start and 0 if there is none."""
+    """The state of the newest checkpoint below ``folder`` and its step; the start and 0 if there is none.
+
+    Raises:
+      CheckpointError: its adapters belong to another base than ``base_digest``.
+    """
     state = training.start(parts, settings)
     first = checkpoints.newest(folder)
     if first:
+        checkpoints.check_base(folder / str(first), base_digest)
         trees = {n: checkpoints.restore_tree(folder / str(first), n, getattr(state, n)) for n in state._fields}
         state = training.TrainState(**trees)
     return state, first
@@ -119,5 +126,6 @@ class Saver:
             lora=self.decoder.lora,
             step=number,
             provenance=self.run.provenance,
+            base_digest=self.run.base_digest,
         )
         checkpoints.keep_newest(self.folder, self.run.keep)

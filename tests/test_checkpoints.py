@@ -72,6 +72,18 @@ def test_another_architecture_lists_both_sides(saved):
 def test_meta_comes_back_equal():
     meta = checkpoints.CheckpointMeta(CONFIG, Lora(2, 4.0, 0.1, ("q", "v")), 5, {"a": 1}, "abc")
     assert checkpoints.CheckpointMeta.from_json(meta.to_json()) == meta
+    meta = checkpoints.CheckpointMeta(CONFIG, Lora(2, 4.0, rank_stabilized=True), 5, {}, "abc", base_digest="def")
+    assert checkpoints.CheckpointMeta.from_json(meta.to_json()) == meta
+
+
+def test_a_checkpoint_says_which_base_it_belongs_to(tmp_path):
+    meta = checkpoints.CheckpointMeta(CONFIG, Lora(), 5, {}, "abc", base_digest="def")
+    (tmp_path / checkpoints.MARK).write_text(meta.to_json())
+    checkpoints.check_base(epath.Path(tmp_path), "def")
+    with pytest.raises(checkpoints.CheckpointError, match="trained on the base def, but the base here is 012"):
+        checkpoints.check_base(epath.Path(tmp_path), "012")
+    with pytest.raises(checkpoints.CheckpointError, match=r"base here is \(none: full parameters\)"):
+        checkpoints.check_base(epath.Path(tmp_path), "")
 
 
 def test_the_digest_sees_one_changed_bit():

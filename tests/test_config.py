@@ -105,6 +105,7 @@ READERS = {
     "select": ("stages/select.py",),
     "train": ("stages/train.py", "stages/recipe.py"),
     "evaluate": ("stages/evaluate.py",),
+    "export": ("stages/export_model.py",),
     "report": ("stages/report.py",),
 }
 """Section of the settings -> the files that may read its keys; a name read elsewhere does not count."""

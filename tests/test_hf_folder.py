@@ -129,6 +129,20 @@ def test_write_model_copies_bytes_and_sets_the_end_tokens(folder, tmp_path):
     assert (target / "README.md").read_text() == "# card\n"
 
 
+def test_an_adapters_folder_has_no_config_of_a_whole_model(folder, tmp_path):
+    hf_folder.write_model(
+        tmp_path / "out",
+        hf_folder.read(folder),
+        write_weights=lambda path: (path / "adapter_model.safetensors").write_bytes(b"w"),
+        eos_ids=(2,),
+        model_card="# card\n",
+        adapter=True,
+    )
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"adapter_model.safetensors", "tokenizer.json", "generation_config.json", "README.md"} <= names
+    assert "config.json" not in names
+
+
 def test_write_model_is_all_or_nothing(folder, tmp_path):
     source, target = hf_folder.read(folder), tmp_path / "out"
 

@@ -60,6 +60,12 @@ def test_a_local_base_is_not_named_as_a_hub_model():
     assert "base_model" not in model_card(**{**INPUTS, "base": "./models/base"})
 
 
+def test_an_adapters_card_names_its_library_and_how_to_load_it():
+    lines = model_card(**INPUTS, library="peft", notes=("Load it so.", "Trained on int8.")).splitlines()
+    assert lines[1] == "library_name: peft"
+    assert lines.index("Load it so.") < lines.index("Trained on int8.") < lines.index("## Scores before and after")
+
+
 def test_without_scores_or_counts_it_says_so():
     text = model_card(**{**INPUTS, "scores": (), "settings": {}, "origin_counts": {}})
     assert "This model was not evaluated." in text

@@ -108,6 +108,24 @@ def test_an_axis_that_does_not_divide_stays_whole():
 
 
 @needs_eight
+def test_the_scales_of_int8_kernels_follow_their_outputs():
+    def rounded():
+        decoder = Decoder(CONFIG, rngs=nnx.Rngs(0))
+        decoder.round_kernels("int8")
+        return decoder
+
+    mesh = make_mesh(2, 2, 2)
+    graphdef, params = nnx.split(rounded())
+    run = jax.jit(lambda params, batch: nnx.merge(graphdef, params)(batch.tokens, batch.positions, batch.segments)[0])
+    found = run(shard_params(params, mesh), shard_batch(batch(), mesh))
+    np.testing.assert_allclose(found, run(params, batch()), atol=1e-6)
+    specs = param_specs(params, mesh)
+    assert specs["blocks.gate.kernel"] == PartitionSpec(None, "fsdp", "tensor")
+    assert specs["blocks.gate.kernel_scale"] == PartitionSpec(None, "tensor")
+    assert specs["blocks.down.kernel_scale"] == PartitionSpec()
+
+
+@needs_eight
 def test_one_size_may_be_left_open():
     assert dict(make_mesh().shape) == {"data": 8, "fsdp": 1, "tensor": 1}
     assert dict(make_mesh(2, -1, 2).shape) == {"data": 2, "fsdp": 2, "tensor": 2}

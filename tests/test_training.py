@@ -136,8 +136,27 @@ def test_lora_trains_adapters_and_nothing_else():
     state, rows = train(steps(20), num_steps=20, tune="lora", model=model)
     names = set(checkpoints.by_path(state.trainable))
     assert names and all("lora_" in name for name in names)
+    moments = [name for name in checkpoints.by_path(state.opt_state) if "blocks" in name]
+    assert len(moments) == 2 * len(names) and all("lora_" in name for name in moments)
     assert rows[-1]["loss"] < rows[0]["loss"]
     same(nnx.to_pure_dict(nnx.state(model, nnx.Not(Adapter))), before)
+
+
+def test_a_rounded_base_is_measured_and_then_trained_on():
+    model = decoder(Lora(4, 8.0, 0.0, ("q", "v")))
+    for projection in model.projections().values():  # large enough that the blocks, not the embedding, decide
+        projection.kernel[...] = 10.0 * projection.kernel[...]
+    plan = plan_batches(SELECTIONS, row_length=24, num_steps=1, seed=0, examples_per_step=8)
+    batch = build_batch(plan, 0, SELECTIONS)
+    row = tuple(part[:1] for part in batch[:3])
+    before = model(*row)[0]
+    error = training.shrink_base(model, "int8", batch)
+    seen = batch.segments[0] > 0
+    expected = np.max(np.abs(model(*row)[0] - before)[0, seen]) / np.max(np.abs(before)[0, seen])
+    np.testing.assert_allclose(error, expected, rtol=1e-3)
+    assert 1e-4 < error < 0.1
+    _, rows = train(steps(20), num_steps=20, tune="lora", model=model)
+    assert rows[-1]["loss"] < rows[0]["loss"] and all(row["skipped"] == 0 for row in rows)
 
 
 def poisoned(batch: Batch) -> Batch:

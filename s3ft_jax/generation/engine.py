@@ -121,6 +121,31 @@ class Engine:
         """
         return self._num_compiles
 
+    def prefill_shape(self, num_tokens: int) -> tuple[int, int]:
+        """Rows and length of the batch in which ``num_tokens`` tokens of a prompt are prefilled."""
+        length = bucket_of(num_tokens, self.prompt_buckets)
+        return max(1, self.prefill_tokens // length), length
+
+    def lower_prefill(self, params: nnx.State, num_tokens: int) -> jax.stages.Lowered:
+        """The prefill of prompts of ``num_tokens`` tokens, to be compiled ahead of time.
+
+        Args:
+          params: arrays or ``jax.ShapeDtypeStruct``, whose places are the program's.
+        """
+        return self._prefill.lower(params, jax.ShapeDtypeStruct(self.prefill_shape(num_tokens), jnp.int32))
+
+    def lower_decode(self, params: nnx.State, cache: KVCache) -> jax.stages.Lowered:
+        """The decode chunk over ``cache``, as ``lower_prefill``."""
+        return self._decode.lower(params, cache, Slots(self.num_slots).rows, np.int32(1))
+
+    def cache_length(self, num_positions: int) -> int:
+        """Positions of the cache that is used for so many."""
+        return bucket_of(num_positions, self.cache_buckets)
+
+    def empty_cache(self, length: int) -> KVCache:
+        """A cache of zeros for every slot, ``length`` positions each."""
+        return KVCache.empty(self.config, self.num_slots, length, self._cache_dtype)
+
     def generate(
         self,
         params: nnx.State,
@@ -199,7 +224,7 @@ class Engine:
         for prompt in sorted(same_prompt, key=lambda prompt: (-len(prompt), prompt)):
             by_bucket[bucket_of(len(prompt) - 1, self.prompt_buckets)].append(prompt)
         for bucket, prompts in sorted(by_bucket.items(), reverse=True):
-            batch = max(1, self.prefill_tokens // bucket)
+            batch, _ = self.prefill_shape(bucket)
             for start in range(0, len(prompts), batch):
                 rows = prompts[start : start + batch]
                 tokens = np.full((batch, bucket), self._pad_id, np.int32)
@@ -212,9 +237,9 @@ class Engine:
 
     def _fitted(self, cache: KVCache | None, length: int) -> KVCache:
         """The cache in the bucket that holds ``length`` positions; going bucket by bucket keeps the programs few."""
-        goal = self.cache_buckets.index(bucket_of(length, self.cache_buckets))
+        goal = self.cache_buckets.index(self.cache_length(length))
         if cache is None:
-            return KVCache.empty(self.config, self.num_slots, self.cache_buckets[goal], self._cache_dtype)
+            return self.empty_cache(self.cache_buckets[goal])
         place = self.cache_buckets.index(length_of(cache))
         while place != goal:
             place += 1 if place < goal else -1

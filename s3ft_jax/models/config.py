@@ -166,6 +166,11 @@ class DecoderConfig:
         """Dimensions of a head that are rotated."""
         return self.rotary_dim or self.head_dim
 
+    @property
+    def window_kinds(self) -> tuple[int, ...]:
+        """The different windows that layers have, ascending; ``(0,)`` where all layers see all."""
+        return tuple(sorted(set(self.layer_windows))) or (0,)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; ``from_json`` gives back an equal config."""
         return dataclasses.asdict(self)

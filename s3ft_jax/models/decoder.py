@@ -10,6 +10,8 @@ that compile time does not grow with depth. Parameters are NNX variables; jitted
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +19,20 @@ import jax.numpy as jnp
 from flax import nnx
 
 from s3ft_jax.models.activations import ACTIVATIONS
-from s3ft_jax.models.attention import attend, cache_mask, rotate, segment_mask, within
+from s3ft_jax.models.attention import attend, cache_mask, rotate, within
 from s3ft_jax.models.config import NO_ROPE, DecoderConfig
-from s3ft_jax.models.lora import PROJECTIONS, Adapter, Lora, LoraError, merged
+from s3ft_jax.models.kernels import Attention
+from s3ft_jax.models.lora import PROJECTIONS, Lora, LoraError
 from s3ft_jax.models.mixture import Mixture
+from s3ft_jax.models.projection import Projection
+from s3ft_jax.models.quantization import check_dtype
+
+REMAT: dict[str, Callable[[Callable], Callable]] = {
+    "none": lambda layer: layer,
+    "dots": functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable),
+    "full": jax.checkpoint,
+}
+"""What the backward pass computes again of each layer: nothing; all but the matrix products with parameters; all."""
 
 
 class KVCache(NamedTuple):
@@ -39,52 +51,6 @@ class KVCache(NamedTuple):
         """A cache of zeros for ``batch`` rows of ``num_slots`` positions."""
         shape = (config.num_layers, batch, config.num_kv_heads, num_slots, config.head_dim)
         return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
-
-
-class Projection(nnx.Module):
-    """A matrix product with optional bias and optional low-rank adapter. All seven projections are this class."""
-
-    def __init__(self, width_in: int, width_out: int, bias: bool, lora: Lora | None, dtype: jnp.dtype, rngs: nnx.Rngs):
-        init = nnx.initializers.normal(0.02)
-        self.kernel = nnx.Param(init(rngs.params(), (width_in, width_out), dtype))
-        self.bias = nnx.Param(jnp.zeros((width_out,), dtype)) if bias else None
-        self.lora = None
-        if lora is not None:
-            self.add_adapter(lora, rngs)
-
-    def add_adapter(self, lora: Lora, rngs: nnx.Rngs) -> None:
-        """Add a low-rank adapter; the kernel may have leading axes (layers), and each gets its own.
-
-        a is random and b is zero, so that the adapted model starts out equal to the base (LoRA paper, section 4.1);
-        the spread of a is that of peft (tuners/lora/layer.py: kaiming uniform with a = sqrt(5)).
-        """
-        *layers, width_in, width_out = self.kernel.shape
-        bound = width_in**-0.5
-        start = jax.random.uniform(rngs.params(), (*layers, width_in, lora.rank), jnp.float32, -bound, bound)
-        self.lora_a = Adapter(start)
-        self.lora_b = Adapter(jnp.zeros((*layers, lora.rank, width_out), jnp.float32))
-        self.lora = lora
-
-    def __call__(self, inputs: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
-        """[..., in] -> [..., out]; ``dropout_key`` switches the adapter's dropout on."""
-        outputs = inputs @ self.kernel[...].astype(inputs.dtype)
-        if self.bias is not None:
-            outputs = outputs + self.bias[...].astype(inputs.dtype)
-        if self.lora is not None:
-            narrow = inputs
-            if dropout_key is not None and self.lora.dropout > 0.0:
-                keep = 1.0 - self.lora.dropout
-                narrow = jnp.where(jax.random.bernoulli(dropout_key, keep, inputs.shape), inputs / keep, 0.0)
-            narrow = narrow.astype(inputs.dtype) @ self.lora_a[...].astype(inputs.dtype)
-            outputs = outputs + (narrow @ self.lora_b[...].astype(inputs.dtype)) * self.lora.scale
-        return outputs
-
-    def merge_adapter(self) -> None:
-        """Add the adapter into the kernel and drop it."""
-        if self.lora is not None:
-            self.kernel[...] = merged(self.kernel[...], self.lora_a[...], self.lora_b[...], self.lora.scale)
-            self.lora = None
-            del self.lora_a, self.lora_b
 
 
 class Norm(nnx.Module):
@@ -114,7 +80,7 @@ class Table(NamedTuple):
     Attributes:
       frequencies: [L, R/2] float32, radians per position; zeros where a layer has no rope.
       scales: [L] float32, on cosine and sine.
-      windows: [L] int32; 0: unlimited.
+      windows: [L] int32, the layer's window as a row of ``DecoderConfig.window_kinds``.
     """
 
     frequencies: jax.Array | None = None
@@ -124,7 +90,10 @@ class Table(NamedTuple):
     @classmethod
     def of(cls, config: DecoderConfig) -> Table:
         """The table of an architecture."""
-        windows = jnp.asarray(config.layer_windows, jnp.int32) if any(config.layer_windows) else None
+        kinds = config.window_kinds
+        windows = None
+        if len(kinds) > 1:
+            windows = jnp.asarray([kinds.index(window) for window in config.layer_windows], jnp.int32)
         if not config.layer_ropes:
             return cls(windows=windows)
         width = config.rope_width
@@ -235,8 +204,9 @@ class Decoder(nnx.Module):
         cache: KVCache | None = None,
         *,
         dropout_key: jax.Array | None = None,
-        remat: bool = False,
+        remat: str = "none",
         activation_dtype: jnp.dtype = jnp.float32,
+        attention: Attention = Attention(),  # noqa: B008 (frozen)
     ) -> tuple[jax.Array, KVCache | None]:
         """Token ids -> final normed activations, and the cache with these tokens added.
 
@@ -245,8 +215,9 @@ class Decoder(nnx.Module):
           segments: [B, T] int32, 0 = padding; needed without a cache, unused with one.
           cache: written in place (functionally) at ``positions``; slots beyond S are dropped.
           dropout_key: switches adapter dropout on (training).
-          remat: recompute each block in the backward pass instead of keeping its activations.
+          remat: what the backward pass recomputes, a key of ``REMAT``.
           activation_dtype: of the stream.
+          attention: how it is computed without a cache.
 
         Returns:
           [B, T, D] and the new cache (None if none was given).
@@ -257,8 +228,8 @@ class Decoder(nnx.Module):
         if cache is None and segments is None:
             raise ValueError("Decoder.hidden needs segments when there is no cache")
         graphdef, params = nnx.split(self.blocks)
-        mask = segment_mask(positions, segments) if cache is None else cache_mask(positions, cache.keys.shape[3])
-        key_positions = positions if cache is None else jnp.arange(cache.keys.shape[3], dtype=positions.dtype)[None]
+        kinds = self.config.window_kinds
+        options = {"scale": self.config.query_scale, "softcap": self.config.attn_softcap}
         rows = jnp.arange(tokens.shape[0])[:, None]
         shared, table = self._rope(), Table.of(self.config)
 
@@ -277,16 +248,23 @@ class Decoder(nnx.Module):
                     cache.values.at[index, rows, :, positions].set(v.astype(cache.values.dtype), mode="drop"),
                 )
                 k, v = cache.keys[index].astype(q.dtype), cache.values[index].astype(q.dtype)
+                mixed = attend(q, k, v, self._cache_mask(positions, k.shape[2], own.windows), **options)
             else:
-                k, v = k.swapaxes(1, 2), v.swapaxes(1, 2)
-            seen = mask if own.windows is None else mask & within(positions, key_positions, own.windows)
-            mixed = attend(q, k, v, seen, scale=self.config.query_scale, softcap=self.config.attn_softcap)
+                mixed = attention(q, k, v, positions, segments, windows=kinds, kind=own.windows, **options)
             return (block.finish(stream, mixed, keys), cache), None
 
-        body = jax.checkpoint(layer) if remat else layer
+        body = REMAT[remat](layer)
         stream = self._embed(tokens, positions, activation_dtype)
         (stream, cache), _ = jax.lax.scan(body, (stream, cache), (jnp.arange(self.config.num_layers), params, table))
         return self.final_norm(stream), cache
+
+    def _cache_mask(self, positions: jax.Array, num_slots: int, kind: jax.Array | None) -> jax.Array:
+        """Who sees which slot in a layer whose window is of this kind: [B, T, S] bool."""
+        mask, kinds = cache_mask(positions, num_slots), self.config.window_kinds
+        if kinds == (0,):
+            return mask
+        window = jnp.int32(kinds[0]) if kind is None else jnp.asarray(kinds, jnp.int32)[kind]
+        return mask & within(positions, jnp.arange(num_slots, dtype=positions.dtype)[None], window)
 
     def _rope(self) -> tuple[jax.Array, float]:
         """Frequencies and scale of the rope that all layers share, as constants of the program."""
@@ -336,7 +314,11 @@ class Decoder(nnx.Module):
         return {name: getattr(self.blocks, name) for name in PROJECTIONS if getattr(self.blocks, name) is not None}
 
     def add_adapters(self, lora: Lora, rngs: nnx.Rngs) -> None:
-        """Give the projections named in ``lora.targets`` an adapter, in every layer (in place)."""
+        """Give the projections named in ``lora.targets`` an adapter, in every layer (in place).
+
+        Raises:
+          LoraError: this model lacks one of them; names it.
+        """
         projections = self.projections()
         missing = [name for name in lora.targets if name not in projections]
         if missing:
@@ -344,6 +326,18 @@ class Decoder(nnx.Module):
         for name in lora.targets:
             projections[name].add_adapter(lora, rngs)
         self.lora = lora
+
+    def round_kernels(self, dtype: str) -> None:
+        """Keep the kernels of all projections as ``bfloat16`` or ``int8`` (in place); empty: as they are.
+
+        Embeddings, norms, biases, output matrix and experts stay as they are.
+
+        Raises:
+          QuantizationError: another dtype; names the config key.
+        """
+        check_dtype(dtype)
+        for projection in self.projections().values():
+            projection.round_kernel(dtype)
 
     def merge_adapters(self) -> None:
         """Add every adapter into its kernel, so that the model is a plain one again (in place)."""

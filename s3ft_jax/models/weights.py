@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -196,8 +197,8 @@ def load(
 ) -> nnx.State:
     """Read a folder's weights into the parameters of ``Decoder(config)``.
 
-    Each device's part is read by itself, so a process reads only the bytes of its own devices and holds at most one
-    part of one parameter beside what it keeps.
+    Each device's part is read by itself, so a process reads only the bytes of its own devices, and holds two tensors'
+    parts beside what it keeps (benchmarks/loading.py measures it).
 
     Args:
       folder: holds model.safetensors, or several files and their index.
@@ -232,23 +233,59 @@ def load(
 def _read_row(
     tensors: _Tensors, row: Row, shape: tuple[int, ...], dtype: jnp.dtype | None, sharding: jax.sharding.Sharding
 ) -> jax.Array:
+    """One parameter, tensor after tensor: while one is put in its place on the devices, the next is read.
+
+    Turning and casting are done by the devices, so the host never holds more than two tensors' parts.
+    """
     if dtype is None:
         dtype = jnp.result_type(*{_DTYPES[tensors.dtype(row.tensor_name(place))] for place in _places(row, shape)})
+    inner = shape[row.leading :]
+    within = _inner_sharding(row, sharding)
 
-    def part(index: tuple[slice, ...]) -> np.ndarray:
-        index = tuple(slice(*one.indices(size)) for one, size in zip(index, shape, strict=True))
-        outer, inner = index[: row.leading], row.tensor_index(index[row.leading :])
-        stacked = np.empty([one.stop - one.start for one in index], dtype)
-        for place in np.ndindex(*stacked.shape[: row.leading]):
-            name = row.tensor_name(one.start + step for one, step in zip(outer, place, strict=True))
-            stacked[place] = _from_tensor(row, tensors.read(name, inner))
-        return stacked
+    def tensor(place: tuple[int, ...]) -> jax.Array:
+        def part(index: tuple[slice, ...]) -> np.ndarray:
+            ours = row.turned(tuple(slice(*one.indices(n)) for one, n in zip(index, row.turned(inner), strict=True)))
+            return tensors.read(row.tensor_name(place), row.tensor_index(ours))
 
-    return jax.make_array_from_callback(shape, sharding, part)
+        return jax.make_array_from_callback(row.turned(inner), within, part)
+
+    if not row.leading:
+        return _turned(row.operation, jnp.dtype(dtype), sharding)(tensor(()))
+    stacked = jnp.zeros(shape, dtype, device=sharding)
+    put = _put(row.operation, sharding)
+    for place in _places(row, shape):
+        read = tensor(place)
+        stacked.block_until_ready()
+        stacked = put(stacked, read, np.asarray(place, np.int32))
+    return stacked
 
 
-def _from_tensor(row: Row, array: np.ndarray) -> np.ndarray:
-    return array if row.operation == "same" else array.T
+def _inner_sharding(row: Row, sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
+    """Where a tensor lies that becomes one layer of a parameter: as that layer, in the tensor's own order of axes."""
+    if not isinstance(sharding, jax.sharding.NamedSharding):
+        return sharding
+    axes = (*sharding.spec, *[None] * (row.leading + 2 - len(sharding.spec)))
+    inner = axes[row.leading :] if row.operation == "transpose" else axes[row.leading : len(sharding.spec)]
+    return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*row.turned(tuple(inner))))
+
+
+@functools.lru_cache(maxsize=256)
+def _turned(operation: str, dtype: jnp.dtype, sharding: jax.sharding.Sharding) -> Any:
+    return jax.jit(lambda array: _from_tensor(operation, array).astype(dtype), out_shardings=sharding)
+
+
+@functools.lru_cache(maxsize=256)
+def _put(operation: str, sharding: jax.sharding.Sharding) -> Any:
+    def put(stacked: jax.Array, array: jax.Array, place: jax.Array) -> jax.Array:
+        array = _from_tensor(operation, array).astype(stacked.dtype)
+        start = (*place, *[0] * array.ndim)
+        return jax.lax.dynamic_update_slice(stacked, array.reshape(*[1] * place.shape[0], *array.shape), start)
+
+    return jax.jit(put, out_shardings=sharding, donate_argnums=0)
+
+
+def _from_tensor(operation: str, array: Any) -> Any:
+    return array if operation == "same" else array.T
 
 
 def export(
@@ -298,7 +335,7 @@ def export(
     def tensor(name: str) -> np.ndarray:
         parts = [np.asarray(values[row.path][place]) for row, place in pieces[name]]
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-        return np.ascontiguousarray(_from_tensor(pieces[name][0][0], whole).astype(dtypes[name]))
+        return np.ascontiguousarray(_from_tensor(pieces[name][0][0].operation, whole).astype(dtypes[name]))
 
     return _write_files(Path(folder), _shards(bytes_of, max_shard_bytes), bytes_of, tensor)
 

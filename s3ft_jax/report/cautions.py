@@ -30,6 +30,7 @@ def build_cautions(evidence: Evidence, board: Scoreboard, flow: Flow) -> list[st
         *_about_flow(flow),
         *_about_settings(evidence),
         *_about_curves(evidence),
+        *_about_rounding(evidence),
         *_standing(board),
     ]
 
@@ -133,6 +134,19 @@ def _about_curves(evidence: Evidence) -> list[str]:
         if any(not math.isfinite(loss) for _, loss in curve)
     )
     return [f"The training loss was not finite in {join(broken)}."] if broken else []
+
+
+def _about_rounding(evidence: Evidence) -> list[str]:
+    """Adapters that were trained on a rounded base; one sentence per dtype, with the largest error measured."""
+    errors: dict[str, list[float]] = {}
+    for dtype, error in evidence.rounded.values():
+        errors.setdefault(dtype, []).append(error)
+    return [
+        f"Adapters were trained on kernels rounded to {dtype}, which changed a logit of the base by up to "
+        f"{100 * max(found):.2g} % of the largest (measured on the first tokens of each run's training data); all "
+        "scores are of these adapters on the base as imported."
+        for dtype, found in errors.items()
+    ]
 
 
 def _standing(board: Scoreboard) -> list[str]:

@@ -92,6 +92,8 @@ class Evidence:
       examples: a few test examples to browse.
       logprobs: origin (own, paraphrase, gold) -> per text (sum of log-probability under the base in nats, tokens).
       curves: (method, seed) -> (step, mean loss per trained token in nats).
+      rounded: (method, seed) -> dtype of the frozen kernels its adapters were trained on, and the largest change of a
+        logit of the base that this made, as a share of the largest logit; only where they were rounded.
       costs: stage -> {"seconds": ..., "tokens": ...}, in the order in which the stages ran; tokens may be missing.
       versions, hashes: name -> value.
       sandbox: the level of the programs sandbox in words; empty if no program was run.
@@ -116,6 +118,7 @@ class Evidence:
     examples: Sequence[BrowsedExample] = ()
     logprobs: Mapping[str, Sequence[tuple[float, int]]] = dataclasses.field(default_factory=dict)
     curves: Mapping[tuple[str, int], Sequence[tuple[int, float]]] = dataclasses.field(default_factory=dict)
+    rounded: Mapping[tuple[str, int], tuple[str, float]] = dataclasses.field(default_factory=dict)
     costs: Mapping[str, Mapping[str, float | None]] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     hashes: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -190,6 +193,7 @@ def _check_models(evidence: Evidence) -> None:
     models = {(BASE, None), *((method, seed) for method in evidence.methods for seed in evidence.seeds)}
     used = [("curves", model) for model in evidence.curves]
     used += [("left_out", model) for model in evidence.left_out]
+    used += [("rounded", model) for model in evidence.rounded]
     used += [("answers", (method, seed)) for method, seed, _ in evidence.answers]
     for example in evidence.examples:
         used += [(f"examples ({example.example_id})", (answer.method, answer.seed)) for answer in example.answers]

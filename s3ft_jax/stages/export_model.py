@@ -1,6 +1,13 @@
-"""Stage: a tuned checkpoint -> export/METHOD/seed-N/, a Hugging Face folder with a model card."""
+"""Stage: a tuned checkpoint -> export/METHOD/seed-N/, a Hugging Face folder with a model card.
+
+With ``export.form=adapter``: export/METHOD/seed-N-adapter/, the adapter alone, as peft loads it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 from flax import nnx
 from ml_collections import ConfigDict
@@ -8,24 +15,39 @@ from ml_collections import ConfigDict
 from s3ft_jax import checkpoints, hf_folder
 from s3ft_jax.model_card import model_card
 from s3ft_jax.models import families, weights
+from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.models.families.rows import WeightMap
+from s3ft_jax.models.peft_adapter import export_adapter
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import ORIGINS, Score
 from s3ft_jax.selection import METHODS
 from s3ft_jax.stages import evaluate
-from s3ft_jax.stages.launch import BASE
+from s3ft_jax.stages.launch import BASE, POCKET, pocket_model_folder
 from s3ft_jax.stages.train import key as train_key
 from s3ft_jax.stages.train import load_tuned, method_settings
-from s3ft_jax.workdir import Workdir, flatten
+from s3ft_jax.workdir import Workdir, WorkdirError, flatten
+
+FORMS = ("merged", "adapter")
 
 
 def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: bool = False) -> None:
-    """Write safetensors, config, tokenizer, generation config and model card."""
-    where = f"export/{method}/seed-{seed}"
+    """Write safetensors, config, tokenizer, generation config and model card.
+
+    Raises:
+      WorkdirError: ``export.form`` is not known.
+      LoraError: it asks for the adapter of a method tuned in full.
+    """
+    form = config.export.form
+    if form not in FORMS:
+        raise WorkdirError(f"export.form: {form!r}; choose from {list(FORMS)}")
+    name = f"{method}/seed-{seed}" + ("-adapter" if form == "adapter" else "")
+    where = f"export/{name}"
     reads = ["import", f"select-{method}", train_key(method, seed)]
     scored = [model for model in ((evaluate.UNTUNED, None), (method, seed)) if workdir.manifest(evaluate.key(*model))]
     reads += [evaluate.key(*model) for model in scored]
-    with workdir.stage(f"export-{method}-seed-{seed}", settings={}, reads=reads, writes=[where], redo=redo) as stage:
+    stage_key = f"export-{name.replace('/', '-')}"
+    with workdir.stage(stage_key, settings={}, reads=reads, writes=[where], redo=redo) as stage:
         if not stage.needed:
             return say(f"export: already done, {workdir.path / where}")
         scores = [
@@ -36,7 +58,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
         provenance = checkpoints.read_meta(workdir / BASE).provenance
         source = hf_folder.read(workdir / BASE / "tokenizer")
         _, weight_map = families.read_config(source.config)
-        decoder = load_tuned(workdir, method, seed)
+        decoder = load_tuned(workdir, method, seed, merge=form == "merged")
         counts = workdir.manifest(f"select-{method}")["facts"]
         card = model_card(
             name=f"{provenance['source'].rstrip('/').rsplit('/', 1)[-1]}-{config.task.name}-{method}",
@@ -48,15 +70,46 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
             scores=scores,
             settings=flatten({"train": method_settings(config, method)}),
             seed=seed,
+            library="peft" if form == "adapter" else "transformers",
+            notes=_notes(form, workdir.manifest(train_key(method, seed))["facts"]),
         )
         hf_folder.write_model(
             workdir / where,
             source,
-            write_weights=lambda folder: weights.export(
-                nnx.state(decoder), decoder.config, weight_map, folder, source_dtypes=provenance["dtypes"]
-            ),
+            write_weights=_writer(form, decoder, weight_map, provenance),
             eos_ids=PromptEncoder(str(workdir / BASE / "tokenizer")).stop_ids,
             model_card=card,
             replace=True,
+            adapter=form == "adapter",
         )
         say(f"export: {workdir.path / where}")
+
+
+def _writer(
+    form: str, decoder: Decoder, weight_map: WeightMap, provenance: Mapping[str, Any]
+) -> Callable[[Path], list[str]]:
+    """What writes the weights into a folder: all parameters, or the adapters."""
+    if form == "adapter":
+        base = str(pocket_model_folder()) if provenance["source"] == POCKET else provenance["source"]
+        return lambda folder: export_adapter(decoder, weight_map, folder, base)
+    return lambda folder: weights.export(
+        nnx.state(decoder), decoder.config, weight_map, folder, source_dtypes=provenance["dtypes"]
+    )
+
+
+def _notes(form: str, facts: Mapping[str, Any]) -> list[str]:
+    """What the card says beyond method and scores: how to load an adapter, and on what kernels it was trained."""
+    notes = []
+    if form == "adapter":
+        notes.append(
+            "This folder holds a LoRA adapter alone, in float32. Load it onto its base, which adapter_config.json "
+            "names: `PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(BASE), FOLDER)`. peft takes the "
+            "end tokens of the base; those of this tuning are in generation_config.json."
+        )
+    if facts.get("base_dtype"):
+        notes.append(
+            f"The adapter was trained on kernels rounded to {facts['base_dtype']}, which changed the base's logits by "
+            f"up to {facts['base_error']:.2%} of the largest (measured on the first training tokens). The weights it "
+            "belongs to, and the scores below, are those of the base as imported."
+        )
+    return notes

@@ -91,6 +91,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         examples=_browse(config, workdir, where, tests),
         logprobs=base_logprobs(config, workdir),
         curves=_curves(config, workdir),
+        rounded=_rounded(workdir, models),
         costs=_costs(workdir),
         versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()} | _devices(),
         hashes={key: workdir.stage_digest(key) for key in ("import", "prepare")},
@@ -167,6 +168,11 @@ def _curves(config: ConfigDict, workdir: Workdir) -> dict[tuple[str, int], list[
             rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
             curves[method, seed] = [(row["step"], row["loss"]) for row in rows]
     return curves
+
+
+def _rounded(workdir: Workdir, models: Models) -> dict[tuple[str, int], tuple[str, float]]:
+    facts = {model: _facts(workdir, train.key(*model)) for model in models if model[1] is not None}
+    return {model: (told["base_dtype"], told["base_error"]) for model, told in facts.items() if "base_dtype" in told}
 
 
 def _costs(workdir: Workdir) -> dict[str, dict[str, float | None]]:

@@ -11,12 +11,18 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from s3ft_jax import batches, checkpoints, sharding, training, tuning
-from s3ft_jax.models.lora import Lora
+from s3ft_jax.models import kernels
+from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.models.decoder import REMAT, Decoder
+from s3ft_jax.models.lora import Lora, choose_targets
+from s3ft_jax.models.quantization import check_dtype
 from s3ft_jax.progress import say
 from s3ft_jax.records import Selection
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.workdir import Workdir, WorkdirError
 
+LOGITS = 2**26
+"""Logits that a device makes at a time where ``train.chunk_tokens`` is 0: 256 MiB in float32."""
 OPTIMIZER = ("learning_rate", "num_steps", "warmup_frac", "flat_frac", "final_frac")
 OPTIMIZER += ("b1", "b2", "eps", "weight_decay", "clip_norm")
 
@@ -66,15 +72,54 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
             too_long=settings["too_long"],
         )
         mesh = sharding.make_mesh(**plain_settings(config.mesh))
-        meta, tokens = tune(settings, workdir, method, seed, plan, chosen, mesh)
+        meta, facts = tune(settings, workdir, method, seed, plan, chosen, mesh)
         stage.outputs = {where: meta.params_digest}
         stage.facts = {
             "examples": len(chosen),
             "dropped": list(plan.dropped),
             "fill": plan.fill,
-            "tokens": tokens,
             "rows_per_step": plan.rows_per_step,
+            **facts,
         }
+
+
+def check_settings(config: ConfigDict, workdir: Workdir) -> None:
+    """Find out what training would refuse before hours of sampling: the mesh, each method's step and adapters.
+
+    Raises:
+      WorkdirError, AttentionError, ShardingError, LoraError, QuantizationError: naming the setting.
+    """
+    mesh = sharding.make_mesh(**plain_settings(config.mesh))
+    architecture = checkpoints.read_meta(workdir / BASE).config
+    for method in config.methods:
+        settings = method_settings(config, method)
+        step_settings(settings, architecture, mesh)
+        if settings["tune"] == "lora":
+            adapters(settings["lora"], architecture)
+
+
+def step_settings(settings: dict[str, Any], architecture: DecoderConfig, mesh: jax.sharding.Mesh) -> dict[str, Any]:
+    """The arguments of ``training.make_step`` beside structure and optimizer.
+
+    Raises:
+      WorkdirError: ``train.tune`` or ``train.remat`` has no such choice.
+      AttentionError: see ``kernels.choose``.
+    """
+    for name, choices in (("tune", ("full", "lora")), ("remat", tuple(REMAT))):
+        if settings[name] not in choices:
+            raise WorkdirError(f"train.{name} = {settings[name]!r}; choose from {', '.join(choices)}")
+    platform = mesh.devices.flat[0].platform
+    attention = kernels.choose(
+        settings["attention"], platform, settings["activation_dtype"], architecture.attn_softcap, mesh
+    )
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    chunk_tokens = settings["chunk_tokens"] or parts * max(1, LOGITS // architecture.vocab_size)
+    return {
+        "chunk_tokens": chunk_tokens,
+        "remat": settings["remat"],
+        "activation_dtype": settings["activation_dtype"],
+        "attention": attention,
+    }
 
 
 def length_of(chosen: Selection) -> int:
@@ -97,13 +142,35 @@ def check_lengths(selections: list[Selection], max_positions: int) -> None:
         )
 
 
-def build(settings: dict[str, Any], workdir: Workdir, seed: int) -> training.Parts:
-    """The base, with adapters if asked for, taken apart."""
-    decoder = checkpoints.load_decoder(workdir / BASE)
+def adapters(settings: dict[str, Any], architecture: DecoderConfig) -> Lora:
+    """``train.lora`` for a model of this architecture, its targets' patterns resolved.
+
+    Raises:
+      LoraError, QuantizationError: a setting that cannot be, or a target the model lacks.
+    """
+    check_dtype(settings["base_dtype"])
+    projections = checkpoints.abstract_decoder(architecture, None).projections()
+    return Lora(
+        rank=settings["rank"],
+        alpha=settings["alpha"],
+        dropout=settings["dropout"],
+        targets=choose_targets(settings["targets"], projections),
+        rank_stabilized=settings["rank_stabilized"],
+    )
+
+
+def build(
+    settings: dict[str, Any], workdir: Workdir, seed: int, first: batches.Batch
+) -> tuple[training.Parts, dict[str, Any]]:
+    """The base, with adapters if asked for, taken apart; and what is to be told about it, measured on ``first``."""
+    decoder, facts = checkpoints.load_decoder(workdir / BASE), {}
     if settings["tune"] == "lora":
-        lora = settings["lora"]
-        decoder.add_adapters(Lora(lora["rank"], lora["alpha"], lora["dropout"], tuple(lora["targets"])), nnx.Rngs(seed))
-    return training.take_apart(decoder, settings["tune"])
+        dtype = settings["lora"]["base_dtype"]
+        decoder.add_adapters(adapters(settings["lora"], decoder.config), nnx.Rngs(seed))
+        if dtype:
+            facts = {"base_dtype": dtype, "base_error": training.shrink_base(decoder, dtype, first)}
+            say(f"train: frozen kernels as {dtype}; largest change of a logit {facts['base_error']:.2%} of the largest")
+    return training.take_apart(decoder, settings["tune"]), facts
 
 
 def tune(
@@ -114,8 +181,8 @@ def tune(
     plan: batches.BatchPlan,
     selections: list[Selection],
     mesh: jax.sharding.Mesh,
-) -> tuple[checkpoints.CheckpointMeta, int]:
-    """Run the loop over a mesh. Returns the last checkpoint's meta and the number of tokens trained on."""
+) -> tuple[checkpoints.CheckpointMeta, dict[str, Any]]:
+    """Run the loop over a mesh. Returns the last checkpoint's meta and facts, the number of tokens among them."""
 
     def batches_from(first: int) -> Iterator[batches.Batch]:
         for number in range(first, settings["num_steps"]):
@@ -123,43 +190,46 @@ def tune(
             rows = training.split_micro(batch, settings["accumulation"], mesh.shape["data"] * mesh.shape["fsdp"])
             yield sharding.shard_batch(rows, mesh)
 
+    base = checkpoints.read_meta(workdir / BASE)
     run = tuning.RunSettings(
         title=f"train {method} seed {seed}",
         seed=seed,
         num_steps=settings["num_steps"],
         save_every=settings["save_every"],
         max_skipped=settings["max_skipped"],
-        step={
-            "chunk_tokens": settings["chunk_tokens"],
-            "remat": settings["remat"],
-            "activation_dtype": settings["activation_dtype"],
-        },
+        step=step_settings(settings, base.config, mesh),
         provenance={"method": method, "seed": seed, "settings": settings, "base": workdir.stage_digest("import")},
+        base_digest=base.params_digest if settings["tune"] == "lora" else "",
     )
     optimizer = training.OptimizerSettings(**{name: settings[name] for name in OPTIMIZER})
     kept = [chosen for chosen in selections if length_of(chosen) <= plan.row_length]
-    check_lengths(kept, checkpoints.read_meta(workdir / BASE).config.max_positions)
-    graphdef, *params = build(settings, workdir, seed)
+    check_lengths(kept, base.config.max_positions)
+    (graphdef, *params), facts = build(settings, workdir, seed, batches.build_batch(plan, 0, selections))
     parts = training.Parts(graphdef, *(sharding.shard_params(part, mesh) for part in params))
     _, meta, tokens = tuning.tune(parts, optimizer, workdir / folder(method, seed), batches_from, run)
-    return meta, tokens
+    return meta, facts | {"tokens": tokens}
 
 
-def load_tuned(workdir: Workdir, method: str, seed: int) -> Any:
-    """The tuned decoder, adapters merged, ready to generate.
+def load_tuned(workdir: Workdir, method: str, seed: int, *, merge: bool = True) -> Decoder:
+    """The tuned decoder. Adapters lie on the base as imported, also where they were trained on a rounded one.
+
+    Args:
+      merge: add adapters into the kernels, so that the model is a plain one, ready to generate.
 
     Raises:
-      CheckpointError: it has not been trained.
+      CheckpointError: it has not been trained, or its adapters were trained on another base.
     """
     where = workdir / folder(method, seed)
     newest = where / str(checkpoints.newest(where))
     meta = checkpoints.read_meta(newest)
     if meta.lora is None:
         return checkpoints.load_decoder(newest)
+    checkpoints.check_base(newest, checkpoints.read_meta(workdir / BASE).params_digest)
     decoder = checkpoints.load_decoder(workdir / BASE)
     decoder.add_adapters(meta.lora, nnx.Rngs(0))
     parts = training.take_apart(decoder, "lora")
     trainable = checkpoints.restore_tree(newest, "trainable", parts.trainable)
     decoder = nnx.merge(parts.graphdef, jax.tree.map(jnp.asarray, trainable), parts.frozen)
-    decoder.merge_adapters()
+    if merge:
+        decoder.merge_adapters()
     return decoder

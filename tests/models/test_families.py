@@ -15,10 +15,11 @@ from flax import nnx
 from safetensors.numpy import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from s3ft_jax import batches, training
 from s3ft_jax.models import weights
 from s3ft_jax.models.decoder import Decoder, KVCache
 from s3ft_jax.models.families import FAMILIES, UnsupportedModel, read_config
-from s3ft_jax.sharding import make_mesh, param_specs
+from s3ft_jax.sharding import make_mesh, param_specs, shard_batch, shard_params
 
 SIZES = {
     "vocab_size": 61,
@@ -128,6 +129,7 @@ CASES = {
     "starcoder2_no_biases": ("starcoder2", {**STARCODER2, "use_bias": False, "tie_word_embeddings": False}),
     "smollm3": ("smollm3", {"num_hidden_layers": 5, "no_rope_layer_interval": 2}),
 }
+FIRST_OF_FAMILY = set({model_type: case for case, (model_type, _) in reversed(CASES.items())}.values())
 ROWS = ([5, 11, 7, 60, 2, 33, 8, 14, 1], [9, 3, 3, 27, 41], [17, 0, 29, 31, 4, 6, 59])
 LENGTH = max(map(len, ROWS))
 
@@ -150,8 +152,8 @@ def random_model(model_type: str, changes: dict):
 class Pair:
     """A torch model saved as a folder, and the decoder loaded from it."""
 
-    def __init__(self, folder, model_type, changes, **own):
-        self.folder = folder
+    def __init__(self, folder, model_type, changes, case="", **own):
+        self.folder, self.case = folder, case
         self.model = random_model(model_type, changes)
         self.model.save_pretrained(folder)
         config, self.weight_map = read_config(json.loads((folder / "config.json").read_text()))
@@ -168,7 +170,7 @@ class Pair:
 
 @pytest.fixture(scope="module", params=CASES)
 def pair(request, tmp_path_factory):
-    return Pair(tmp_path_factory.mktemp(request.param), *CASES[request.param])
+    return Pair(tmp_path_factory.mktemp(request.param), *CASES[request.param], case=request.param)
 
 
 def assert_close(found, expected) -> None:
@@ -230,6 +232,46 @@ def test_prefill_of_unequal_prompts_then_decode(pair):
 def test_every_parameter_has_a_place_on_a_mesh(pair):
     specs = param_specs(pair.params, make_mesh(data=1, fsdp=1, tensor=1))
     assert set(specs) == set(weights.flat_params(pair.params))
+
+
+@pytest.fixture(scope="module")
+def stepped(pair):
+    """(step, start) of a full fine-tuning step, and its loss and parameters on one device; one case of each family."""
+    if pair.case not in FIRST_OF_FAMILY:
+        pytest.skip("one case of each family is enough")
+    # eps keeps elements whose gradient is rounding noise from moving by the full rate
+    settings = training.OptimizerSettings(learning_rate=1e-2, num_steps=2, eps=1e-3)
+    graphdef, _ = nnx.split(nnx.eval_shape(lambda: Decoder(pair.config, rngs=nnx.Rngs(0))))
+    step = training.make_step(graphdef, settings)
+
+    def run(sizes):
+        mesh = make_mesh(*sizes)
+        parts = training.Parts(graphdef, shard_params(pair.params, mesh), nnx.State({}))
+        batch = training.split_micro(packed_batch(), 1)
+        state, metrics = step(training.start(parts, settings), parts.frozen, shard_batch(batch, mesh), 0)
+        return float(metrics["loss"]), weights.flat_params(jax.device_get(state.trainable))
+
+    return run, run((1, 1, 1))
+
+
+def packed_batch() -> batches.Batch:
+    """Eight rows of two segments, the responses trained on."""
+    rng = np.random.default_rng(0)
+    positions = np.broadcast_to(np.r_[0:8, 0:6, 0, 0], (8, 16)).astype(np.int32)
+    segments = np.broadcast_to(np.r_[[1] * 8, [2] * 6, [0] * 2], (8, 16)).astype(np.int32)
+    weights_ = ((positions > 2) & (segments > 0)).astype(np.float32)
+    return batches.Batch(rng.integers(0, 61, (8, 16)).astype(np.int32), positions, segments, weights_)
+
+
+@pytest.mark.skipif(jax.device_count() != 8, reason="needs the 8 fake devices of conftest.py")
+@pytest.mark.parametrize("sizes", [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 2, 4)], ids=str)
+def test_every_mesh_gives_the_loss_and_the_step_of_one_device(stepped, sizes):
+    # a vocabulary of 61 and two key-value heads do not divide over 8, 4 or (the vocabulary) 2
+    run, (expected_loss, expected) = stepped
+    loss, found = run(sizes)
+    assert abs(loss - expected_loss) <= 1e-6 * expected_loss
+    for name, value in found.items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-5, err_msg=name)
 
 
 def test_import_then_export_is_byte_equal(pair, tmp_path):

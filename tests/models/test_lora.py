@@ -10,7 +10,7 @@ from flax import nnx
 
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
-from s3ft_jax.models.lora import PROJECTIONS, Adapter, Lora, merged
+from s3ft_jax.models.lora import PROJECTIONS, Adapter, Lora, LoraError, choose_targets, merged
 
 CONFIG = DecoderConfig(
     vocab_size=17,
@@ -96,6 +96,58 @@ def test_only_the_targets_get_adapters():
     decoder = Decoder(CONFIG, rngs=nnx.Rngs(0), lora=Lora(targets=("q", "down")))
     paths = {".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.split(decoder, Adapter, ...)[1])}
     assert paths == {"blocks.q.lora_a", "blocks.q.lora_b", "blocks.down.lora_a", "blocks.down.lora_b"}
+
+
+def test_rank_stabilized_scale_falls_with_the_root_of_the_rank():
+    # arXiv 2312.03732, section 3: gamma = alpha / sqrt(r)
+    assert [Lora(rank, 8.0, rank_stabilized=True).scale for rank in (1, 4, 64)] == [8.0, 4.0, 1.0]
+    assert [Lora(rank, 8.0).scale for rank in (1, 4, 64)] == [8.0, 2.0, 0.125]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "chosen"),
+    [
+        (("v", "q"), ("q", "v")),
+        (("all",), PROJECTIONS),
+        (("*",), PROJECTIONS),
+        (("attention",), ("q", "k", "v", "o")),
+        (("?",), ("q", "k", "v", "o")),
+        (("mlp",), ("gate", "up", "down")),
+        (("[qk]", "d*", "q"), ("q", "k", "down")),
+    ],
+)
+def test_patterns_stand_for_projections(patterns, chosen):
+    assert choose_targets(patterns, PROJECTIONS) == chosen
+
+
+def test_patterns_take_what_the_model_has():
+    gpt2, mixture = ("q", "k", "v", "o", "up", "down"), ("q", "k", "v", "o")
+    assert choose_targets(("all",), gpt2) == gpt2
+    assert choose_targets(("mlp",), gpt2) == ("up", "down")
+    assert choose_targets(("all",), mixture) == mixture
+
+
+@pytest.mark.parametrize(
+    ("patterns", "available", "message"),
+    [
+        ((), PROJECTIONS, "empty; choose from"),
+        (("q_proj",), PROJECTIONS, "'q_proj' is Hugging Face's name, here it is q; choose from"),
+        (("q", "qkv_proj"), PROJECTIONS, "'qkv_proj' is Hugging Face's name, here it is q,k,v"),
+        (("all-linear",), PROJECTIONS, "here it is all;"),
+        (("x*",), PROJECTIONS, r"'x\*' stands for nothing this model has"),
+        (("gate",), ("q", "up"), r"'gate' stands for nothing this model has; choose from \['q', 'up'\]"),
+        (("q", "mlp"), ("q", "k", "v", "o"), "'mlp' stands for nothing .* Experts have no adapters"),
+    ],
+)
+def test_a_pattern_that_names_nothing_is_refused(patterns, available, message):
+    with pytest.raises(LoraError, match=message):
+        choose_targets(patterns, available)
+
+
+def test_a_model_without_the_target_says_what_it_has():
+    decoder = nnx.eval_shape(lambda: Decoder(dataclasses.replace(CONFIG, gated_mlp=False), rngs=nnx.Rngs(0)))
+    with pytest.raises(LoraError, match=r"no \['gate'\]; choose from \['q', 'k', 'v', 'o', 'up', 'down'\]"):
+        decoder.add_adapters(Lora(targets=("q", "gate")), nnx.Rngs(0))
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ def test_json_gives_back_an_equal_config():
 
 
 def test_unknown_json_field_is_named():
-    with pytest.raises(TypeError, match="num_experts"):
-        DecoderConfig.from_json({**CONFIG.to_json(), "num_experts": 8})
+    with pytest.raises(TypeError, match="num_eyes"):
+        DecoderConfig.from_json({**CONFIG.to_json(), "num_eyes": 8})
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """export: a Hugging Face folder that transformers loads and that gives the same greedy text."""
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from s3ft_jax.models.lora import LoraError
 from s3ft_jax.records import Response
-from s3ft_jax.stages import export_model
+from s3ft_jax.stages import export_model, train
+from s3ft_jax.workdir import WorkdirError
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -31,3 +35,40 @@ def test_the_card_says_what_was_done(copied):
     card = (workdir / "export/sft/seed-0/README.md").read_text()
     for text in ("sft", "2502.08130", "train.learning_rate", "arithmetic", "gold"):
         assert text in card
+
+
+def test_peft_loads_the_adapter_and_gives_the_same_logits(copied):
+    torch, peft = pytest.importorskip("torch"), pytest.importorskip("peft")
+    config, workdir = copied
+    with config.unlocked():
+        config.train.tune, config.train.lora.targets, config.train.lora.base_dtype = "lora", ("all",), "int8"
+        config.train.per_method.sft.learning_rate = 0.1  # far enough from the base in 4 steps
+        config.export.form = "adapter"
+    train.run(config, workdir, "sft", 0, redo=True)
+    export_model.run(config, workdir, "sft", 0)
+    folder = workdir / "export/sft/seed-0-adapter"
+    model = peft.AutoPeftModelForCausalLM.from_pretrained(str(folder))
+    tokens = np.arange(5, 25)[None]
+    with torch.no_grad():
+        found = model(torch.from_numpy(tokens)).logits.numpy()
+        with model.disable_adapter():
+            plain = model(torch.from_numpy(tokens)).logits.numpy()
+    decoder = train.load_tuned(workdir, "sft", 0, merge=False)
+    expected, _ = decoder(jnp.asarray(tokens), jnp.arange(20)[None], jnp.ones((1, 20), jnp.int32))
+    assert np.max(np.abs(expected - found)) <= 1e-5 * np.max(np.abs(found))
+    assert np.max(np.abs(plain - found)) > 1e-2 * np.max(np.abs(found))
+    card = (folder / "README.md").read_text()
+    assert "library_name: peft" in card and "kernels rounded to int8" in card
+    assert not (folder / "config.json").exists() and (folder / "tokenizer.json").exists()
+
+
+def test_a_form_that_cannot_be_is_refused(copied):
+    config, workdir = copied
+    with config.unlocked():
+        config.export.form = "adapter"
+    with pytest.raises(LoraError, match=r"tuned in full, or they were merged\. Export it merged"):
+        export_model.run(config, workdir, "sft", 0)
+    with config.unlocked():
+        config.export.form = "gguf"
+    with pytest.raises(WorkdirError, match=r"export\.form: 'gguf'; choose from \['merged', 'adapter'\]"):
+        export_model.run(config, workdir, "sft", 0)

@@ -31,14 +31,8 @@ def test_a_killed_run_goes_on_from_its_checkpoint_and_ends_with_the_same_bits(co
     config, workdir = copied
     where = train.folder("s3ft", 0)
     before = workdir.manifest("train-s3ft-seed-0")
-    with config.unlocked():
-        config.train.num_steps = 2
     workdir.remove("train-s3ft-seed-0", [where])
-    parts = train.build(train.method_settings(config, "s3ft"), workdir, 0)
-    assert parts.frozen is not None
     # stop after two steps of the four-step run: the same schedule, killed at step 2
-    with config.unlocked():
-        config.train.num_steps = 4
     stop_after(2, config, workdir)
     assert checkpoints.newest(workdir / where) == 2 and workdir.manifest("train-s3ft-seed-0") is None
     train.run(config, workdir, "s3ft", 0)
@@ -100,3 +94,42 @@ def test_lora_trains_and_loads_merged(copied):
         if (getattr(decoder.blocks, name).kernel[...] != getattr(base.blocks, name).kernel[...]).any()
     }
     assert moved == {"q", "v", "down"}
+
+
+def test_adapters_on_an_int8_base(copied):
+    config, workdir = copied
+    where = train.folder("s3ft", 0)
+    with config.unlocked():
+        config.train.tune, config.train.lora.targets = "lora", ("all",)
+        config.train.lora.rank_stabilized, config.train.lora.base_dtype = True, "int8"
+    train.run(config, workdir, "s3ft", 0, redo=True)
+    done = workdir.manifest("train-s3ft-seed-0")
+    assert done["facts"]["base_dtype"] == "int8" and 0 < done["facts"]["base_error"] < 0.1
+    meta, base = checkpoints.read_meta(workdir / where / "4"), checkpoints.read_meta(workdir / "base")
+    assert meta.lora.rank_stabilized and len(meta.lora.targets) == 7 and meta.base_digest == base.params_digest
+
+    workdir.remove("train-s3ft-seed-0", [where])
+    stop_after(2, config, workdir)
+    train.run(config, workdir, "s3ft", 0)
+    again = workdir.manifest("train-s3ft-seed-0")
+    assert (again["outputs"], again["facts"]) == (done["outputs"], done["facts"]), "a kill changes no bit"
+
+    tuned = train.load_tuned(workdir, "s3ft", 0, merge=False)
+    for name, projection in checkpoints.load_decoder(workdir / "base").projections().items():
+        np.testing.assert_array_equal(tuned.projections()[name].kernel[...], projection.kernel[...])
+    file = workdir / "base" / checkpoints.MARK
+    file.write_text(file.read_text().replace(base.params_digest, "another"))
+    with pytest.raises(checkpoints.CheckpointError, match=f"{base.params_digest}, but the base here is another"):
+        train.load_tuned(workdir, "s3ft", 0)
+
+
+def test_adapters_are_checked_before_any_work(copied):
+    config, workdir = copied
+    with config.unlocked():
+        config.train.tune, config.train.lora.targets = "lora", ("q_proj",)
+    with pytest.raises(ValueError, match="'q_proj' is Hugging Face's name, here it is q"):
+        train.check_settings(config, workdir)
+    with config.unlocked():
+        config.train.lora.targets, config.train.lora.base_dtype = ("q",), "int4"
+    with pytest.raises(ValueError, match=r"lora\.base_dtype: 'int4'"):
+        train.check_settings(config, workdir)

@@ -52,14 +52,15 @@ class Row:
 
     def tensor_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of the tensor, from that of the parameter without its leading axes."""
-        return self._turn((*shape[:-1], self.whole) if self.whole else tuple(shape))
+        return self.turned((*shape[:-1], self.whole) if self.whole else tuple(shape))
 
     def tensor_index(self, index: Sequence[slice]) -> tuple[slice, ...]:
         """Part of the tensor, from the part of the parameter without its leading axes; slices have both ends."""
         *others, last = index
-        return self._turn((*others, slice(last.start + self.start, last.stop + self.start)))
+        return self.turned((*others, slice(last.start + self.start, last.stop + self.start)))
 
-    def _turn(self, axes: tuple) -> tuple:
+    def turned(self, axes: tuple) -> tuple:
+        """Axes of the parameter (without its leading ones) in the tensor's order, and the other way round."""
         return axes if self.operation == "same" else tuple(reversed(axes))
 
 
