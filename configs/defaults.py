@@ -134,6 +134,9 @@ def train_defaults() -> ConfigDict:
             "remat": "none",  # what the backward pass recomputes of a layer: none, dots (all but products), full
             "attention": "auto",  # xla, chunked, cudnn or splash; auto: what suits device, dtype and model
             "activation_dtype": "float32",  # float32 or bfloat16
+            # of the parameters while all of them are tuned: float32, or bfloat16, which takes half the memory and loses
+            # every update below 1/256 of a weight
+            "param_dtype": "float32",
             "save_every": 50,  # steps between checkpoints
             "max_skipped": 10,  # steps in a row without a finite loss before the run stops
             "per_method": ConfigDict(),  # e.g. {"sft": {"learning_rate": 3e-4}}: what differs for one method

@@ -29,6 +29,7 @@ from flax import nnx
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
+from s3ft_jax.sharding import placed
 
 MARK = "checkpoint.json"
 _SLACK = 2**20  # bytes for indices, tokenizer and checkpoint.json
@@ -185,8 +186,14 @@ def check_base(folder: epath.Path, base_digest: str) -> None:
         )
 
 
-def restore_tree(folder: epath.Path, name: str, like: Any) -> Any:
-    """Read one named pytree back into the structure, dtypes and shardings of ``like`` (arrays or shapes).
+def restore_tree(folder: epath.Path, name: str, like: Any, dtype: Any = None) -> Any:
+    """Read one named pytree back; every process reads only its devices' parts.
+
+    Args:
+      folder: of the checkpoint.
+      name: of the tree.
+      like: arrays or shapes that give structure and shardings; a leaf without a sharding goes to the default device.
+      dtype: of the result; None: each array as it was stored.
 
     Raises:
       CheckpointError: names or shapes differ; both are listed.
@@ -200,7 +207,7 @@ def restore_tree(folder: epath.Path, name: str, like: Any) -> Any:
             raise CheckpointError(
                 f"{folder}: {name} does not fit this model: missing {missing}, not wanted {extra}, other shape {shapes}"
             )
-    abstract = {name: {path: _abstract(leaf) for path, leaf in wanted.items()}}
+    abstract = {name: {path: _abstract(leaf, dtype or stored[path].dtype) for path, leaf in wanted.items()}}
     with ocp.PyTreeCheckpointer() as checkpointer:
         restored = checkpointer.restore(
             folder / "arrays",
@@ -214,9 +221,9 @@ def restore_tree(folder: epath.Path, name: str, like: Any) -> Any:
     return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(like), leaves)
 
 
-def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+def _abstract(leaf: Any, dtype: Any) -> jax.ShapeDtypeStruct:
+    place = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=place)
 
 
 def abstract_decoder(config: DecoderConfig, lora: Lora | None) -> Decoder:
@@ -224,15 +231,21 @@ def abstract_decoder(config: DecoderConfig, lora: Lora | None) -> Decoder:
     return nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0), lora=lora))
 
 
-def load_decoder(folder: epath.Path) -> Decoder:
+def load_decoder(folder: epath.Path, mesh: jax.sharding.Mesh | None = None, dtype: Any = None) -> Decoder:
     """Rebuild the model of a checkpoint of full parameters.
+
+    Args:
+      folder: of the checkpoint.
+      mesh: where the parameters go, by the rules of ``sharding``; None: whole on the default device.
+      dtype: of the parameters; None: each as it was stored.
 
     Raises:
       CheckpointError: unfinished, or the parameters do not fit the architecture.
     """
     meta = read_meta(folder)
     graphdef, shapes = nnx.split(abstract_decoder(meta.config, meta.lora))
-    return nnx.merge(graphdef, restore_tree(folder, "trainable", shapes))
+    shapes = shapes if mesh is None else placed(shapes, mesh)
+    return nnx.merge(graphdef, restore_tree(folder, "trainable", shapes, dtype))
 
 
 def newest(folder: epath.Path) -> int:

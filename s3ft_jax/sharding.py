@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from flax import nnx
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")
@@ -89,7 +89,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
     return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * 3, devices=used)
 
 
-def param_specs(params: nnx.State, mesh: Mesh) -> dict[str, PartitionSpec]:
+def param_specs(params: nnx.State, mesh: Mesh | AbstractMesh) -> dict[str, PartitionSpec]:
     """Dotted path -> PartitionSpec of every parameter (arrays or ``ShapeDtypeStruct`` leaves).
 
     An axis that its mesh axis does not divide (a vocabulary of 105 over tensor 2) is kept whole on each device, which
@@ -101,7 +101,7 @@ def param_specs(params: nnx.State, mesh: Mesh) -> dict[str, PartitionSpec]:
     return {".".join(map(str, path)): _spec(path, leaf.shape, mesh) for path, leaf in nnx.to_flat_state(params)}
 
 
-def _spec(path: tuple[Any, ...], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+def _spec(path: tuple[Any, ...], shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> PartitionSpec:
     name = ".".join(map(str, path))
     for pattern, spec in RULES:
         if re.fullmatch(pattern, name):
@@ -114,7 +114,7 @@ def _spec(path: tuple[Any, ...], shape: tuple[int, ...], mesh: Mesh) -> Partitio
     raise ShardingError(f"parameter {name} {list(shape)}: no rule of s3ft_jax/sharding.py matches its path. Add one.")
 
 
-def param_shardings(params: nnx.State, mesh: Mesh) -> nnx.State:
+def param_shardings(params: nnx.State, mesh: Mesh | AbstractMesh) -> nnx.State:
     """A state of the same structure with a ``NamedSharding`` for each parameter."""
     return nnx.from_flat_state(
         [
@@ -122,6 +122,12 @@ def param_shardings(params: nnx.State, mesh: Mesh) -> nnx.State:
             for path, leaf in nnx.to_flat_state(params)
         ]
     )
+
+
+def placed(shapes: nnx.State, mesh: Mesh | AbstractMesh) -> nnx.State:
+    """``ShapeDtypeStruct`` leaves -> the same, each with the sharding that ``shard_params`` would give its array."""
+    shardings = param_shardings(shapes, mesh)
+    return jax.tree.map(lambda leaf, to: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=to), shapes, shardings)
 
 
 def shard_params(params: nnx.State, mesh: Mesh) -> nnx.State:

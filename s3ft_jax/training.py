@@ -143,9 +143,16 @@ def shrink_base(decoder: Decoder, dtype: str, batch: Batch) -> float:
     return float(jnp.max(jnp.abs(logits() - before)) / jnp.max(jnp.abs(before)))
 
 
-def start(parts: Parts, settings: OptimizerSettings) -> TrainState:
-    """The state before the first step. The parameters are copied: the step donates its input buffers."""
-    trainable = jax.tree.map(jnp.copy, parts.trainable)
+def start(parts: Parts, settings: OptimizerSettings, *, copy: bool = True) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      parts: of a decoder.
+      settings: of the optimizer.
+      copy: whether the trainable parameters are copied. The step donates its input buffers: without a copy, those of
+        ``parts`` are gone after the first step, and the memory of a second set is saved.
+    """
+    trainable = jax.tree.map(jnp.copy, parts.trainable) if copy else parts.trainable
     return TrainState(jnp.zeros((), jnp.int32), trainable, make_optimizer(settings).init(trainable))
 
 

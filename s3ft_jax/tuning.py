@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import jax
 from etils import epath
 from flax import nnx
 
@@ -56,7 +57,7 @@ def tune(
     """Train to the end, from the newest checkpoint in ``folder`` on.
 
     Args:
-      parts: the decoder taken apart.
+      parts: the decoder taken apart; its trainable buffers are used up.
       optimizer_settings: see ``training.make_optimizer``.
       folder: checkpoints go to ``folder/STEP/``, metrics to ``folder/metrics.jsonl``.
       batches_from: number of steps done -> the batches still to do, [A, rows, T] each.
@@ -98,14 +99,21 @@ def resume(
 ) -> tuple[training.TrainState, int]:
     """The state of the newest checkpoint below ``folder`` and its step; the start and 0 if there is none.
 
+    The trainable buffers of ``parts`` become the state's, or are freed for the checkpoint's.
+
     Raises:
       CheckpointError: its adapters belong to another base than ``base_digest``.
     """
-    state = training.start(parts, settings)
+    state = training.start(parts, settings, copy=False)
     first = checkpoints.newest(folder)
     if first:
         checkpoints.check_base(folder / str(first), base_digest)
-        trees = {n: checkpoints.restore_tree(folder / str(first), n, getattr(state, n)) for n in state._fields}
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
+        for leaf in jax.tree.leaves(state):  # two states may not fit
+            leaf.delete()
+        trees = {
+            name: checkpoints.restore_tree(folder / str(first), name, getattr(like, name)) for name in like._fields
+        }
         state = training.TrainState(**trees)
     return state, first
 

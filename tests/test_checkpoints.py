@@ -4,12 +4,13 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
 from flax import nnx
 
-from s3ft_jax import checkpoints
+from s3ft_jax import checkpoints, sharding
 from s3ft_jax.models.config import DecoderConfig, Rope
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
@@ -48,6 +49,21 @@ def test_a_checkpoint_rebuilds_its_model(saved):
     np.testing.assert_array_equal(
         checkpoints.restore_tree(folder, "extra", {"count": np.zeros(3, int)})["count"], [0, 1, 2]
     )
+
+
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_parameters_go_straight_to_their_places_in_the_stored_dtype_or_another(tmp_path, dtype):
+    decoder = Decoder(CONFIG, rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
+    stored = nnx.state(decoder)
+    checkpoints.save(
+        epath.Path(tmp_path / "0"), trees={"trainable": stored}, config=CONFIG, lora=None, step=0, provenance={}
+    )
+    mesh = sharding.make_mesh(2, 2, 2)
+    state = nnx.state(checkpoints.load_decoder(epath.Path(tmp_path / "0"), mesh, dtype))
+    places = jax.tree.leaves(sharding.param_shardings(stored, mesh))
+    for before, after, place in zip(jax.tree.leaves(stored), jax.tree.leaves(state), places, strict=True):
+        assert after.dtype == (dtype or jnp.bfloat16) and after.sharding == place
+        np.testing.assert_array_equal(before.astype(after.dtype), after)
 
 
 def test_an_unfinished_checkpoint_does_not_count(saved):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from etils import epath
 from ml_collections import ConfigDict
 
-from s3ft_jax import checkpoints, hf_folder
+from s3ft_jax import checkpoints, hf_folder, sharding
 from s3ft_jax.models import families, weights
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
@@ -35,7 +35,14 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
         architecture, weight_map = families.read_config(
             source.config, f"{source.name}/config.json", config.model.max_positions
         )
-        params = weights.load(source.path, architecture, weight_map, dtype=jnp.dtype(config.model.dtype))
+        params = weights.load(
+            source.path,
+            architecture,
+            weight_map,
+            dtype=jnp.dtype(config.model.dtype),
+            # over all devices: a model that one cannot hold is imported too
+            shardings=sharding.param_shardings(weights.abstract_params(architecture), sharding.make_mesh(1, fsdp=-1)),
+        )
         with tempfile.TemporaryDirectory() as folder:
             tokenizer = pathlib.Path(folder)
             copy_small_files(source, tokenizer, config.model.chat_template)

@@ -102,10 +102,12 @@ def step_settings(settings: dict[str, Any], architecture: DecoderConfig, mesh: j
     """The arguments of ``training.make_step`` beside structure and optimizer.
 
     Raises:
-      WorkdirError: ``train.tune`` or ``train.remat`` has no such choice.
+      WorkdirError: ``train.tune``, ``remat``, ``param_dtype`` or ``activation_dtype`` has no such choice.
       AttentionError: see ``kernels.choose``.
     """
-    for name, choices in (("tune", ("full", "lora")), ("remat", tuple(REMAT))):
+    floats = ("float32", "bfloat16")
+    known = {"tune": ("full", "lora"), "remat": tuple(REMAT), "param_dtype": floats, "activation_dtype": floats}
+    for name, choices in known.items():
         if settings[name] not in choices:
             raise WorkdirError(f"train.{name} = {settings[name]!r}; choose from {', '.join(choices)}")
     platform = mesh.devices.flat[0].platform
@@ -160,17 +162,19 @@ def adapters(settings: dict[str, Any], architecture: DecoderConfig) -> Lora:
 
 
 def build(
-    settings: dict[str, Any], workdir: Workdir, seed: int, first: batches.Batch
+    settings: dict[str, Any], workdir: Workdir, seed: int, first: batches.Batch, mesh: jax.sharding.Mesh
 ) -> tuple[training.Parts, dict[str, Any]]:
-    """The base, with adapters if asked for, taken apart; and what is to be told about it, measured on ``first``."""
-    decoder, facts = checkpoints.load_decoder(workdir / BASE), {}
+    """The base, with adapters if asked for, taken apart on the mesh; and what is to be told, measured on ``first``."""
+    dtype = settings["param_dtype"] if settings["tune"] == "full" else None
+    decoder, facts = checkpoints.load_decoder(workdir / BASE, mesh, dtype), {}
     if settings["tune"] == "lora":
         dtype = settings["lora"]["base_dtype"]
         decoder.add_adapters(adapters(settings["lora"], decoder.config), nnx.Rngs(seed))
         if dtype:
             facts = {"base_dtype": dtype, "base_error": training.shrink_base(decoder, dtype, first)}
             say(f"train: frozen kernels as {dtype}; largest change of a logit {facts['base_error']:.2%} of the largest")
-    return training.take_apart(decoder, settings["tune"]), facts
+    graphdef, *params = training.take_apart(decoder, settings["tune"])
+    return training.Parts(graphdef, *(sharding.shard_params(part, mesh) for part in params)), facts
 
 
 def tune(
@@ -204,8 +208,7 @@ def tune(
     optimizer = training.OptimizerSettings(**{name: settings[name] for name in OPTIMIZER})
     kept = [chosen for chosen in selections if length_of(chosen) <= plan.row_length]
     check_lengths(kept, base.config.max_positions)
-    (graphdef, *params), facts = build(settings, workdir, seed, batches.build_batch(plan, 0, selections))
-    parts = training.Parts(graphdef, *(sharding.shard_params(part, mesh) for part in params))
+    parts, facts = build(settings, workdir, seed, batches.build_batch(plan, 0, selections), mesh)
     _, meta, tokens = tuning.tune(parts, optimizer, workdir / folder(method, seed), batches_from, run)
     return meta, facts | {"tokens": tokens}
 
