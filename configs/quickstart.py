@@ -26,9 +26,9 @@ NOTES = (
 )
 """Disclosures, printed in the report as they are."""
 CHOSEN = {
-    "arithmetic": {"sft": (2e-3, 100), "ssr": (2e-3, 100), "sdft": (2e-3, 100), "s3ft": (1e-3, 100)},
-    "programs": {"sft": (1e-3, 100), "ssr": (2e-3, 100), "sdft": (2e-3, 100), "s3ft": (1e-3, 100)},
-    "reading": {"sft": (1e-3, 100), "ssr": (3e-4, 50), "sdft": (2e-3, 100), "s3ft": (2e-3, 50)},
+    "arithmetic": {"sft": (1e-3, 100), "ssr": (1e-3, 100), "sdft": (3e-4, 100), "s3ft": (3e-4, 100)},
+    "programs": {"sft": (1e-3, 100), "ssr": (1e-3, 100), "sdft": (1e-3, 100), "s3ft": (1e-3, 100)},
+    "reading": {"sft": (3e-4, 50), "ssr": (2e-3, 50), "sdft": (3e-4, 50), "s3ft": (3e-4, 50)},
 }
 """Task -> method -> (peak learning rate, optimizer steps), as benchmarks/sweep.py chose them."""
 
