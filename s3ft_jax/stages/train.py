@@ -228,7 +228,8 @@ def load_tuned(workdir: Workdir, method: str, seed: int, *, merge: bool = True) 
     if meta.lora is None:
         return checkpoints.load_decoder(newest)
     checkpoints.check_base(newest, checkpoints.read_meta(workdir / BASE).params_digest)
-    decoder = checkpoints.load_decoder(workdir / BASE)
+    # a sum in bfloat16 would lose small updates
+    decoder = checkpoints.load_decoder(workdir / BASE, dtype=jnp.float32 if merge else None)
     decoder.add_adapters(meta.lora, nnx.Rngs(0))
     parts = training.take_apart(decoder, "lora")
     trainable = checkpoints.restore_tree(newest, "trainable", parts.trainable)
