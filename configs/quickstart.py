@@ -23,11 +23,13 @@ NOTES = (
     "Learning rate and steps of each method were chosen on the validation split, with gold in the mid style, from one "
     "grid (3e-4, 1e-3, 2e-3; 50 and 100 steps) by a rule fixed beforehand: within one standard error of the best the "
     "fewest steps, then the lowest rate. General skills were not looked at.",
+    "The rule's standard error of a perfect score was 0 at first. It was corrected (two successes and two failures "
+    "added) after results of this model on programs had been seen; one choice changed: S3FT on programs, 1e-3 to 3e-4.",
 )
 """Disclosures, printed in the report as they are."""
 CHOSEN = {
     "arithmetic": {"sft": (1e-3, 100), "ssr": (1e-3, 100), "sdft": (3e-4, 100), "s3ft": (3e-4, 100)},
-    "programs": {"sft": (1e-3, 100), "ssr": (1e-3, 100), "sdft": (1e-3, 100), "s3ft": (1e-3, 100)},
+    "programs": {"sft": (1e-3, 100), "ssr": (1e-3, 100), "sdft": (1e-3, 100), "s3ft": (3e-4, 100)},
     "reading": {"sft": (3e-4, 50), "ssr": (2e-3, 50), "sdft": (3e-4, 50), "s3ft": (3e-4, 50)},
 }
 """Task -> method -> (peak learning rate, optimizer steps), as benchmarks/sweep.py chose them."""
