@@ -4,6 +4,7 @@ Each case is compared as a whole row, padded left and right, packed, and prefill
 files go through import and export unchanged.
 """
 
+import functools
 import json
 
 import jax
@@ -160,7 +161,8 @@ class Pair:
         self.config = type(config)(**{**config.__dict__, **own})
         self.params = weights.load(folder, self.config, self.weight_map)
         graphdef, _ = nnx.split(nnx.eval_shape(lambda: Decoder(self.config, rngs=nnx.Rngs(0))))
-        self.run = jax.jit(lambda *inputs: nnx.merge(graphdef, self.params)(*inputs))
+        # parameters as arguments: as constants they would be folded, which takes the compiler long
+        self.run = functools.partial(jax.jit(lambda params, *inputs: nnx.merge(graphdef, params)(*inputs)), self.params)
         self.expected = [self.torch_logits(row) for row in ROWS]
 
     def torch_logits(self, row) -> np.ndarray:
