@@ -130,6 +130,7 @@ CASES = {
     "starcoder2_no_biases": ("starcoder2", {**STARCODER2, "use_bias": False, "tie_word_embeddings": False}),
     "smollm3": ("smollm3", {"num_hidden_layers": 5, "no_rope_layer_interval": 2}),
 }
+MESHES = ((8, 1, 1), (1, 8, 1), (1, 2, 4))
 FIRST_OF_FAMILY = set({model_type: case for case, (model_type, _) in reversed(CASES.items())}.values())
 ROWS = ([5, 11, 7, 60, 2, 33, 8, 14, 1], [9, 3, 3, 27, 41], [17, 0, 29, 31, 4, 6, 59])
 LENGTH = max(map(len, ROWS))
@@ -266,7 +267,7 @@ def packed_batch() -> batches.Batch:
 
 
 @pytest.mark.skipif(jax.device_count() != 8, reason="needs the 8 fake devices of conftest.py")
-@pytest.mark.parametrize("sizes", [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 2, 4)], ids=str)
+@pytest.mark.parametrize("sizes", [(2, 2, 2), *(pytest.param(one, marks=pytest.mark.slow) for one in MESHES)], ids=str)
 def test_every_mesh_gives_the_loss_and_the_step_of_one_device(stepped, sizes):
     # a vocabulary of 61 and two key-value heads do not divide over 8, 4 or (the vocabulary) 2
     run, (expected_loss, expected) = stepped

@@ -24,9 +24,9 @@ def loaded(folder):
 
 def test_the_chat_template_writes_four_control_tokens(loaded):
     question = [{"role": "user", "content": "How many? 42"}]
-    assert loaded.apply_chat_template(question, tokenize=False, add_generation_prompt=True) == "<u>How many? 42<a>"
+    assert loaded.apply_chat_template(question, tokenize=False, add_generation_prompt=True) == "<u> How many? 42<a>"
     answered = [*question, {"role": "assistant", "content": "Answer: 42"}, *question]
-    text = "<u>How many? 42<a>Answer: 42<e><u>How many? 42"
+    text = "<u> How many? 42<a> Answer: 42<e><u> How many? 42"
     assert loaded.apply_chat_template(answered, tokenize=False) == text
     ids = loaded.encode(text, add_special_tokens=False)
     pieces = loaded.convert_ids_to_tokens(ids)
@@ -68,11 +68,11 @@ def test_ids_are_those_of_the_prompt_room(folder, loaded):
     example = POCKET["arithmetic"].examples("train", 1, 0)[0]
     question = example.messages[0]["content"]
     assert encoder.encode_prompt(example.messages) == tuple(
-        loaded.encode(f"<u>{question}<a>", add_special_tokens=False)
+        loaded.encode(f"<u> {question}<a>", add_special_tokens=False)
     )
     ids = encoder.encode_response(example.messages, example.gold)
-    assert ids == tuple(loaded.encode(f"{example.gold}<e>", add_special_tokens=False))
-    assert encoder.decode_response(ids) == example.gold
+    assert ids == tuple(loaded.encode(f" {example.gold}<e>", add_special_tokens=False))
+    assert encoder.decode_response(ids) == f" {example.gold}"  # the template puts the space there
 
 
 def test_texts_are_short_enough_for_the_pocket_model(loaded):
@@ -85,7 +85,7 @@ def test_texts_are_short_enough_for_the_pocket_model(loaded):
             assert longest(f"<u>{e.messages[0]['content']}<a>" for e in examples) <= 110
             assert longest(f"<u>{e.paraphrase_messages[0]['content']}<a>" for e in examples) <= 200
             assert longest(f"{e.gold}<e>" for e in examples) <= 100
-    assert longest(f"{example.gold}<e>" for example in skills.examples(0)) <= 24
+    assert longest(f" {example.gold}<e>" for example in skills.examples(0)) <= 24
 
 
 def test_the_same_texts_give_the_same_files(folder, tmp_path):
