@@ -23,6 +23,11 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
 pytest_plugins = ["llama2c"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The walks first: they take longest, and the processes of a parallel run should end together."""
+    items.sort(key=lambda item: "walk" not in item.keywords)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> pathlib.Path:
     """Folder of real data sets and small weights; the test is skipped where it is absent."""
