@@ -1,10 +1,12 @@
 """cli: every command explains itself, errors are one message with the right exit code."""
 
 import errno
+import json
 
 import pytest
 
 from s3ft_jax import cli
+from s3ft_jax.planning import compiled
 from s3ft_jax.stages import import_model
 from small import ROOT, SMALL
 
@@ -78,3 +80,25 @@ def test_a_disk_that_fills_up_anywhere_is_no_traceback(tmp_path, monkeypatch, ca
     monkeypatch.setattr(import_model, "run", full)
     assert cli.main(["import", QUICKSTART, f"--workdir={tmp_path}"]) == 1
     assert "error: weights.safetensors: No space left on device. When that is mended" in capsys.readouterr().err
+
+
+def test_plan_needs_neither_workdir_nor_device(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(compiled, "has_libtpu", lambda: False)
+    file = tmp_path / "plan.json"
+    assert cli.main(["plan", QUICKSTART, "--topology=v5e:2x2", f"--json={file}"]) == 0
+    assert "largest batch" in capsys.readouterr().out and len(json.loads(file.read_text())["programs"]) == 3
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--topology=v5:2x2"], "error: --topology=v5:2x2: no chip 'v5'; did you mean v5"),
+        (["--topology=v5e:2x2", "--config.mesh.fsdp=3"], "does not fit 4 devices"),
+        (["--topology=v5e:2x2", "--config.model.path=/"], "error: /config.json: missing"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_is_one_message(arguments, message, capsys):
+    assert cli.main(["plan", QUICKSTART, *arguments]) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err and "Traceback" not in captured.err

@@ -1,0 +1,122 @@
+"""TPU chips and slices: what one chip has and how many a topology's name stands for. No JAX.
+
+In: ``v5e:4x4``. Out: ``Topology``. The figures of ``CHIPS`` are those of Google's public pages, named in ``source``;
+``usable_hbm`` is what the TPU compiler (libtpu 0.0.42.1) says it can give to a program when one does not fit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+
+GIB = 2**30
+FLOAT32_PASSES = 6
+"""bfloat16 products that make one float32 product at precision "highest" (jax.lax.DotAlgorithmPreset,
+BF16_BF16_F32_X6: docs.jax.dev/en/latest/201/precision.html), which every stage asks for (stages/launch.py)."""
+
+
+class PlanError(ValueError):
+    """A plan that cannot be made; the message names the argument or config key, the cause and the fix."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """One TPU chip. A v4 or v5p chip has two cores that JAX shows as one device.
+
+    Attributes:
+      name: as in a topology's name.
+      hbm: bytes of memory, as published.
+      usable_hbm: bytes that the compiler gives to a program.
+      flops: bfloat16 operations per second, two per multiply-add.
+      hbm_bandwidth: bytes per second.
+      ici_bandwidth: bytes per second between chips, in and out together.
+      axes: of its network: 2 or 3.
+      max_chips: of one slice.
+      source: where the figures stand.
+    """
+
+    name: str
+    hbm: int
+    usable_hbm: int
+    flops: float
+    hbm_bandwidth: float
+    ici_bandwidth: float
+    axes: int
+    max_chips: int
+    source: str
+
+    def peak_flops(self, activation_dtype: str) -> float:
+        """Operations per second of matrix products whose inputs are ``bfloat16`` or ``float32``."""
+        return self.flops / (FLOAT32_PASSES if activation_dtype == "float32" else 1)
+
+
+def _chip(
+    name: str, hbm: float, usable: float, tflops: float, hbm_gbps: float, ici_gbps: float, axes: int, max_chips: int
+) -> Chip:
+    """GiB, GiB, TFLOP/s, GB/s, GB/s, axes, chips -> Chip."""
+    rates = (tflops * 1e12, hbm_gbps * 1e9, ici_gbps * 1e9)
+    source = f"https://docs.cloud.google.com/tpu/docs/{name}"
+    return Chip(name, round(hbm * GIB), round(usable * GIB), *rates, axes, max_chips, source)
+
+
+CHIPS: dict[str, Chip] = {
+    chip.name: chip
+    for chip in (
+        # v4's page does not name the speed of its links: 6 of 50 GB/s each way (Jouppi et al., arXiv 2304.01433)
+        _chip("v4", 32, 30.75, 275, 1200, 600, 3, 4096),
+        _chip("v5e", 16, 15.75, 197, 819, 400, 2, 256),
+        _chip("v5p", 95, 95.74, 459, 2765, 1200, 3, 6144),
+        _chip("v6e", 32, 31.25, 918, 1638, 800, 2, 256),
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """A slice: chips of one kind in a grid.
+
+    Attributes:
+      chip: what each of them is.
+      shape: chips along each axis of the network.
+    """
+
+    chip: Chip
+    shape: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """E.g. ``v5e:4x4``."""
+        return f"{self.chip.name}:{'x'.join(map(str, self.shape))}"
+
+    @property
+    def num_chips(self) -> int:
+        """Chips of the slice."""
+        return math.prod(self.shape)
+
+
+def parse_topology(text: str) -> Topology:
+    """``v5e:4x4`` or ``v5p:2x2x1`` -> Topology.
+
+    Raises:
+      PlanError: an unknown chip, or a shape that this chip's network cannot have.
+    """
+    name, _, shape = text.strip().lower().partition(":")
+    if name not in CHIPS:
+        close = difflib.get_close_matches(name, CHIPS, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise PlanError(f"--topology={text}: no chip {name!r}; {hint}known: {', '.join(map(_example, CHIPS.values()))}")
+    chip = CHIPS[name]
+    sizes = tuple(int(size) for size in shape.split("x")) if re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape) else ()
+    if len(sizes) != chip.axes:
+        raise PlanError(
+            f"--topology={text}: a slice of {name} has {chip.axes} axes, for example {_example(chip)} ({chip.source})"
+        )
+    if math.prod(sizes) > chip.max_chips:
+        raise PlanError(f"--topology={text}: a slice of {name} has at most {chip.max_chips} chips; see {chip.source}")
+    return Topology(chip, sizes)
+
+
+def _example(chip: Chip) -> str:
+    return f"{chip.name}:{'4x4' if chip.axes == 2 else '2x2x1'}"

@@ -1,0 +1,291 @@
+"""The programs of an experiment: train step, prefill and decode chunk, each for any batch size, on paper or lowered.
+
+In: an ``Experiment``, which a config's settings become. Out: for a batch size, bytes per chip, ``costs.Work``, and the
+lowered program of the real run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+from flax import nnx
+from jax.sharding import AbstractMesh, Mesh
+
+from s3ft_jax import sharding, training
+from s3ft_jax.generation.engine import Engine
+from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.models.lora import Lora
+from s3ft_jax.models.weights import flat_params
+from s3ft_jax.planning import costs, lowering, memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What of an experiment decides memory and speed.
+
+    Attributes:
+      config: architecture.
+      dtype, tuned_dtype: of the parameters as imported, and while they are tuned (adapters are float32).
+      lora, base_dtype: adapters (None: full fine-tuning) and the dtype of the frozen kernels beside them.
+      optimizer: see ``training.make_optimizer``.
+      step: mesh, real or abstract -> arguments of ``training.make_step`` on a TPU, for the run and for its estimates.
+      batch_size, accumulation, max_length: examples per step, each in a row of its own (packing makes fewer rows);
+        micro-batches; tokens of a row.
+      mesh: data, fsdp, tensor as in the config.
+      num_slots, chunk_steps, prompt_tokens, new_tokens: of sampling.
+    """
+
+    config: DecoderConfig
+    dtype: str
+    tuned_dtype: str
+    lora: Lora | None
+    base_dtype: str
+    optimizer: training.OptimizerSettings
+    step: Callable[[Mesh | AbstractMesh], dict[str, Any]]
+    batch_size: int
+    accumulation: int
+    max_length: int
+    mesh: dict[str, int]
+    num_slots: int
+    chunk_steps: int
+    prompt_tokens: int
+    new_tokens: int
+
+
+class Program(Protocol):
+    """One of the programs on chips that compute together. A size is what the batch is counted in.
+
+    Attributes:
+      name, counted: train, prefill or decode, and what a size counts.
+      split: sizes of the mesh's axes.
+      dtype: of the inputs of its products.
+      size, unit: the experiment's own size; sizes are multiples of unit.
+    """
+
+    name: str
+    counted: str
+    split: costs.Split
+    dtype: str
+    size: int
+    unit: int
+
+    def shape(self, size: int) -> str:
+        """What it computes, in words."""
+
+    def estimate(self, size: int) -> tuple[int, int]:
+        """Bytes per chip: arguments (exact but for some bytes a row) and temporaries (an estimate)."""
+
+    def beside(self, size: int) -> int:
+        """Bytes per chip that the run keeps while this program runs, and the program knows nothing of."""
+
+    def work(self, size: int) -> costs.Work:
+        """Operations and bytes of one run, per chip."""
+
+    def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
+        """The real run's program."""
+
+
+class TrainStep:
+    """The optimizer step; a size is rows of all micro-batches together."""
+
+    name, counted = "train", "rows"
+
+    def __init__(self, experiment: Experiment, split: costs.Split):
+        self.experiment, self.split = experiment, split
+        self.step = experiment.step(memory.abstract_mesh(split))
+        self.dtype = self.step["activation_dtype"]
+        self.unit = experiment.accumulation * split.row_parts
+        self.size = -(-experiment.batch_size // self.unit) * self.unit  # filled up, as training.split_micro does
+        self._parts = lowering.abstract_parts(
+            experiment.config, dtype=experiment.tuned_dtype, lora=experiment.lora, base_dtype=experiment.base_dtype
+        )
+
+    def sizes(self, size: int) -> costs.TrainSizes:
+        """The step with so many rows."""
+        lora = self.experiment.lora
+        return costs.TrainSizes(
+            micro_batches=self.experiment.accumulation,
+            rows=size // self.experiment.accumulation,
+            length=self.experiment.max_length,
+            tune="full" if lora is None else "lora",
+            rank=0 if lora is None else lora.rank,
+            targets=() if lora is None else lora.targets,
+            remat=self.step["remat"],
+            chunk_tokens=self.step["chunk_tokens"],
+            attention=self.step["attention"].implementation,
+            activation_bytes=memory.number_bytes(self.dtype),
+        )
+
+    @property
+    def settings(self) -> str:
+        """What is tuned and how, in words."""
+        lora, sizes = self.experiment.lora, self.sizes(self.size)
+        tuned = "all parameters" if lora is None else f"lora of rank {lora.rank} on {' '.join(lora.targets)}"
+        whole = sizes.loss_places == sizes.length - 1
+        logits = sizes.rows * sizes.loss_places
+        return (
+            f"{tuned}, parameters {self.experiment.tuned_dtype}, activations {self.dtype}, remat {sizes.remat}, "
+            f"attention {sizes.attention}, logits {'all at once' if whole else f'of {logits:,} tokens at a time'}"
+        )
+
+    def shape(self, size: int) -> str:
+        """See ``Program``."""
+        parts = f" in {self.experiment.accumulation}" if self.experiment.accumulation > 1 else ""
+        return f"{size} x {self.experiment.max_length:,} tokens{parts}"
+
+    def estimate(self, size: int) -> tuple[int, int]:
+        """See ``Program``."""
+        kept, weights = self._kept
+        batch = memory.bytes_per_chip(lowering.abstract_batch(self.sizes(size), memory.abstract_mesh(self.split)))
+        return kept + batch, memory.train_temporaries(self.experiment.config, self.sizes(size), weights, self.split)
+
+    def beside(self, size: int) -> int:
+        """Nothing: the state takes the loaded parameters' place (``tuning.resume``)."""
+        return 0
+
+    def work(self, size: int) -> costs.Work:
+        """See ``Program``."""
+        return costs.train_work(self.experiment.config, self.sizes(size), self._kept[1], self.split)
+
+    def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
+        """See ``Program``."""
+        step = self.experiment.step(mesh)
+        return lowering.lower_train(self._parts, self.experiment.optimizer, self.sizes(size), mesh, step)
+
+    @functools.cached_property
+    def _kept(self) -> tuple[int, costs.Weights]:
+        """Bytes of state and frozen parameters, and the weights."""
+        mesh = memory.abstract_mesh(self.split)
+        state, frozen = lowering.train_state(self._parts, self.experiment.optimizer, mesh)
+        weights = memory.weights_of(self.experiment.config, frozen, self.split, memory.number_bytes(self.dtype), state)
+        return memory.bytes_per_chip(state) + memory.bytes_per_chip(frozen), weights
+
+
+class _Sampling:
+    """What prefill and decode share: one engine's chips, parameters and lengths. The engine's stream is float32."""
+
+    unit, dtype = 1, "float32"
+
+    def __init__(self, experiment: Experiment, split: costs.Split):
+        self.experiment, self.split = experiment, split
+
+    def engine(self, slots: int, prompts: int) -> tuple[Engine, nnx.State]:
+        """The engine for so many slots, and for so many prompts in a prefill; its abstract parameters."""
+        return lowering.sampling_engine(
+            self.experiment.config,
+            self.experiment.dtype,
+            num_slots=slots,
+            chunk_steps=self.experiment.chunk_steps,
+            prefill_tokens=prompts * self._own[0].prefill_shape(self.experiment.prompt_tokens)[1],
+        )
+
+    @functools.cached_property
+    def _own(self) -> tuple[Engine, nnx.State]:
+        own = self.experiment
+        sizes = {"num_slots": own.num_slots, "chunk_steps": own.chunk_steps}
+        return lowering.sampling_engine(own.config, own.dtype, **sizes)
+
+    @functools.cached_property
+    def _weights(self) -> costs.Weights:
+        params = sharding.placed(self._own[1], memory.abstract_mesh(self.split))
+        return memory.weights_of(self.experiment.config, params, self.split, memory.number_bytes(self.dtype))
+
+    def sizes(self, slots: int, prompts: int) -> costs.SampleSizes:
+        """The shapes that the engine gives the two programs."""
+        own = self.experiment
+        positions = min(own.prompt_tokens + own.new_tokens, own.config.max_positions) - 1  # the last is not fed
+        return costs.SampleSizes(
+            prompts=prompts,
+            prompt_length=self._own[0].prefill_shape(own.prompt_tokens)[1],
+            slots=slots,
+            cache_length=self._own[0].cache_length(positions),
+            steps=own.chunk_steps,
+            activation_bytes=memory.number_bytes(self.dtype),
+        )
+
+    def _cache(self, rows: int, length: int) -> int:
+        """Bytes per chip of a cache of so many rows and positions."""
+        numbers = memory.number_bytes(self.dtype)
+        return memory.cache_per_chip(self.experiment.config, rows, length, numbers, self.split)
+
+
+class Prefill(_Sampling):
+    """One batch of prompts of the longest length; a size is prompts."""
+
+    name, counted = "prefill", "prompts"
+
+    @property
+    def size(self) -> int:
+        """Prompts that the engine puts into one batch."""
+        return self._own[0].prefill_shape(self.experiment.prompt_tokens)[0]
+
+    def shape(self, size: int) -> str:
+        """See ``Program``."""
+        return f"{size} x {self.sizes(1, size).prompt_length:,} tokens"
+
+    def estimate(self, size: int) -> tuple[int, int]:
+        """See ``Program``."""
+        config, sizes = self.experiment.config, self.sizes(1, size)
+        prompts = 4 * size * sizes.prompt_length
+        cache = self._cache(size, sizes.prompt_length)
+        temporaries = cache + memory.prefill_temporaries(config, sizes, self.split)
+        return self._weights.frozen - self._unread + prompts, temporaries
+
+    def beside(self, size: int) -> int:
+        """The cache of the slots that are being decoded, and the parameters that only logits need."""
+        return self._cache(self.experiment.num_slots, self.sizes(1, size).cache_length) + self._unread
+
+    def work(self, size: int) -> costs.Work:
+        """See ``Program``."""
+        return costs.prefill_work(self.experiment.config, self.sizes(1, size), self._weights, self.split)
+
+    @functools.cached_property
+    def _unread(self) -> int:
+        """Bytes of the parameters that make logits of what the layers give: a prefill makes none."""
+        params = flat_params(sharding.placed(self._own[1], memory.abstract_mesh(self.split)))
+        return memory.bytes_per_chip([leaf for path, leaf in params.items() if path.startswith(("head", "final_norm"))])
+
+    def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
+        """See ``Program``."""
+        engine, params = self.engine(1, size)
+        return engine.lower_prefill(sharding.placed(params, mesh), self.experiment.prompt_tokens)
+
+
+class Decode(_Sampling):
+    """One chunk of steps with every slot busy and the cache at its longest; a size is slots."""
+
+    name, counted = "decode", "slots"
+
+    @property
+    def size(self) -> int:
+        """``sample.num_slots``."""
+        return self.experiment.num_slots
+
+    def shape(self, size: int) -> str:
+        """See ``Program``."""
+        sizes = self.sizes(size, 1)
+        return f"{size} slots x {sizes.cache_length:,}, {sizes.steps} steps"
+
+    def estimate(self, size: int) -> tuple[int, int]:
+        """See ``Program``."""
+        config, sizes = self.experiment.config, self.sizes(size, 1)
+        cache = self._cache(size, sizes.cache_length)
+        return self._weights.frozen + cache, memory.decode_temporaries(config, sizes, self.split)
+
+    def beside(self, size: int) -> int:
+        """The cache of one batch of prompts that wait for a slot."""
+        return self._cache(*self._own[0].prefill_shape(self.experiment.prompt_tokens))
+
+    def work(self, size: int) -> costs.Work:
+        """See ``Program``."""
+        return costs.decode_work(self.experiment.config, self.sizes(size, 1), self._weights, self.split)
+
+    def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
+        """See ``Program``."""
+        engine, params = self.engine(size, 1)
+        cache = lowering.abstract_cache(engine, self.sizes(size, 1).cache_length, mesh)
+        return engine.lower_decode(sharding.placed(params, mesh), cache)

@@ -1,0 +1,192 @@
+"""Forecast: each program of an experiment on a slice, compiled where libtpu is there, estimated where it is not.
+
+In: an ``Experiment`` and a ``Slice``. Out: a ``Forecast`` for train step, prefill and decode chunk, each with the
+largest batch that fits, and notes on what was chosen on the way (the mesh, how many chips sample together).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+
+from s3ft_jax import sharding
+from s3ft_jax.planning import costs
+from s3ft_jax.planning.chips import GIB, Topology
+from s3ft_jax.planning.compiled import Compiled, compile_program
+from s3ft_jax.planning.experiment import Decode, Experiment, Prefill, Program, TrainStep
+from s3ft_jax.planning.search import Largest, largest
+
+MARGIN = 0.9
+"""Share of a chip's memory that an estimate may fill when a mesh is chosen by it."""
+LARGEST_BATCH = 2**16
+"""No larger one is searched for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """Where to plan for.
+
+    Attributes:
+      topology: the slice.
+      devices: of ``compiled.topology_devices``; None: nothing is compiled.
+      compiles: how many the search for one program's largest batch may take.
+    """
+
+    topology: Topology
+    devices: Sequence[jax.Device] | None
+    compiles: int
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of one chip that a program may use."""
+        return self.topology.chip.usable_hbm
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """One program on a slice; bytes and operations of one chip.
+
+    Attributes:
+      program, shape, split: which, what it computes, and the mesh of the chips that compute together.
+      size, counted: its batch, and what that counts.
+      compiled: whether ``answer`` is the compiler's; else it is an estimate.
+      fits: whether the program and what is kept beside it fit.
+      answer: the program's memory; of one that does not fit by itself, ``arguments`` and ``temporaries`` are estimates.
+      beside, capacity: bytes kept beside the program, and bytes there.
+      work, bound: of one run.
+      largest: the largest batch that fits.
+    """
+
+    program: str
+    shape: str
+    split: costs.Split
+    size: int
+    counted: str
+    compiled: bool
+    fits: bool
+    answer: Compiled
+    beside: int
+    capacity: int
+    work: costs.Work
+    bound: costs.Bound
+    largest: Largest
+
+
+def forecasts(experiment: Experiment, place: Slice) -> tuple[list[Forecast], list[str]]:
+    """All programs, and notes for people.
+
+    Raises:
+      PlanError, ShardingError: the mesh or a program cannot be had on this slice.
+    """
+    split, notes = choose_split(experiment, place.topology)
+    sampling, more = choose_sampling_split(experiment, place.topology)
+    step = TrainStep(experiment, split)
+    programs = [step, Prefill(experiment, sampling), Decode(experiment, sampling)]
+    return [forecast(program, place) for program in programs], [f"train: {step.settings}", *notes, *more]
+
+
+def forecast(program: Program, place: Slice) -> Forecast:
+    """One program: its memory at the experiment's own size, its roofline, the largest size that fits."""
+    own = _answer(program, place, program.size)
+
+    def need(size: int, answer: Compiled) -> int:
+        used = answer.peak + program.beside(size)
+        return used if answer.fits else max(used, place.capacity + 1)
+
+    more = program.size + program.unit
+    slope = (sum(program.estimate(more)) - sum(program.estimate(program.size))) / program.unit
+    found = largest(
+        lambda size: need(size, _answer(program, place, size)),
+        place.capacity,
+        unit=program.unit,
+        known={program.size: need(program.size, own)},
+        questions=64 if place.devices is None else place.compiles,  # an estimate costs nothing
+        most=LARGEST_BATCH // program.unit * program.unit,
+        slope=slope,
+    )
+    work = program.work(program.size)
+    return Forecast(
+        program=program.name,
+        shape=program.shape(program.size),
+        split=program.split,
+        size=program.size,
+        counted=program.counted,
+        compiled=place.devices is not None,
+        fits=need(program.size, own) <= place.capacity,
+        answer=own,
+        beside=program.beside(program.size),
+        capacity=place.capacity,
+        work=work,
+        bound=costs.bound(work, place.topology.chip, program.split.chips, program.dtype),
+        largest=found,
+    )
+
+
+def _answer(program: Program, place: Slice, size: int) -> Compiled:
+    """The compiler's answer, or one made of the estimates."""
+    arguments, temporaries = program.estimate(size)
+    peak = arguments + temporaries
+    if place.devices is None:
+        return Compiled(peak <= place.capacity, peak, place.capacity, arguments, temporaries, 0.0, 0.0)
+    mesh = sharding.make_mesh(*program.split, devices=place.devices)
+    answer = compile_program(lambda: program.lower(size, mesh))
+    if answer.fits:
+        return answer
+    return dataclasses.replace(answer, peak=answer.peak or peak, arguments=arguments, temporaries=temporaries)
+
+
+def choose_split(experiment: Experiment, topology: Topology) -> tuple[costs.Split, list[str]]:
+    """The config's mesh on this slice, and notes.
+
+    Where the config leaves it at its default (all chips to data) and no chip can hold that, the parameters are split
+    over the fewest chips with which the estimate of the smallest step fits.
+
+    Raises:
+      ShardingError: the config's sizes do not suit the number of chips.
+    """
+    split = costs.Split(**sharding.mesh_sizes(**experiment.mesh, num_devices=topology.num_chips))
+    idle = topology.num_chips - split.chips
+    notes = [f"mesh {shown(split)}: {idle} of {topology.num_chips} chips stay idle"] if idle else []
+    need = _smallest_step(experiment, split)
+    limit = MARGIN * topology.chip.usable_hbm
+    if experiment.mesh != {"data": -1, "fsdp": 1, "tensor": 1} or need <= limit or topology.num_chips == 1:
+        return split, notes
+    tried = [costs.Split(topology.num_chips // parts, parts) for parts in _divisors(topology.num_chips)[1:]]
+    chosen = next((other for other in tried if _smallest_step(experiment, other) <= limit), tried[-1])
+    return chosen, [
+        f"mesh {shown(chosen)}, chosen by plan: with the config's {shown(split)} a chip would need some "
+        f"{need / GIB:,.1f} GiB. To run so: --config.mesh.data={chosen.data} --config.mesh.fsdp={chosen.fsdp}"
+    ]
+
+
+def choose_sampling_split(experiment: Experiment, topology: Topology) -> tuple[costs.Split, list[str]]:
+    """One chip, as for ``s3ft sample``; where not even one slot fits there, the fewest that could share the model."""
+    parts = [n for n in _divisors(topology.num_chips) if experiment.config.num_heads % n == 0]
+    engines = {n: Decode(experiment, costs.Split(tensor=n)) for n in parts}
+    needs = {n: sum(engine.estimate(1)) + engine.beside(1) for n, engine in engines.items()}
+    limit = MARGIN * topology.chip.usable_hbm
+    number = next((n for n, need in needs.items() if need <= limit), parts[-1])
+    if number == 1:
+        return costs.Split(), []
+    return costs.Split(tensor=number), [
+        f"prefill and decode: `s3ft sample` uses one chip, which would need some {needs[1] / GIB:,.1f} GiB for one "
+        f"slot alone. Shown is what {number} chips could do together; to sample on one, take a narrower "
+        "--config.model.dtype or a larger chip"
+    ]
+
+
+def _smallest_step(experiment: Experiment, split: costs.Split) -> int:
+    """Estimated bytes per chip of a step with one row in each part."""
+    step = TrainStep(experiment, split)
+    return sum(step.estimate(step.unit)) + step.beside(step.unit)
+
+
+def _divisors(number: int) -> list[int]:
+    return [part for part in range(1, number + 1) if number % part == 0]
+
+
+def shown(split: costs.Split) -> str:
+    """E.g. ``data 1 x fsdp 4 x tensor 1``."""
+    return " x ".join(f"{axis} {size}" for axis, size in split._asdict().items())

@@ -1,0 +1,117 @@
+"""The programs of a real run, lowered without arrays: train step, prefill, decode chunk.
+
+In: an architecture, settings, a mesh. Out: ``jax.stages.Lowered`` of the very functions that ``train`` and ``sample``
+call (``training.make_step``, ``generation.engine.Engine``), with ``ShapeDtypeStruct`` arguments in their real places.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+
+from s3ft_jax import sharding, training
+from s3ft_jax.batches import Batch
+from s3ft_jax.generation.engine import Engine
+from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.models.decoder import Decoder, KVCache
+from s3ft_jax.models.lora import Lora
+from s3ft_jax.planning.costs import TrainSizes
+
+
+def abstract_parts(
+    config: DecoderConfig, *, dtype: str, lora: Lora | None = None, base_dtype: str = ""
+) -> training.Parts:
+    """The decoder taken apart as for training, its parameters shapes only.
+
+    Args:
+      config: architecture.
+      dtype: of the imported parameters (``model.dtype``).
+      lora: adapters, or None for full fine-tuning.
+      base_dtype: of the frozen kernels beside adapters (``train.lora.base_dtype``).
+    """
+
+    def build() -> Decoder:
+        decoder = Decoder(config, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
+        if lora is not None:
+            decoder.add_adapters(lora, nnx.Rngs(0))
+            decoder.round_kernels(base_dtype)
+        return decoder
+
+    return training.take_apart(nnx.eval_shape(build), "full" if lora is None else "lora")
+
+
+def train_state(
+    parts: training.Parts, settings: training.OptimizerSettings, mesh: Mesh | AbstractMesh
+) -> tuple[training.TrainState, nnx.State]:
+    """State before the first step and frozen parameters. Adam's moments lie where their parameters lie.
+
+    Its scalars are told no place, as those of ``training.start``.
+    """
+    shardings = sharding.param_shardings(parts.trainable, mesh)
+    state = jax.eval_shape(
+        lambda trainable: training.start(parts._replace(trainable=trainable), settings), parts.trainable
+    )
+    moments = optax.tree_map_params(training.make_optimizer(settings), _with_sharding, state.opt_state, shardings)
+    trainable, frozen = sharding.placed(state.trainable, mesh), sharding.placed(parts.frozen, mesh)
+    return training.TrainState(state.step, trainable, moments), frozen
+
+
+def abstract_batch(sizes: TrainSizes, mesh: Mesh | AbstractMesh) -> Batch:
+    """The batch of one step, [A, B, T], its rows over data and fsdp."""
+    shape = (sizes.micro_batches, sizes.rows, sizes.length)
+    place = sharding.batch_sharding(mesh, len(shape))
+    ids, weights = (jax.ShapeDtypeStruct(shape, dtype, sharding=place) for dtype in (jnp.int32, jnp.float32))
+    return Batch(ids, ids, ids, weights)
+
+
+def lower_train(
+    parts: training.Parts,
+    settings: training.OptimizerSettings,
+    sizes: TrainSizes,
+    mesh: Mesh,
+    options: dict[str, Any],
+) -> jax.stages.Lowered:
+    """The optimizer step.
+
+    Args:
+      parts: of ``abstract_parts``.
+      settings: of the optimizer.
+      sizes: of the batch.
+      mesh: real, or of a topology.
+      options: further arguments of ``training.make_step``.
+    """
+    state, frozen = train_state(parts, settings, mesh)
+    step = training.make_step(parts.graphdef, settings, **options)
+    return step.lower(state, frozen, abstract_batch(sizes, mesh), 0)
+
+
+def sampling_engine(config: DecoderConfig, dtype: str, **sizes: int) -> tuple[Engine, nnx.State]:
+    """An engine as ``responder.respond`` builds it, and the shapes of its parameters.
+
+    Which ids end a response changes neither memory nor time, so the tokenizer is not asked.
+
+    Args:
+      config: architecture.
+      dtype: of the imported parameters.
+      **sizes: num_slots, chunk_steps, prefill_tokens of ``Engine``.
+    """
+    decoder = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype)))
+    graphdef, params = nnx.split(decoder)
+    return Engine(graphdef, config, stop_ids=(0,), pad_id=0, **sizes), params
+
+
+def abstract_cache(engine: Engine, length: int, mesh: Mesh | AbstractMesh) -> KVCache:
+    """The engine's cache of ``length`` positions: heads over tensor where it divides them, all else whole."""
+    axis = "tensor" if engine.config.num_kv_heads % mesh.shape["tensor"] == 0 else None  # as costs.cache_parts
+    place = NamedSharding(mesh, PartitionSpec(None, None, axis))
+    cache = jax.eval_shape(lambda: engine.empty_cache(length))
+    return KVCache(*(_with_sharding(leaf, place) for leaf in cache))
+
+
+def _with_sharding(leaf: jax.ShapeDtypeStruct, place: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)

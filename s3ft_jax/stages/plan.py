@@ -1,0 +1,192 @@
+"""Stage: will this experiment fit on a TPU slice, and how fast can it be? Needs no TPU, no weights and no workdir."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import types
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, Mesh
+from ml_collections import ConfigDict
+from rich.table import Table
+
+from s3ft_jax import hf_folder, training
+from s3ft_jax.models import families
+from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.models.weights import count_params
+from s3ft_jax.planning import compiled
+from s3ft_jax.planning.chips import FLOAT32_PASSES, GIB, PlanError, Topology, parse_topology
+from s3ft_jax.planning.experiment import Experiment
+from s3ft_jax.planning.forecast import Forecast, Slice, forecasts
+from s3ft_jax.progress import console, say
+from s3ft_jax.stages import train
+from s3ft_jax.stages.launch import POCKET, plain_settings, pocket_model_folder
+
+BOUND = (
+    "tokens/s is a bound from the chip's published speeds and the least the program must compute, read and receive; no "
+    "real run is faster"
+)
+
+
+def run(config: ConfigDict, topology: str, *, json_file: str = "", compiles: int = 4) -> None:
+    """Print a table and notes.
+
+    Args:
+      config: the experiment's.
+      topology: e.g. ``v5e:4x4``.
+      json_file: where to write the same as JSON; empty: nowhere.
+      compiles: how many the search for each program's largest batch may take.
+
+    Raises:
+      PlanError, ShardingError, UnsupportedModel, HFFolderError: what cannot be planned, and why.
+    """
+    place = parse_topology(topology)
+    architecture = read_model(config)
+    experiment = describe(config, architecture)
+    say(f"{config.model.path}: {count_params(architecture):,} parameters")
+    say(_hardware(place))
+    found, notes = plan(experiment, place, compiles)
+    notes = [*notes, *filter(None, map(advice, found)), BOUND]
+    console.print(table(found, place))
+    for note in notes:
+        say(f"* {note}")
+    if json_file:
+        programs = list(map(plain, found))
+        result = {"topology": place.name, "model": config.model.path, "notes": notes, "programs": programs}
+        pathlib.Path(json_file).write_text(json.dumps(result, indent=1) + "\n")
+        say(f"written: {json_file}")
+
+
+def plan(experiment: Experiment, topology: Topology, compiles: int) -> tuple[list[Forecast], list[str]]:
+    """Forecasts and notes; compiled if libtpu is installed, which is said if not."""
+    # programs are compiled for devices that are not here: no attached accelerator is to be opened
+    jax.config.update("jax_platforms", "cpu")
+    devices = compiled.topology_devices(topology) if compiled.has_libtpu() else None
+    found, notes = forecasts(experiment, Slice(topology, devices, compiles))
+    return found, notes if devices is not None else [*notes, compiled.HOW_TO_GET_LIBTPU]
+
+
+def read_model(config: ConfigDict) -> DecoderConfig:
+    """The architecture named by ``model.path``: a folder or hub id, of which only config.json is read, or that file.
+
+    Raises:
+      PlanError: it is empty.
+      HFFolderError, UnsupportedModel: see there.
+    """
+    path = config.model.path
+    if not path:
+        raise PlanError("model.path is empty: give --config.model.path=FOLDER, a config.json, a hub id, or pocket")
+    values = hf_folder.read_architecture(pocket_model_folder() if path == POCKET else path)
+    return families.read_config(values, path, config.model.max_positions)[0]
+
+
+def describe(config: ConfigDict, architecture: DecoderConfig) -> Experiment:
+    """What the plan needs of the settings, those shared by all methods.
+
+    Prompts are taken as long as a training row has room for beside the longest answer.
+    """
+    settings, sample = train.method_settings(config, ""), config.sample
+    longest = min(settings["max_length"], architecture.max_positions)
+    prompt = longest - sample.max_new_tokens
+    lora = train.adapters(settings["lora"], architecture) if settings["tune"] == "lora" else None
+
+    def step(mesh: Mesh | AbstractMesh) -> dict[str, Any]:
+        return train.step_settings(settings, architecture, mesh if isinstance(mesh, Mesh) else _of_tpus(mesh))
+
+    return Experiment(
+        config=architecture,
+        dtype=config.model.dtype,
+        tuned_dtype=config.model.dtype if lora else settings["param_dtype"],
+        lora=lora,
+        base_dtype=settings["lora"]["base_dtype"],
+        optimizer=training.OptimizerSettings(**{name: settings[name] for name in train.OPTIMIZER}),
+        step=step,
+        batch_size=settings["batch_size"],
+        accumulation=settings["accumulation"],
+        max_length=settings["max_length"],
+        mesh=plain_settings(config.mesh),
+        num_slots=sample.num_slots,
+        chunk_steps=sample.chunk_steps,
+        prompt_tokens=prompt if prompt > 0 else longest,
+        new_tokens=sample.max_new_tokens,
+    )
+
+
+def _of_tpus(mesh: AbstractMesh) -> Any:
+    """What ``train.step_settings`` asks of a mesh: sizes, and a device's platform."""
+    device = types.SimpleNamespace(platform="tpu")
+    return types.SimpleNamespace(shape=mesh.shape, devices=np.array([device]))
+
+
+def advice(forecast: Forecast) -> str:
+    """What to do about a program that does not fit; empty if it does."""
+    if forecast.fits:
+        return ""
+    most, counted = forecast.largest.size, forecast.counted
+    if forecast.program == "train":
+        less = "--config.train.remat=full, adapters only (--config.train.tune=lora), or more chips"
+        parts = -(-forecast.size // most) if most else 0
+        much = f"{most} rows at a time would: --config.train.accumulation={parts} (micro-batches), " if most else ""
+        return f"train does not fit. {much or 'Not even one row per part of the mesh does: '}{less}"
+    less = f"--config.sample.num_slots={most}" if most and counted == "slots" else "fewer --config.sample.num_slots"
+    return f"{forecast.program} does not fit: {less}, or a narrower --config.model.dtype"
+
+
+def table(found: list[Forecast], topology: Topology) -> Table:
+    """One column per program."""
+    cells = [_cells(forecast, topology) for forecast in found]
+    result = Table("of each chip", *(forecast.program for forecast in found))
+    for name in cells[0]:
+        result.add_row(name, *(column[name] for column in cells))
+    return result
+
+
+def _cells(forecast: Forecast, topology: Topology) -> dict[str, str]:
+    answer, work, bound, found = forecast.answer, forecast.work, forecast.bound, forecast.largest
+    rough = "" if forecast.compiled else "about "
+    if found.size:
+        most = f"{'' if found.exact else 'at least '}{rough}{found.size:,} {forecast.counted}"
+    else:
+        most = "none" if found.exact else "none found"
+    return {
+        "batch": forecast.shape,
+        "data x fsdp x tensor": " x ".join(map(str, forecast.split)),
+        "fits": "yes" if forecast.fits else "NO",
+        f"memory, of {size(forecast.capacity)}": f"{rough}{size(answer.peak + forecast.beside)}",
+        "  arguments": size(answer.arguments),
+        "  temporaries": f"{rough if answer.fits else 'about '}{size(answer.temporaries)}",
+        "  program's peak": f"{rough}{size(answer.peak)}",
+        "  kept beside it": size(forecast.beside),
+        "largest batch": most,
+        "tokens/s, at most": f"{bound.tokens_per_chip:,.0f}",
+        "bound by": bound.by,
+        "  operations": f"{work.flops / 1e12:.3g} T",
+        "  memory traffic": f"{work.hbm_bytes / 1e9:.3g} GB",
+        "  network traffic": f"{work.ici_bytes / 1e9:.3g} GB",
+        "compiled in": f"{answer.seconds:.0f} s" if forecast.compiled else "not compiled",
+    }
+
+
+def size(number: float) -> str:
+    """Bytes for people: ``1.25 GiB``, ``30.0 MiB``."""
+    return f"{number / GIB:.2f} GiB" if number >= GIB / 10 else f"{number / 2**20:.1f} MiB"
+
+
+def plain(forecast: Forecast) -> dict[str, Any]:
+    """A forecast as plain JSON values; bytes, operations and seconds."""
+    values = dataclasses.asdict(forecast)
+    return values | {name: getattr(forecast, name)._asdict() for name in ("split", "work", "bound")}
+
+
+def _hardware(topology: Topology) -> str:
+    chip = topology.chip
+    return (
+        f"{topology.name}: {topology.num_chips} chips. Each has {chip.usable_hbm / GIB:.2f} GiB of memory for "
+        f"programs, {chip.flops / 1e12:.0f} TFLOP/s in bfloat16 (in float32 1/{FLOAT32_PASSES} of that), "
+        f"{chip.hbm_bandwidth / 1e9:,.0f} GB/s from memory and {chip.ici_bandwidth / 2e9:,.0f} GB/s from other chips "
+        f"({chip.source})"
+    )

@@ -1,0 +1,49 @@
+"""chips: names of slices, and messages for those that cannot be."""
+
+import pytest
+
+from s3ft_jax.planning.chips import CHIPS, GIB, PlanError, parse_topology
+
+
+@pytest.mark.parametrize(
+    "text, name, chips",
+    [
+        ("v5e:4x4", "v5e:4x4", 16),
+        ("v5p:2x2x1", "v5p:2x2x1", 4),
+        (" V6E:2x4 ", "v6e:2x4", 8),
+        ("v4:2x2x2", "v4:2x2x2", 8),
+    ],
+)
+def test_a_topology_is_a_chip_and_a_shape(text, name, chips):
+    topology = parse_topology(text)
+    assert (topology.name, topology.num_chips) == (name, chips)
+    assert topology.chip is CHIPS[name[: name.index(":")]]
+
+
+@pytest.mark.parametrize(
+    "text, part",
+    [
+        ("v7x:2x2", "known: v4:2x2x1, v5e:4x4, v5p:2x2x1, v6e:4x4"),
+        ("v5:2x2", "did you mean v5"),
+        ("v5e", "2 axes, for example v5e:4x4"),
+        ("v5e:4x4x4", "2 axes"),
+        ("v5p:4x4", "3 axes, for example v5p:2x2x1"),
+        ("v5e:4x", "2 axes"),
+        ("v5e:0x4", "2 axes"),
+        ("v6e:32x32", "at most 256 chips"),
+    ],
+)
+def test_what_cannot_be_says_what_can(text, part):
+    with pytest.raises(PlanError, match=f"--topology={text}: .*{part}"):
+        parse_topology(text)
+
+
+def test_every_chip_has_a_page_and_gives_programs_about_what_it_has():
+    for chip in CHIPS.values():
+        assert chip.source.endswith(f"/{chip.name}")
+        assert 0.95 < chip.usable_hbm / chip.hbm < 1.01
+    assert CHIPS["v5e"].usable_hbm == 15.75 * GIB
+
+
+def test_float32_products_take_six_passes():
+    assert CHIPS["v5e"].peak_flops("float32") * 6 == CHIPS["v5e"].peak_flops("bfloat16") == 197e12

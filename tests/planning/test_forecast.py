@@ -1,0 +1,126 @@
+"""forecast: which mesh, what fits, and the largest batch, by estimates and by a compiler's answers."""
+
+import dataclasses
+
+import pytest
+from tiny_experiment import CONFIG, changed
+
+from s3ft_jax import sharding
+from s3ft_jax.planning import costs, forecast
+from s3ft_jax.planning.chips import GIB, parse_topology
+from s3ft_jax.planning.compiled import Compiled
+from s3ft_jax.planning.forecast import Slice
+
+V5E = parse_topology("v5e:2x2")
+# about 1.5 billion numbers: 23 GiB with Adam's moments and gradients, 5.6 GiB alone
+LARGE = dataclasses.replace(CONFIG, num_layers=24, model_dim=2048, mlp_dim=8192, num_heads=16, num_kv_heads=16)
+
+
+class Line:
+    """A program that needs 2 GiB, 1 GiB more for each row, and keeps 3 GiB beside."""
+
+    name, counted, split, dtype, size, unit = "train", "rows", costs.Split(2), "bfloat16", 4, 2
+
+    def shape(self, size):
+        return f"{size} rows"
+
+    def estimate(self, size):
+        return 2 * GIB, size * GIB
+
+    def beside(self, size):
+        return 3 * GIB
+
+    def work(self, size):
+        return costs.Work(197e12, 0.0, 0.0, size * 100)
+
+    def lower(self, size, mesh):
+        return size
+
+
+def test_by_estimates():
+    found = forecast.forecast(Line(), Slice(V5E, None, 4))
+    assert (found.fits, found.compiled, found.size, found.shape) == (True, False, 4, "4 rows")
+    assert (found.answer.arguments, found.answer.temporaries, found.answer.peak) == (2 * GIB, 4 * GIB, 6 * GIB)
+    assert (found.beside, found.capacity) == (3 * GIB, 15.75 * GIB)
+    # 2 + 10 + 3 of 15.75; 12 rows are too many
+    assert (found.largest.size, found.largest.exact) == (10, True)
+    assert found.bound == (1.0, 200.0, "compute")
+
+
+def answering(monkeypatch, ask):
+    """Let ``ask`` (size -> Compiled) be the compiler; returns the sizes it was asked for."""
+    asked = []
+
+    def compile_program(lower):
+        asked.append(lower())
+        return ask(asked[-1])
+
+    monkeypatch.setattr(forecast, "compile_program", compile_program)
+    monkeypatch.setattr(forecast.sharding, "make_mesh", lambda *sizes, devices: None)
+    return asked
+
+
+def test_by_the_compiler(monkeypatch):
+    def ask(size):
+        need = (1 + 2 * size) * GIB
+        return Compiled(need <= 15.75 * GIB, need, 0, GIB, need - GIB, 1.0, 1.0)
+
+    asked = answering(monkeypatch, ask)
+    found = forecast.forecast(Line(), Slice(V5E, [], 4))
+    assert found.compiled and found.fits and found.answer.peak == 9 * GIB
+    assert (found.largest.size, found.largest.exact) == (4, True)  # 13 with what is beside; 6 rows need 16
+    assert asked == [4, 6]  # as by the estimate one more row needs 1 GiB: 4 + (15.75 - 12)
+
+
+@pytest.mark.parametrize("said, peak", [(20 * GIB, 20 * GIB), (0, 6 * GIB)])
+def test_of_what_does_not_fit_the_parts_are_estimates(monkeypatch, said, peak):
+    asked = answering(monkeypatch, lambda size: Compiled(False, said, 0, 0, 0, 1.0, 1.0))
+    found = forecast.forecast(Line(), Slice(V5E, [], 0))
+    assert not found.fits and asked == [4]
+    assert (found.answer.peak, found.answer.arguments, found.answer.temporaries) == (peak, 2 * GIB, 4 * GIB)
+    assert (found.largest.size, found.largest.exact) == (0, False)
+
+
+def test_a_program_that_fits_alone_may_not_beside_the_rest(monkeypatch):
+    answering(monkeypatch, lambda size: Compiled(True, 14 * GIB, 0, GIB, 13 * GIB, 1.0, 1.0))
+    found = forecast.forecast(Line(), Slice(V5E, [], 0))
+    assert found.answer.fits and not found.fits
+
+
+def test_all_programs_of_an_experiment():
+    found, notes = forecast.forecasts(changed(), Slice(V5E, None, 4))
+    assert [one.program for one in found] == ["train", "prefill", "decode"]
+    assert [one.split for one in found] == [costs.Split(4), costs.Split(), costs.Split()]
+    assert all(one.fits and one.largest.size >= one.size for one in found)
+    assert notes == [f"train: {forecast.TrainStep(changed(), costs.Split(4)).settings}"]
+
+
+def test_a_model_too_large_for_a_chip_is_split_and_the_flags_are_told():
+    own = changed(config=LARGE)
+    split, (note,) = forecast.choose_split(own, V5E)
+    assert split == costs.Split(2, 2)
+    assert "--config.mesh.data=2 --config.mesh.fsdp=2" in note and "data 4 x fsdp 1 x tensor 1" in note
+    assert forecast.choose_split(own, parse_topology("v5p:2x2x1")) == (costs.Split(4), [])
+    assert forecast.choose_split(own, parse_topology("v5e:1x1")) == (costs.Split(), [])
+
+
+def test_a_mesh_that_is_asked_for_is_kept():
+    for mesh, split in (({"data": 2, "fsdp": 1, "tensor": -1}, costs.Split(2, 1, 2)),):
+        assert forecast.choose_split(changed(config=LARGE, mesh=mesh), V5E) == (split, [])
+    two = {"data": 2, "fsdp": 1, "tensor": 1}
+    assert forecast.choose_split(changed(mesh=two), V5E)[1] == [
+        "mesh data 2 x fsdp 1 x tensor 1: 2 of 4 chips stay idle"
+    ]
+    with pytest.raises(sharding.ShardingError, match="data 3 x fsdp 2 x tensor 1 does not fit 4 devices"):
+        forecast.choose_split(changed(mesh={"data": 3, "fsdp": 2, "tensor": 1}), V5E)
+
+
+def test_sampling_takes_one_chip_while_a_slot_fits_there():
+    assert forecast.choose_sampling_split(changed(num_slots=10**6), V5E) == (costs.Split(), [])
+    larger = dataclasses.replace(LARGE, num_layers=96)
+    split, (note,) = forecast.choose_sampling_split(changed(config=larger), V5E)
+    assert split == costs.Split(tensor=2)
+    assert "`s3ft sample` uses one chip" in note and "2 chips could do together" in note
+    # 6 heads over 4 chips: 2 of them
+    odd = dataclasses.replace(larger, num_layers=192, num_heads=6, num_kv_heads=6)
+    assert forecast.choose_sampling_split(changed(config=odd), V5E)[0] == costs.Split(tensor=2)

@@ -1,0 +1,153 @@
+"""plan: from a config.json alone, without workdir, weights or accelerator, to a table and JSON."""
+
+import json
+
+import jax
+import pytest
+
+from s3ft_jax import hf_folder, sharding
+from s3ft_jax.models.families import UnsupportedModel
+from s3ft_jax.planning import compiled, costs, memory
+from s3ft_jax.planning.chips import PlanError, parse_topology
+from s3ft_jax.planning.experiment import TrainStep
+from s3ft_jax.stages import plan, train
+from small import small_config
+
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 512,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+}
+
+
+@pytest.fixture(autouse=True)
+def without_libtpu(monkeypatch):
+    monkeypatch.setattr(compiled, "has_libtpu", lambda: False)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    return tmp_path
+
+
+def planned(capsys, *overrides, topology="v5e:2x2", **options) -> str:
+    plan.run(small_config("mesh.data=-1", *overrides), topology, **options)
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_the_model_that_ships_on_paper(capsys):
+    text = planned(capsys)
+    for part in ("pocket: 1,136,000 parameters", "v5e:2x2: 4 chips", "15.75 GiB", "largest batch", "pip install 'jax"):
+        assert part in text
+    assert text.count("not compiled") == 3 and "NO" not in text
+    assert "all parameters, parameters float32, activations float32, remat none, attention splash" in text
+
+
+def test_a_config_json_is_all_that_is_needed(folder, capsys):
+    for path in (folder, folder / "config.json"):
+        assert f"{path}: 139,584 parameters" in planned(capsys, f"model.path={path}", "train.max_length=512")
+
+
+def test_no_device_is_asked_for(folder, capsys, monkeypatch):
+    def opened(*_):
+        raise AssertionError("an accelerator may be opened here")
+
+    for name in ("devices", "local_devices", "device_count", "default_backend"):
+        monkeypatch.setattr(jax, name, opened)
+    planned(capsys, f"model.path={folder}")
+    assert jax.config.jax_platforms == "cpu"
+
+
+def test_the_json_says_what_the_table_says(folder, tmp_path, capsys):
+    file = tmp_path / "plan.json"
+    text = planned(capsys, f"model.path={folder}", json_file=str(file))
+    result = json.loads(file.read_text())
+    assert (result["topology"], result["model"]) == ("v5e:2x2", str(folder))
+    assert [program["program"] for program in result["programs"]] == ["train", "prefill", "decode"]
+    step = result["programs"][0]
+    assert step["split"] == {"data": 4, "fsdp": 1, "tensor": 1} and step["fits"] is True
+    assert f"{step['bound']['tokens_per_chip']:,.0f}" in text and step["bound"]["by"] in text
+    assert plan.size(step["answer"]["arguments"]) in text
+    assert f"{step['largest']['size']:,} rows" in text
+    assert all(note in text for note in (" ".join(note.split()) for note in result["notes"]))
+
+
+@pytest.mark.parametrize(
+    "overrides, part",
+    [
+        (["train.batch_size=4096", "train.max_length=2048", "train.attention=xla"], "--config.train.accumulation="),
+        (["sample.num_slots=65536", "train.max_length=2048"], "decode does not fit: --config.sample.num_slots="),
+    ],
+)
+def test_what_does_not_fit_comes_with_what_to_do(folder, capsys, overrides, part):
+    text = planned(capsys, f"model.path={folder}", *overrides)
+    assert "NO" in text and part in text
+
+
+@pytest.mark.parametrize(
+    "override, topology, error, part",
+    [
+        ("model.path=", "v5e:2x2", PlanError, "model.path is empty"),
+        ("model.path=pocket", "v9:2x2", PlanError, "no chip 'v9'"),
+        ("model.path={}/nothing", "v5e:2x2", hf_folder.HFFolderError, "nothing: no such folder"),
+        ("model.path={}/empty", "v5e:2x2", hf_folder.HFFolderError, "config.json: missing"),
+        ("model.path={}/other.json", "v5e:2x2", UnsupportedModel, "mamba"),
+        ("mesh.tensor=3", "v5e:2x2", sharding.ShardingError, "tensor 3 does not fit 4 devices"),
+        ("train.remat=some", "v5e:2x2", train.WorkdirError, "train.remat = 'some'"),
+    ],
+)
+def test_what_cannot_be_planned_says_why(tmp_path, override, topology, error, part):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other.json").write_text('{"model_type": "mamba"}')
+    with pytest.raises(error, match=part):
+        plan.run(small_config("mesh.data=-1", override.format(tmp_path)), topology)
+
+
+@pytest.mark.parametrize("split", [costs.Split(8), costs.Split(2, 2, 2), costs.Split(1, 2, 4)], ids=str)
+@pytest.mark.parametrize("chunk_tokens", [0, 96])
+def test_the_step_on_paper_is_that_of_a_run(split, chunk_tokens):
+    config = small_config(f"train.chunk_tokens={chunk_tokens}", "train.remat=dots", "train.activation_dtype=bfloat16")
+    architecture = plan.read_model(config)
+    experiment = plan.describe(config, architecture)
+    paper = experiment.step(memory.abstract_mesh(split))
+    real = train.step_settings(train.method_settings(config, ""), architecture, sharding.make_mesh(*split))
+    assert paper.pop("attention").implementation == "splash" and real.pop("attention").implementation == "xla"
+    assert paper == real
+    assert paper["chunk_tokens"] == chunk_tokens or split.row_parts * (train.LOGITS // architecture.vocab_size)
+    assert TrainStep(experiment, split).sizes(8).chunk_tokens == real["chunk_tokens"]
+
+
+def test_settings_reach_the_experiment():
+    config = small_config(
+        "train.tune=lora", "train.lora.targets=all", "train.lora.base_dtype=int8", "model.dtype=bfloat16", "mesh.fsdp=2"
+    )
+    found = plan.describe(config, plan.read_model(config))
+    assert found.lora.targets == ("q", "k", "v", "o", "gate", "up", "down")
+    assert (found.base_dtype, found.dtype, found.tuned_dtype) == ("int8", "bfloat16", "bfloat16")
+    assert found.mesh == {"data": 1, "fsdp": 2, "tensor": 1}
+    full = plan.describe(small_config("model.dtype=bfloat16"), plan.read_model(config))
+    assert (full.lora, full.dtype, full.tuned_dtype) == (None, "bfloat16", "float32")
+
+
+def test_prompts_leave_room_for_an_answer():
+    config = small_config("train.max_length=192", "sample.max_new_tokens=64")
+    assert plan.describe(config, plan.read_model(config)).prompt_tokens == 128
+    config = small_config("train.max_length=32", "sample.max_new_tokens=64")
+    assert plan.describe(config, plan.read_model(config)).prompt_tokens == 32
+
+
+@pytest.mark.parametrize("number, text", [(2**30, "1.00 GiB"), (2**27, "0.12 GiB"), (2**20, "1.0 MiB"), (0, "0.0 MiB")])
+def test_bytes_for_people(number, text):
+    assert plan.size(number) == text
+
+
+def test_real_configs_are_read(data_dir, capsys):
+    path = data_dir / "hf_configs" / "mlc_presets" / "gemma-2-9b-it"
+    text = planned(capsys, f"model.path={path}", "train.tune=lora", topology="v6e:2x2")
+    assert "9,241,705,984 parameters" in text and parse_topology("v6e:2x2").name in text
