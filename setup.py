@@ -38,6 +38,7 @@ setup(
             "torch==2.13.0",
             "peft==0.21.2",
             "hypothesis",
+            "filelock",
         ],
         "bench": ["torch==2.13.0"],
     },

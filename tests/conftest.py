@@ -39,12 +39,20 @@ def data_dir() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def walked(tmp_path_factory: pytest.TempPathFactory):
-    """(config, workdir) of one small run of the whole recipe on the model and a task that ship with the project."""
+    """(config, workdir) of one small run of the whole recipe on the model and a task that ship with the project.
+
+    The processes of a parallel run share it: the first makes it while the others wait.
+    """
+    from filelock import FileLock
+
     from s3ft_jax.stages import recipe
     from s3ft_jax.workdir import Workdir
 
-    config, workdir = small_config(), Workdir(str(tmp_path_factory.mktemp("walked") / "run"))
-    recipe.run(config, workdir)
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    config, workdir = small_config(), Workdir(str(shared / "walked"))
+    with FileLock(shared / "walked.lock"):
+        recipe.run(config, workdir)  # a finished run is left as it is
     return config, workdir
 
 
