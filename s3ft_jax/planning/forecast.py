@@ -7,13 +7,13 @@ largest batch that fits, and notes on what was chosen on the way (the mesh, how 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 
 from s3ft_jax import sharding
 from s3ft_jax.planning import costs
-from s3ft_jax.planning.chips import GIB, Topology
+from s3ft_jax.planning.chips import GIB, PlanError, Topology
 from s3ft_jax.planning.compiled import Compiled, compile_program
 from s3ft_jax.planning.experiment import Decode, Experiment, Prefill, Program, TrainStep
 from s3ft_jax.planning.search import Largest, largest
@@ -32,11 +32,13 @@ class Slice:
       topology: the slice.
       devices: of ``compiled.topology_devices``; None: nothing is compiled.
       compiles: how many the search for one program's largest batch may take.
+      tell: called before each compile, which may take minutes, with what it is of.
     """
 
     topology: Topology
     devices: Sequence[jax.Device] | None
     compiles: int
+    tell: Callable[[str], None] = lambda text: None
 
     @property
     def capacity(self) -> int:
@@ -131,7 +133,11 @@ def _answer(program: Program, place: Slice, size: int) -> Compiled:
     if place.devices is None:
         return Compiled(peak <= place.capacity, peak, place.capacity, arguments, temporaries, 0.0, 0.0)
     mesh = sharding.make_mesh(*program.split, devices=place.devices)
-    answer = compile_program(lambda: program.lower(size, mesh))
+    place.tell(f"compiling {program.name}, {program.shape(size)}")
+    try:
+        answer = compile_program(lambda: program.lower(size, mesh))
+    except PlanError as error:
+        raise PlanError(f"{program.name}, {program.shape(size)}: {error}") from None
     if answer.fits:
         return answer
     return dataclasses.replace(answer, peak=answer.peak or peak, arguments=arguments, temporaries=temporaries)

@@ -66,7 +66,7 @@ def plan(experiment: Experiment, topology: Topology, compiles: int) -> tuple[lis
     # programs are compiled for devices that are not here: no attached accelerator is to be opened
     jax.config.update("jax_platforms", "cpu")
     devices = compiled.topology_devices(topology) if compiled.has_libtpu() else None
-    found, notes = forecasts(experiment, Slice(topology, devices, compiles))
+    found, notes = forecasts(experiment, Slice(topology, devices, compiles, say))
     return found, notes if devices is not None else [*notes, compiled.HOW_TO_GET_LIBTPU]
 
 

@@ -7,7 +7,7 @@ from tiny_experiment import CONFIG, changed
 
 from s3ft_jax import sharding
 from s3ft_jax.planning import costs, forecast
-from s3ft_jax.planning.chips import GIB, parse_topology
+from s3ft_jax.planning.chips import GIB, PlanError, parse_topology
 from s3ft_jax.planning.compiled import Compiled
 from s3ft_jax.planning.forecast import Slice
 
@@ -70,6 +70,17 @@ def test_by_the_compiler(monkeypatch):
     assert found.compiled and found.fits and found.answer.peak == 9 * GIB
     assert (found.largest.size, found.largest.exact) == (4, True)  # 13 with what is beside; 6 rows need 16
     assert asked == [4, 6]  # as by the estimate one more row needs 1 GiB: 4 + (15.75 - 12)
+
+
+def test_each_compile_is_told_and_its_error_names_the_program(monkeypatch):
+    def ask(size):
+        raise PlanError("the TPU compiler cannot compile this program: reason")
+
+    answering(monkeypatch, ask)
+    told = []
+    with pytest.raises(PlanError, match="train, 4 rows: the TPU compiler cannot compile this program: reason"):
+        forecast.forecast(Line(), Slice(V5E, [], 0, told.append))
+    assert told == ["compiling train, 4 rows"]
 
 
 @pytest.mark.parametrize("said, peak", [(20 * GIB, 20 * GIB), (0, 6 * GIB)])
