@@ -70,6 +70,11 @@ def mesh_sizes(data: int, fsdp: int, tensor: int, num_devices: int) -> dict[str,
     return sizes
 
 
+def row_parts(mesh: Mesh) -> int:
+    """Devices among which the rows of a batch are shared out."""
+    return math.prod(mesh.shape[axis] for axis in ROWS)
+
+
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh over the devices of all processes.
 
@@ -154,7 +159,7 @@ def shard_batch(batch: Tree, mesh: Mesh, row_axis: int = -2) -> Tree:
     Raises:
       ShardingError: the rows of a process do not divide over its part of data x fsdp.
     """
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    parts = row_parts(mesh)
     parts_here = max(1, parts // jax.process_count())
 
     def place(array: np.ndarray) -> jax.Array:

@@ -195,7 +195,8 @@ def make_step(
         zero = jnp.zeros((), jnp.float32)
         empty = (zero, zero, jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), state.trainable))
         indices = jnp.arange(batch.tokens.shape[0])
-        (loss, count, grads), _ = jax.lax.scan(add, empty, (indices, batch))
+        # a loop of one is no loop: its sums would be copied for nothing
+        (loss, count, grads), _ = jax.lax.scan(add, empty, (indices, batch), unroll=batch.tokens.shape[0] == 1)
         loss, grads = loss / count, jax.tree.map(lambda g: g / count, grads)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)

@@ -97,14 +97,18 @@ def attend(
     Returns:
       [B, T, N, H]. A query that sees no key gets the mean of the values, which no loss ever reads.
     """
-    batch, num_queries, num_heads, head_dim = queries.shape
-    num_kv_heads = keys.shape[1]
-    grouped = queries.reshape(batch, num_queries, num_kv_heads, num_heads // num_kv_heads, head_dim)
-    scores = jnp.einsum("btkgh,bksh->bkgts", grouped, keys, preferred_element_type=jnp.float32)
+    batch, num_queries, _, head_dim = queries.shape
+    num_kv_heads, num_keys = keys.shape[1:3]
+    # the queries of all heads that share a key in one matrix: then no product needs the scores turned round
+    grouped = queries.reshape(batch, num_queries, num_kv_heads, -1, head_dim).transpose(0, 2, 3, 1, 4)
+    stacked = grouped.reshape(batch, num_kv_heads, -1, head_dim)
+    scores = jnp.einsum("bkqh,bksh->bkqs", stacked, keys, preferred_element_type=jnp.float32)
+    scores = scores.reshape(batch, num_kv_heads, -1, num_queries, num_keys)
     scores = scores * (head_dim**-0.5 if scale is None else scale)
     if softcap:
         scores = softcap * jnp.tanh(scores / softcap)
     scores = jnp.where(mask[:, None, None, :, :], scores, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-    mixed = jnp.einsum("bkgts,bksh->btkgh", weights, values)
-    return mixed.reshape(batch, num_queries, num_heads, head_dim)
+    weights = weights.reshape(batch, num_kv_heads, -1, num_keys)
+    mixed = jnp.einsum("bkqs,bksh->bkqh", weights, values).reshape(grouped.shape)
+    return mixed.transpose(0, 3, 1, 2, 4).reshape(queries.shape)

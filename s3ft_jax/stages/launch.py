@@ -17,8 +17,8 @@ BASE = "base"
 POCKET = "pocket"
 ACCELERATOR_PLUGINS = ("libtpu", "jax_cuda12_plugin", "jax_cuda13_plugin")
 # glibc, malloc.h: one arena, no block from the kernel of its own, no giving back, 64 MiB more than asked for at a time
-MALLOC = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 64 << 20}
-"""``mallopt``: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD."""
+MALLOC = {-8: 1, -4: 0, -1: -1, -2: 64 << 20}
+"""``mallopt``: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD (-1: never; the largest int would be 2 GiB), M_TOP_PAD."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,8 +114,7 @@ def step_settings(settings: dict[str, Any], architecture: DecoderConfig, mesh: j
     attention = kernels.choose(
         settings["attention"], platform, settings["activation_dtype"], architecture.attn_softcap, mesh
     )
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
-    chunk_tokens = settings["chunk_tokens"] or parts * max(1, LOGITS // architecture.vocab_size)
+    chunk_tokens = settings["chunk_tokens"] or sharding.row_parts(mesh) * max(1, LOGITS // architecture.vocab_size)
     return {
         "chunk_tokens": chunk_tokens,
         "remat": settings["remat"],
@@ -191,7 +190,7 @@ def tune(
     def batches_from(first: int) -> Iterator[batches.Batch]:
         for number in range(first, settings["num_steps"]):
             batch = batches.build_batch(plan, number, selections)
-            rows = training.split_micro(batch, settings["accumulation"], mesh.shape["data"] * mesh.shape["fsdp"])
+            rows = training.split_micro(batch, settings["accumulation"], sharding.row_parts(mesh))
             yield sharding.shard_batch(rows, mesh)
 
     base = checkpoints.read_meta(workdir / BASE)

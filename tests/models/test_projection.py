@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from s3ft_jax.models.lora import Lora
-from s3ft_jax.models.projection import Projection
+from s3ft_jax.models.projection import Projection, product
 from s3ft_jax.models.quantization import QuantizationError
 
 INPUTS = jax.random.normal(jax.random.key(1), (5, 12))
@@ -20,6 +20,26 @@ def projection(lora: Lora | None = None, bias: bool = True) -> Projection:
     if lora is not None:
         layer.lora_b[...] = jax.random.normal(jax.random.key(2), layer.lora_b.shape)
     return layer
+
+
+def test_the_gradients_are_those_of_the_plain_product():
+    inputs, kernel = jax.random.normal(jax.random.key(4), (2, 3, 12)), jax.random.normal(jax.random.key(5), (12, 7))
+
+    def gradients(multiply):
+        return jax.grad(lambda *arrays: jnp.sum(jnp.sin(multiply(*arrays))), argnums=(0, 1))(inputs, kernel)
+
+    for found, expected in zip(gradients(product), gradients(jnp.matmul), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_inputs_are_kept_for_the_backward_pass_only_where_the_kernel_learns():
+    inputs, kernel = jnp.ones((5, 12)), jnp.ones((12, 7))
+
+    def kept(function, *arrays):
+        return {leaf.shape for leaf in jax.tree.leaves(jax.vjp(function, *arrays)[1])}
+
+    assert kept(product, inputs, kernel) == {(5, 12), (12, 7)}
+    assert kept(lambda inputs: product(inputs, kernel), inputs) == {(12, 7)}
 
 
 def test_the_adapter_is_added_beside_kernel_and_bias():
