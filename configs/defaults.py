@@ -46,6 +46,7 @@ def defaults() -> ConfigDict:
             "judge": {
                 "name": "",  # empty: the task's own; else a judge of ours or my_module:my_judge
                 "num_workers": 0,  # processes; 0: one per core
+                "cache": True,  # keep verdicts in the workdir, so that the same text is never judged twice
                 "unsafe": False,  # run model-written programs even where no sandbox can be had
                 "leak_filter": True,  # a paraphrase that speaks of "the reference answer" counts as wrong
             },

@@ -128,6 +128,7 @@ def judge_all(
     num_workers: int | None = None,
     unsafe: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
+    on_verdict: Callable[[int, Verdict], None] | None = None,
     pair_seconds: float = PAIR_SECONDS,
     wall_seconds: float = sandbox.Limits.wall_seconds,
 ) -> list[Verdict]:
@@ -138,6 +139,7 @@ def judge_all(
       num_workers: worker processes; default the number of cores.
       unsafe: allow programs to run without protection where no sandbox level can be had.
       on_progress: called with (pairs done, pairs in all), from any thread but never twice at once.
+      on_verdict: called with (place in ``pairs``, its verdict) before that, under the same condition.
       pair_seconds: time for one verdict; then its worker is replaced and the verdict is undecided.
       wall_seconds: time for one program and its tests.
 
@@ -150,7 +152,6 @@ def judge_all(
       SandboxUnavailable: there are programs to judge and no protection to be had.
     """
     work = list(pairs)
-    verdicts: list[Verdict | None] = [None] * len(work)
     for name in {example.judge for example, _ in work}:
         if name not in JUDGES and ":" not in name:
             raise JudgeError(f"judge.name={name!r}: there is no such judge. Set it to one of {', '.join(JUDGES)} or "
@@ -158,46 +159,46 @@ def judge_all(
     cheap = [place for place, (example, _) in enumerate(work) if example.judge in CHEAP_JUDGES]
     here = cheap if len(cheap) <= CHEAP_PAIRS else []
     elsewhere = sorted(set(range(len(work))) - set(here))
-    progress = _Progress(len(work), on_progress)
+    ledger = _Ledger(len(work), on_progress, on_verdict)
     for place in here:
         example, response = work[place]
-        verdicts[place] = JUDGES[example.judge](example, response)
-        progress.step()
+        ledger.enter(place, JUDGES[example.judge](example, response))
     if elsewhere:
         programs = any(work[place][0].judge == "programs" for place in elsewhere)
         level = sandbox.probe(unsafe).name if programs else ""
         settings = {"level": level, "wall_seconds": wall_seconds, "parent": os.getpid()}
         count = min(num_workers or os.cpu_count() or 1, len(elsewhere))
-        _Crew(work, verdicts, settings, pair_seconds, progress).run(elsewhere, count)
-    done = [verdict for verdict in verdicts if verdict is not None]
-    assert len(done) == len(work)
-    return done
+        _Crew(work, ledger, settings, pair_seconds).run(elsewhere, count)
+    return [ledger.verdicts[place] for place in range(len(work))]
 
 
-class _Progress:
-    def __init__(self, total: int, report: Callable[[int, int], None] | None):
-        self._done, self._total, self._report, self._lock = 0, total, report, threading.Lock()
+class _Ledger:
+    """The verdicts so far, by place; told of as they come, one at a time."""
 
-    def step(self) -> None:
+    def __init__(
+        self,
+        total: int,
+        on_progress: Callable[[int, int], None] | None,
+        on_verdict: Callable[[int, Verdict], None] | None,
+    ):
+        self.verdicts: dict[int, Verdict] = {}
+        self._total, self._on_progress, self._on_verdict = total, on_progress, on_verdict
+        self._lock = threading.Lock()
+
+    def enter(self, place: int, verdict: Verdict) -> None:
         with self._lock:
-            self._done += 1
-            if self._report is not None:
-                self._report(self._done, self._total)
+            self.verdicts[place] = verdict
+            if self._on_verdict is not None:
+                self._on_verdict(place, verdict)
+            if self._on_progress is not None:
+                self._on_progress(len(self.verdicts), self._total)
 
 
 class _Crew:
     """The workers of one call and the threads that feed them."""
 
-    def __init__(
-        self,
-        work: list[Pair],
-        verdicts: list[Verdict | None],
-        settings: dict[str, Any],
-        pair_seconds: float,
-        progress: _Progress,
-    ):
-        self._work, self._verdicts, self._settings = work, verdicts, settings
-        self._pair_seconds, self._progress = pair_seconds, progress
+    def __init__(self, work: list[Pair], ledger: _Ledger, settings: dict[str, Any], pair_seconds: float):
+        self._work, self._ledger, self._settings, self._pair_seconds = work, ledger, settings, pair_seconds
         self._places: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._failures: list[BaseException] = []
@@ -229,14 +230,14 @@ class _Crew:
                     return
                 try:
                     worker = worker or _Worker(self._settings)
-                    self._verdicts[place] = self._judge(worker, *self._work[place])
+                    verdict = self._judge(worker, *self._work[place])
                 except _WorkerLost as error:
                     assert worker is not None
                     worker.close()
                     worker = None
                     example, response = self._work[place]
-                    self._verdicts[place] = make_verdict(response, example.judge, "undecided", "", str(error))
-                self._progress.step()
+                    verdict = make_verdict(response, example.judge, "undecided", "", str(error))
+                self._ledger.enter(place, verdict)
         except BaseException as error:
             self._failures.append(error)
             self._stop.set()

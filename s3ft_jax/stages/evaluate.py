@@ -16,7 +16,7 @@ from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Score
 from s3ft_jax.responder import ResponseSettings, respond, shared_scorer
-from s3ft_jax.stages.judge import describe_sandbox, judge_responses
+from s3ft_jax.stages.judge import describe_sandbox, judge_responses, settings_of
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.stages.train import load_tuned
 from s3ft_jax.workdir import Workdir
@@ -36,8 +36,7 @@ def key(method: str, seed: int | None) -> str:
 
 def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, redo: bool = False) -> None:
     """Answer greedily, judge with the same judges as the training data, score, and rank choices by likelihood."""
-    settings = {"evaluate": plain_settings(config.evaluate), "judge": plain_settings(config.judge)}
-    settings["judge"].pop("num_workers")
+    settings = {"evaluate": plain_settings(config.evaluate), "judge": settings_of(config)}
     settings["engine"] = {"num_slots": config.sample.num_slots, "chunk_steps": config.sample.chunk_steps}
     reads = ["import", "prepare"] + ([f"train-{name(method, seed).replace('/', '-')}"] if seed is not None else [])
     where = f"scores/{name(method, seed)}"
@@ -56,7 +55,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
             if not examples:
                 continue
             responses = _answer(config, workdir, decoder, encoder, examples, f"{where}/{part}")
-            verdicts = judge_responses(config, examples, responses, f"judge {part} answers")
+            verdicts = judge_responses(config, workdir, examples, responses, f"judge {part} answers")
             stage.facts["sandbox"] = stage.facts["sandbox"] or describe_sandbox(config, examples)
             workdir.write_records(f"{where}/{part}-verdicts.jsonl", verdicts)
             scores += score_verdicts(verdicts, examples, method=method, seed=seed, split=part)

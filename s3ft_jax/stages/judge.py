@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
+from s3ft_jax.judges.cache import VerdictCache, judge_cached, limits_version
 from s3ft_jax.judges.leaks import mentions_reference
-from s3ft_jax.judges.pool import judge_all
 from s3ft_jax.judges.sandbox import probe
 from s3ft_jax.progress import progress, say
 from s3ft_jax.records import Example, Origin, Response, Verdict
 from s3ft_jax.stages.launch import plain_settings
 from s3ft_jax.workdir import Workdir
+
+CACHE = "cache/verdicts"
+UNSETTLING = ("num_workers", "cache")
+"""Settings of ``judge`` that change no verdict."""
+
+
+def settings_of(config: ConfigDict) -> dict[str, Any]:
+    """The settings of ``judge`` that a verdict follows from."""
+    return {name: value for name, value in plain_settings(config.judge).items() if name not in UNSETTLING}
 
 
 def key(origin: Origin) -> str:
@@ -40,14 +50,30 @@ def check_sandbox(config: ConfigDict, workdir: Workdir) -> None:
         say(f"sandbox: {found}")
 
 
+def open_cache(config: ConfigDict, workdir: Workdir, examples: Sequence[Example]) -> VerdictCache:
+    """The verdicts kept in the workdir; with ``judge.cache`` off, one that knows nothing and writes nothing.
+
+    Raises:
+      CacheError: a file of the cache is damaged.
+      SandboxUnavailable: see ``describe_sandbox``.
+    """
+    programs = any(example.judge == "programs" for example in examples)
+    version = limits_version(probe(unsafe=config.judge.unsafe).name) if programs else ""
+    if not config.judge.cache:
+        return VerdictCache(version)
+    files = {name: (workdir / name).read_text() for name in workdir.matching([f"{CACHE}/*.jsonl"])}
+    return VerdictCache(version, files, lambda name, data: workdir.write_bytes(f"{CACHE}/{name}", data))
+
+
 def judge_responses(
-    config: ConfigDict, examples: Sequence[Example], responses: Sequence[Response], title: str
+    config: ConfigDict, workdir: Workdir, examples: Sequence[Example], responses: Sequence[Response], title: str
 ) -> list[Verdict]:
     """One verdict per response, in order. A paraphrase that gives its source away counts as wrong, by option."""
     by_id = {example.id: example for example in examples}
     with progress(title, len(responses)) as ticker:
-        verdicts = judge_all(
+        verdicts, _ = judge_cached(
             [(by_id[response.example_id], response) for response in responses],
+            open_cache(config, workdir, examples),
             num_workers=config.judge.num_workers or None,
             unsafe=config.judge.unsafe,
             on_progress=ticker.from_here(),
@@ -66,11 +92,9 @@ def _leak(response: Response, verdict: Verdict) -> Verdict:
 
 def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = False) -> None:
     """Judge all responses of one origin."""
-    settings = plain_settings(config.judge)
-    settings.pop("num_workers")
     with workdir.stage(
         key(origin),
-        settings=settings,
+        settings=settings_of(config),
         reads=["prepare", f"sample-{origin}"],
         writes=[f"verdicts/{origin}.jsonl"],
         redo=redo,
@@ -79,7 +103,7 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
             return say(f"judge {origin}: already done")
         examples = workdir.read_records(Example, "examples/train.jsonl")
         responses = workdir.read_shards(Response, f"responses/{origin}")
-        verdicts = judge_responses(config, examples, responses, f"judge {origin}")
+        verdicts = judge_responses(config, workdir, examples, responses, f"judge {origin}")
         workdir.write_records(f"verdicts/{origin}.jsonl", verdicts)
         stage.facts = dict(Counter(verdict.outcome for verdict in verdicts))
         say(f"judge {origin}: " + ", ".join(f"{n} {outcome}" for outcome, n in sorted(stage.facts.items())))

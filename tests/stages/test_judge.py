@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from s3ft_jax.judges import pool
 from s3ft_jax.judges.sandbox import Level, SandboxUnavailable
 from s3ft_jax.records import Example, Response, Verdict
 from s3ft_jax.stages import judge, recipe
@@ -29,15 +30,15 @@ def test_every_response_has_one_verdict(walked):
     assert sum(facts.values()) == 24
 
 
-def test_a_paraphrase_that_mentions_the_reference_answer_is_wrong_and_an_own_answer_is_not():
-    text = "As the reference answer says, the answer is 4"
+def test_a_paraphrase_that_mentions_the_reference_answer_is_wrong_and_an_own_answer_is_not(tmp_path):
+    text, workdir = "As the reference answer says, the answer is 4", Workdir(str(tmp_path))
     own, paraphrase = judge_responses(
-        small_config(), [EXAMPLE], [response(text, "own"), response(text, "paraphrase")], "judge"
+        small_config(), workdir, [EXAMPLE], [response(text, "own"), response(text, "paraphrase")], "judge"
     )
     assert own.outcome == "right"
     assert paraphrase.outcome == "wrong" and paraphrase.reason.startswith("leak")
     (allowed,) = judge_responses(
-        small_config("judge.leak_filter=false"), [EXAMPLE], [response(text, "paraphrase")], "judge"
+        small_config("judge.leak_filter=false"), workdir, [EXAMPLE], [response(text, "paraphrase")], "judge"
     )
     assert allowed.outcome == "right"
 
@@ -61,3 +62,25 @@ def test_the_sandbox_is_described_only_where_programs_run(monkeypatch):
     assert judge.describe_sandbox(small_config(), [EXAMPLE]) == ""
     described = judge.describe_sandbox(small_config("judge.unsafe=true"), [EXAMPLE, program])
     assert described == "unsafe: limits on time. Not protected: the rest."
+
+
+PROGRAM = dataclasses.replace(EXAMPLE, judge="programs", check={"tests": ["assert two() == 2"]})
+
+
+def test_a_program_is_judged_once_and_its_verdict_kept_in_the_workdir(monkeypatch, tmp_path):
+    workdir, asked = Workdir(str(tmp_path)), []
+    judge_all = pool.judge_all
+    monkeypatch.setattr(
+        pool, "judge_all", lambda pairs, **options: asked.append(len(pairs)) or judge_all(pairs, **options)
+    )
+    texts = ["def two():\n    return 2", "def two():\n    return 3"]
+    responses = [response(text, origin) for origin in ("own", "paraphrase") for text in texts]
+    first = judge_responses(small_config(), workdir, [PROGRAM], responses, "judge")
+    again = judge_responses(small_config(), workdir, [PROGRAM], responses, "judge")
+    assert first == again and asked == [2, 0]
+    assert [(v.origin, v.outcome) for v in first] == [
+        ("own", "right"), ("own", "wrong"), ("paraphrase", "right"), ("paraphrase", "wrong"),
+    ]  # fmt: skip
+    assert [path.name for path in (tmp_path / "cache" / "verdicts").iterdir()] == ["00000.jsonl"]
+    assert judge_responses(small_config("judge.cache=false"), workdir, [PROGRAM], responses, "judge") == first
+    assert asked == [2, 0, 2]

@@ -1,0 +1,196 @@
+"""Judges room: verdicts that need not be found again, and the many that are judged beside them.
+
+In: pairs of example and response, and what was kept before. Out: one verdict for each, as ``pool.judge_all`` gives
+them; what was judged before is looked up. A verdict's key is the digest of (prompt, response, gold, judge, what the
+judge checks, its version), so that a cached verdict is the one that judging again would give. The version is a digest
+of the source text of all judges here, or of the module that holds a judge of your own, and of the limits and protection
+of programs.
+
+    cache/verdicts/00000.jsonl   {"key": "9f2c...", "judge": "programs", "outcome": "right", "found": ..., "reason": ..}
+
+Every few seconds what is new is written, so that a kill loses no more than that. Not kept: verdicts of judges that
+take microseconds, and those of a judge that failed, hung or died, or whose program ran out of time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib.util
+import json
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from s3ft_jax.judges import JUDGES, pool
+from s3ft_jax.judges.sandbox import Limits
+from s3ft_jax.records import OUTCOMES, Example, Response, Verdict
+
+WRITE_SECONDS = 5.0
+"""New verdicts wait at most so long to be written, as long as others follow."""
+UNSTEADY = ("judge_error", "judge_timeout", "judge_died", "sandbox_error", "timeout")
+"""Classes of reasons that another try may not give again."""
+
+
+class CacheError(ValueError):
+    """A file of the cache cannot be read. The message names file, row and the fix."""
+
+
+class VerdictCache:
+    """Verdicts by key, in memory and, where there is a place to write to, in files.
+
+    Args:
+      version: what else a verdict follows from, beside the judge's source text: see ``limits_version``.
+      files: name -> text of the files written before.
+      write: writes a new file whole or not at all, given its name and bytes; None keeps nothing beyond this object.
+
+    Raises:
+      CacheError: a file holds something else.
+    """
+
+    def __init__(
+        self,
+        version: str = "",
+        files: Mapping[str, str] | None = None,
+        write: Callable[[str, bytes], object] | None = None,
+    ):
+        self._version, self._write = version, write
+        self._known: dict[str, dict[str, str]] = {}
+        self._new: list[str] = []
+        self._written = time.monotonic()
+        self._files = 0
+        for name, text in (files or {}).items():
+            self._files = max(self._files, int(pathlib.PurePath(name).stem) + 1)
+            self._read(name, text)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def key(self, example: Example, response: Response) -> str | None:
+        """The digest a verdict is kept under; None if it is not kept: a cheap judge, or one without a source file."""
+        version = None if example.judge in pool.CHEAP_JUDGES else source_version(example.judge)
+        if version is None:
+            return None
+        messages = [dict(message) for message in example.messages]
+        about = [messages, response.text, example.gold, example.judge, dict(example.check), version, self._version]
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+    def find(self, key: str | None, response: Response) -> Verdict | None:
+        """The kept verdict, made out to this response; None if there is none."""
+        known = self._known.get(key) if key else None
+        place = {"example_id": response.example_id, "origin": response.origin, "index": response.index}
+        return Verdict(**place, **known) if known else None
+
+    def add(self, key: str | None, verdict: Verdict) -> None:
+        """Keep a verdict, unless another try might give another one."""
+        if key is None or verdict.reason.partition(":")[0] in UNSTEADY:
+            return
+        self._known[key] = {name: getattr(verdict, name) for name in ("judge", "outcome", "found", "reason")}
+        self._new.append(json.dumps({"key": key} | self._known[key]))
+        if time.monotonic() - self._written > WRITE_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Write what is new into a file of its own."""
+        self._written = time.monotonic()
+        if self._write is not None and self._new:
+            self._write(f"{self._files:05d}.jsonl", "".join(line + "\n" for line in self._new).encode())
+            self._files, self._new = self._files + 1, []
+
+    def _read(self, name: str, text: str) -> None:
+        for number, line in enumerate(text.splitlines(), 1):
+            try:
+                row = json.loads(line)
+                kept = {name: row[name] for name in ("judge", "outcome", "found", "reason")}
+                if kept["outcome"] not in OUTCOMES:
+                    raise ValueError(f"outcome {kept['outcome']!r}")
+                self._known[row["key"]] = kept
+            except (ValueError, KeyError, TypeError) as error:
+                raise CacheError(
+                    f"{name} line {number} is no cached verdict ({type(error).__name__}: {error}). Delete this file; "
+                    "its verdicts will be found again."
+                ) from None
+
+
+@functools.cache
+def source_version(judge: str) -> str | None:
+    """Digest of the source text that decides: of all judges here, or of the module of a judge of your own.
+
+    What such a module imports is not looked at. None if it has no source file.
+    """
+    if judge in JUDGES:
+        files = sorted(pathlib.Path(__file__).parent.glob("*.py"))
+    else:
+        try:
+            spec = importlib.util.find_spec(judge.partition(":")[0])
+        except (ImportError, ValueError):
+            return None
+        if spec is None or not spec.has_location or spec.origin is None:
+            return None
+        files = [pathlib.Path(spec.origin)]
+    source = hashlib.sha256()
+    for file in files:
+        source.update(file.read_bytes())
+    return source.hexdigest()
+
+
+def judge_cached(
+    pairs: Sequence[pool.Pair],
+    cache: VerdictCache,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> tuple[list[Verdict], int]:
+    """``pool.judge_all`` of what is not in the cache; the same text asked for twice is judged once.
+
+    Args:
+      pairs: examples and responses.
+      cache: looked into and added to.
+      on_progress: called with (pairs done, pairs in all); what the cache holds is done at once.
+      **options: of ``pool.judge_all``.
+
+    Returns:
+      verdicts in the order of ``pairs``, and how many of them were not judged now.
+
+    Raises:
+      see ``pool.judge_all``.
+    """
+    keys = [cache.key(example, response) for example, response in pairs]
+    first: dict[str, int] = {}
+    asked = []
+    for place, (key, (_, response)) in enumerate(zip(keys, pairs, strict=True)):
+        if key is None or (cache.find(key, response) is None and first.setdefault(key, place) == place):
+            asked.append(place)
+    saved = len(pairs) - len(asked)
+    if on_progress is not None and saved:
+        on_progress(saved, len(pairs))
+
+    def report(done: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress(saved + done, saved + total)
+
+    def keep(place: int, verdict: Verdict) -> None:
+        cache.add(keys[asked[place]], verdict)
+
+    try:
+        judged = pool.judge_all([pairs[place] for place in asked], on_progress=report, on_verdict=keep, **options)
+    finally:
+        cache.write()
+    now = dict(zip(asked, judged, strict=True))
+    verdicts = []
+    for place, (key, (_, response)) in enumerate(zip(keys, pairs, strict=True)):
+        verdict = now.get(place) or cache.find(key, response)
+        if verdict is None:  # the same text as another whose verdict is not kept
+            there = now[first[key]]
+            verdict = dataclasses.replace(
+                there, example_id=response.example_id, origin=response.origin, index=response.index
+            )
+        verdicts.append(verdict)
+    return verdicts, saved
+
+
+def limits_version(level: str, wall_seconds: float = Limits.wall_seconds) -> str:
+    """What else a program's verdict follows from: protection and time limit."""
+    return f"{level}/{wall_seconds:g}"
