@@ -135,10 +135,10 @@ def test_what_was_found_before_an_error_is_written(count_judged):
     assert len(files["00000.jsonl"].splitlines()) == 2
 
 
-@pytest.mark.parametrize(
-    "line", ["{", "[]", '{"key": "k", "judge": "j", "outcome": "maybe", "found": "", "reason": ""}']
-)
+GOOD = '{"key": "k", "judge": "j", "outcome": "right", "found": "", "reason": ""}'
+
+
+@pytest.mark.parametrize("line", ["{", "[]", GOOD.replace("right", "maybe")])
 def test_a_damaged_file_is_named(line):
-    good = '{"key": "k", "judge": "j", "outcome": "right", "found": "", "reason": ""}'
     with pytest.raises(CacheError, match=r"00003\.jsonl line 2 is no cached verdict .* Delete this file"):
         VerdictCache("", {"00003.jsonl": f"{GOOD}\n{line}\n"})
