@@ -165,13 +165,14 @@ def make_step(
     remat: str = "none",
     activation_dtype: str = "float32",
     attention: Attention = Attention(),  # noqa: B008 (frozen)
+    unroll: bool = False,
 ) -> Callable[[TrainState, nnx.State, Batch, int], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted optimizer step. The same arguments give the same step, so that runs in one process share its program.
 
     Args:
       graphdef: structure of the decoder.
       settings: of the optimizer.
-      chunk_tokens, remat, activation_dtype, attention: see ``next_token_loss`` and ``Decoder.hidden``.
+      chunk_tokens, remat, activation_dtype, attention, unroll: see ``next_token_loss`` and ``Decoder.hidden``.
 
     Returns:
       ``step(state, frozen, batch, seed) -> (state, metrics)``; the state's buffers are donated. The batch's arrays are
@@ -180,7 +181,12 @@ def make_step(
       token), tokens, grad_norm, skipped (0 or 1).
     """
     optimizer = make_optimizer(settings)
-    options = {"remat": remat, "activation_dtype": jnp.dtype(activation_dtype), "attention": attention}
+    options = {
+        "remat": remat,
+        "activation_dtype": jnp.dtype(activation_dtype),
+        "attention": attention,
+        "unroll": unroll,
+    }
     summed_loss = functools.partial(_summed_loss, graphdef, chunk_tokens, options)
     gradient = jax.value_and_grad(summed_loss, has_aux=True)
 

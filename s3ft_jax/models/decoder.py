@@ -207,6 +207,7 @@ class Decoder(nnx.Module):
         remat: str = "none",
         activation_dtype: jnp.dtype = jnp.float32,
         attention: Attention = Attention(),  # noqa: B008 (frozen)
+        unroll: bool = False,
     ) -> tuple[jax.Array, KVCache | None]:
         """Token ids -> final normed activations, and the cache with these tokens added.
 
@@ -218,6 +219,7 @@ class Decoder(nnx.Module):
           remat: what the backward pass recomputes, a key of ``REMAT``.
           activation_dtype: of the stream.
           attention: how it is computed without a cache.
+          unroll: the layers one after the other in the program instead of a loop over them.
 
         Returns:
           [B, T, D] and the new cache (None if none was given).
@@ -225,19 +227,17 @@ class Decoder(nnx.Module):
         Raises:
           ValueError: neither cache nor segments given.
         """
-        if cache is None and segments is None:
+        if cache is segments is None:
             raise ValueError("Decoder.hidden needs segments when there is no cache")
         graphdef, params = nnx.split(self.blocks)
-        kinds = self.config.window_kinds
         options = {"scale": self.config.query_scale, "softcap": self.config.attn_softcap}
-        rows = jnp.arange(tokens.shape[0])[:, None]
+        kinds, rows = self.config.window_kinds, jnp.arange(tokens.shape[0])[:, None]
         shared, table = self._rope(), Table.of(self.config)
 
         def layer(carry, row):
             stream, cache = carry
             index, params, own = row
-            block = nnx.merge(graphdef, params)
-            keys = [None] * 7
+            block, keys = nnx.merge(graphdef, params), [None] * 7
             if dropout_key is not None:
                 keys = list(jax.random.split(jax.random.fold_in(dropout_key, index), 7))
             turn = shared if own.frequencies is None else (own.frequencies, own.scales)
@@ -253,9 +253,8 @@ class Decoder(nnx.Module):
                 mixed = attention(q, k, v, positions, segments, windows=kinds, kind=own.windows, **options)
             return (block.finish(stream, mixed, keys), cache), None
 
-        body = REMAT[remat](layer)
-        stream = self._embed(tokens, positions, activation_dtype)
-        (stream, cache), _ = jax.lax.scan(body, (stream, cache), (jnp.arange(self.config.num_layers), params, table))
+        start, layers = (self._embed(tokens, positions, activation_dtype), cache), jnp.arange(self.config.num_layers)
+        (stream, cache), _ = jax.lax.scan(REMAT[remat](layer), start, (layers, params, table), unroll=unroll)
         return self.final_norm(stream), cache
 
     def _cache_mask(self, positions: jax.Array, num_slots: int, kind: jax.Array | None) -> jax.Array:

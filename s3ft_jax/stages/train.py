@@ -23,6 +23,8 @@ from s3ft_jax.workdir import Workdir, WorkdirError
 
 LOGITS = 2**26
 """Logits that a device makes at a time where ``train.chunk_tokens`` is 0: 256 MiB in float32."""
+UNROLLED_LAYERS = 8
+"""On a CPU a loop over layers copies what each of them leaves for the backward pass; a few layers need no loop."""
 OPTIMIZER = ("learning_rate", "num_steps", "warmup_frac", "flat_frac", "final_frac")
 OPTIMIZER += ("b1", "b2", "eps", "weight_decay", "clip_norm")
 
@@ -120,6 +122,7 @@ def step_settings(settings: dict[str, Any], architecture: DecoderConfig, mesh: j
         "remat": settings["remat"],
         "activation_dtype": settings["activation_dtype"],
         "attention": attention,
+        "unroll": platform == "cpu" and architecture.num_layers <= UNROLLED_LAYERS,
     }
 
 

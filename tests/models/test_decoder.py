@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from s3ft_jax.models.config import NO_ROPE, DecoderConfig, Rope
-from s3ft_jax.models.decoder import Decoder, KVCache
+from s3ft_jax.models.decoder import REMAT, Decoder, KVCache
 
 CONFIG = DecoderConfig(
     vocab_size=17,
@@ -201,3 +201,20 @@ def test_activation_dtype_reaches_the_stream_and_logits_stay_float32():
 def test_neither_cache_nor_segments_is_an_error():
     with pytest.raises(ValueError, match="needs segments"):
         noisy(CONFIG)(TOKENS, POSITIONS)
+
+
+@pytest.mark.parametrize("remat", REMAT)
+def test_unrolled_layers_are_the_loops_layers(remat):
+    """The same numbers and gradients, with the layers in the program one after the other."""
+    decoder = Decoder(CONFIG, rngs=nnx.Rngs(0))
+    graphdef, params = nnx.split(decoder)
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, CONFIG.vocab_size, (2, 6)), jnp.int32)
+    positions, segments = jnp.broadcast_to(jnp.arange(6), (2, 6)), jnp.ones((2, 6), jnp.int32)
+
+    def run(params, unroll):
+        hidden, _ = nnx.merge(graphdef, params).hidden(tokens, positions, segments, remat=remat, unroll=unroll)
+        return jnp.sum(jnp.sin(hidden)), hidden
+
+    (found, expected) = (jax.jit(jax.grad(run, has_aux=True), static_argnums=1)(params, flag) for flag in (True, False))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
