@@ -44,10 +44,22 @@ def defaults() -> ConfigDict:
                 "shard_size": 256,  # examples per file; a kill loses at most one file
             },
             "judge": {
-                "name": "",  # empty: the task's own; else a judge of ours or my_module:my_judge
+                # empty: the task's own; else a judge of ours, my_module:my_judge, or several put together:
+                # first(numbers, model), all(length(1, 200), answers); see s3ft_jax/judges/composition.py
+                "name": "",
                 "num_workers": 0,  # processes; 0: one per core
                 "cache": True,  # keep verdicts in the workdir, so that the same text is never judged twice
                 "unsafe": False,  # run model-written programs even where no sandbox can be had
+                "model": {  # what the judge `model` asks
+                    "path": "",  # Hugging Face folder or hub id; empty: the model being tuned, before tuning
+                    "endpoint": "",  # or an OpenAI-compatible address, e.g. http://localhost:8000/v1
+                    "name": "",  # the model's name there
+                    "key_variable": "OPENAI_API_KEY",  # environment variable that holds the key
+                    "num_parallel": 16,  # requests under way at once
+                    "prompt": "",  # empty: PROMPT of s3ft_jax/judges/model.py
+                    "max_new_tokens": 256,  # tokens of a reply
+                    "least_canaries": 0.8,  # share of each kind of canary that must pass, or the run stops
+                },
                 "leak_filter": True,  # a paraphrase that speaks of "the reference answer" counts as wrong
             },
             "methods": ("sft", "ssr", "sdft", "s3ft"),  # what to compare; see s3ft_jax/selection.py

@@ -7,10 +7,11 @@ import tempfile
 
 import pytest
 
-from small import ROOT, small_config
+from small import QUICK, ROOT, small_config
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # JAX_PLATFORMS=cuda pytest -m gpu runs what needs a GPU
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+# eight fake devices; programs compiled in a hurry, since most of a test's time is compiling
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {QUICK}".strip()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # one cache of compiled programs for this session and the processes it starts: many tests build the same small programs

@@ -3,7 +3,8 @@
 import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+"""Flags with which XLA compiles sooner, programs that are slower."""
 SMALL = [
     "task.num_train=24",
     "task.num_validation=8",

@@ -101,7 +101,7 @@ READERS = {
     "task": ("tasks/*.py", "tasks/pocket/*.py"),
     "general": ("stages/prepare.py",),
     "sample": ("stages/sample.py",),
-    "judge": ("stages/judge.py", "stages/prepare.py"),
+    "judge": ("stages/judge.py", "stages/consult.py", "stages/prepare.py"),
     "select": ("stages/select.py",),
     "train": ("stages/train.py", "stages/recipe.py"),
     "evaluate": ("stages/evaluate.py",),

@@ -15,7 +15,7 @@ import pytest
 from s3ft_jax import checkpoints
 from s3ft_jax.records import Example, Response, Score, Selection, Verdict
 from s3ft_jax.workdir import Workdir, files_below
-from small import ROOT, SMALL
+from small import QUICK, ROOT, SMALL
 
 pytestmark = pytest.mark.walk
 
@@ -40,7 +40,7 @@ def command(workdir: pathlib.Path, config: str, *overrides: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    return os.environ | {"XLA_FLAGS": QUICK, "PYTHONPATH": str(ROOT)}
 
 
 def outcome(folder: pathlib.Path) -> dict[str, str]:

@@ -6,6 +6,8 @@ filters the training data and scores the test set.
     JUDGES[name](example, response) -> Verdict       one verdict, here and now
     pool.judge_all(pairs) -> list[Verdict]           many, in killable worker processes
     find_judge("my_module:my_judge")                 a judge of your own
+    verdict_cache.judge_cached(...)                  the same, with verdicts that are kept
+    composition.judge_composed(pairs, judge_single)  judges put together: first(numbers, model)
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ import difflib
 import importlib
 from collections.abc import Callable
 
-from s3ft_jax.judges import answers, choice, exact, numbers, programs
+from s3ft_jax.judges import answers, choice, exact, gates, numbers, programs
+from s3ft_jax.judges.composition import single_names
+from s3ft_jax.judges.model import MODEL
+from s3ft_jax.judges.verdicts import JudgeError
 from s3ft_jax.records import Example, Response, Verdict
 
 Judge = Callable[[Example, Response], Verdict]
@@ -28,31 +33,34 @@ JUDGES: dict[str, Judge] = {
     "choice": choice.judge,
 }
 
+GATES: dict[str, Callable[..., Judge]] = {"length": gates.length, "script": gates.script}
+"""Judges of form, made from the arguments in their name: ``length(1,200)``."""
 
-class JudgeError(ValueError):
-    """A judge cannot be found. The message names the config key, the cause and the fix."""
+
+def check_name(name: str) -> None:
+    """Refuse a name that no judge or composition can have; modules of judges of your own are not imported.
+
+    Raises:
+      JudgeError: naming the config key, the cause and the fix.
+    """
+    for single in single_names(name):
+        if ":" not in single and single != MODEL:
+            _built_in(single)
 
 
 def find_judge(name: str) -> Judge:
-    """The judge of that name.
+    """The single judge of that name.
 
     Args:
-      name: a key of ``JUDGES``, or ``my_module:my_judge`` for a function ``my_judge(example, response)`` in a module
-        that can be imported (the current folder is searched).
+      name: a key of ``JUDGES``, a gate with its arguments, or ``my_module:my_judge`` for a function
+        ``my_judge(example, response)`` in a module that can be imported (the current folder is searched).
 
     Raises:
       JudgeError: there is none.
     """
-    if name in JUDGES:
-        return JUDGES[name]
     module_name, colon, function_name = name.partition(":")
     if not colon:
-        close = difflib.get_close_matches(name, JUDGES, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise JudgeError(
-            f"judge.name={name!r}: there is no such judge; {hint}Set it to one of {', '.join(JUDGES)}, or to "
-            "my_module:my_judge for a function of your own."
-        )
+        return _built_in(name)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
@@ -67,3 +75,21 @@ def find_judge(name: str) -> Judge:
             f"def {function_name}(example, response) there, returning a s3ft_jax.records.Verdict."
         )
     return judge
+
+
+def _built_in(name: str) -> Judge:
+    if name in JUDGES:
+        return JUDGES[name]
+    base, bracket, arguments = name.partition("(")
+    if bracket and base in GATES:
+        try:
+            return GATES[base](*filter(None, arguments.rstrip(")").split(",")))
+        except TypeError:
+            raise JudgeError(f"judge.name={name!r}: {base} is written length(1, 200) or script(latin)") from None
+    close = difflib.get_close_matches(base, [*JUDGES, *GATES], n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise JudgeError(
+        f"judge.name={name!r}: there is no such judge; {hint}Set it to one of {', '.join(JUDGES)}, {MODEL}, to a gate "
+        f"({', '.join(GATES)}) with its arguments, to my_module:my_judge for a function of your own, or to several put "
+        "together: first(a, b), all(a, b), any(a, b)."
+    )

@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from s3ft_jax.judges import JUDGES, JudgeError, sandbox
+from s3ft_jax.judges import GATES, JudgeError, check_name, find_judge, sandbox
 from s3ft_jax.judges.verdicts import make_verdict
 from s3ft_jax.records import Example, Response, Verdict, to_line
 
@@ -148,21 +148,19 @@ def judge_all(
       or ``judge_died`` when the judge itself failed.
 
     Raises:
-      JudgeError: a judge cannot be found.
+      JudgeError: a judge cannot be found, or is a composition (see composition.py).
       SandboxUnavailable: there are programs to judge and no protection to be had.
     """
     work = list(pairs)
     for name in {example.judge for example, _ in work}:
-        if name not in JUDGES and ":" not in name:
-            raise JudgeError(f"judge.name={name!r}: there is no such judge. Set it to one of {', '.join(JUDGES)} or "
-                             "to my_module:my_judge.")  # fmt: skip
-    cheap = [place for place, (example, _) in enumerate(work) if example.judge in CHEAP_JUDGES]
+        check_name(name)
+    cheap = [place for place, (example, _) in enumerate(work) if is_cheap(example.judge)]
     here = cheap if len(cheap) <= CHEAP_PAIRS else []
     elsewhere = sorted(set(range(len(work))) - set(here))
     ledger = _Ledger(len(work), on_progress, on_verdict)
     for place in here:
         example, response = work[place]
-        ledger.enter(place, JUDGES[example.judge](example, response))
+        ledger.enter(place, find_judge(example.judge)(example, response))
     if elsewhere:
         programs = any(work[place][0].judge == "programs" for place in elsewhere)
         level = sandbox.probe(unsafe).name if programs else ""
@@ -170,6 +168,11 @@ def judge_all(
         count = min(num_workers or os.cpu_count() or 1, len(elsewhere))
         _Crew(work, ledger, settings, pair_seconds).run(elsewhere, count)
     return [ledger.verdicts[place] for place in range(len(work))]
+
+
+def is_cheap(judge: str) -> bool:
+    """Whether a verdict takes microseconds, so that neither a worker nor a cache is worth its while."""
+    return judge.partition("(")[0] in (*CHEAP_JUDGES, *GATES)
 
 
 class _Ledger:

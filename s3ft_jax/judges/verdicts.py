@@ -12,6 +12,10 @@ REASON_LENGTH = 300
 """Characters kept; longer texts end in an ellipsis."""
 
 
+class JudgeError(ValueError):
+    """A judge cannot be had as it is named. The message names the config key, the cause and the fix."""
+
+
 def make_verdict(response: Response, judge: str, outcome: Outcome, found: str, reason: str) -> Verdict:
     """A verdict on one response.
 

@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from s3ft_jax.judges.cache import VerdictCache, judge_cached, limits_version
+from s3ft_jax.judges import check_name, model, pool
+from s3ft_jax.judges.composition import Pair, judge_composed, single_names
 from s3ft_jax.judges.leaks import mentions_reference
-from s3ft_jax.judges.sandbox import probe
+from s3ft_jax.judges.model import MODEL
+from s3ft_jax.judges.sandbox import Limits, probe
+from s3ft_jax.judges.verdict_cache import VerdictCache, judge_cached
 from s3ft_jax.progress import progress, say
 from s3ft_jax.records import Example, Origin, Response, Verdict
+from s3ft_jax.stages import consult
 from s3ft_jax.stages.launch import plain_settings
-from s3ft_jax.workdir import Workdir
+from s3ft_jax.workdir import Workdir, flatten
 
 CACHE = "cache/verdicts"
-UNSETTLING = ("num_workers", "cache")
+UNSETTLING = ("num_workers", "cache", "model.num_parallel", "model.key_variable", "model.least_canaries")
 """Settings of ``judge`` that change no verdict."""
 
 
 def settings_of(config: ConfigDict) -> dict[str, Any]:
-    """The settings of ``judge`` that a verdict follows from."""
-    return {name: value for name, value in plain_settings(config.judge).items() if name not in UNSETTLING}
+    """The settings of ``judge`` that a verdict follows from; those of the model only where it is asked."""
+    asked = consult.is_asked(config)
+    return {
+        name: value
+        for name, value in flatten(plain_settings(config.judge)).items()
+        if name not in UNSETTLING and (asked or not name.startswith("model."))
+    }
 
 
 def key(origin: Origin) -> str:
     """Name of the stage in ``manifests/``."""
     return f"judge-{origin}"
+
+
+def made_out(config: ConfigDict, examples: Sequence[Example]) -> list[Example]:
+    """The target task's examples with the judge of ``judge.name`` in place of their own, if one is named there.
+
+    General skills keep theirs, always.
+
+    Raises:
+      JudgeError: there is no such judge.
+    """
+    if not config.judge.name:
+        return list(examples)
+    check_name(config.judge.name)
+    replaced = {"judge": config.judge.name}
+    return [e if e.split == "general" else dataclasses.replace(e, **replaced) for e in examples]
 
 
 def describe_sandbox(config: ConfigDict, examples: Sequence[Example]) -> str:
@@ -37,50 +63,70 @@ def describe_sandbox(config: ConfigDict, examples: Sequence[Example]) -> str:
     Raises:
       SandboxUnavailable: programs cannot be run safely here, and ``judge.unsafe`` is False.
     """
-    if not any(example.judge == "programs" for example in examples):
+    if not _run_programs(made_out(config, examples)):
         return ""
     level = probe(unsafe=config.judge.unsafe)
     return f"{level.name}: {level.protects}." + (f" Not protected: {level.missing}." if level.missing else "")
 
 
-def check_sandbox(config: ConfigDict, workdir: Workdir) -> None:
-    """Find the sandbox before hours of sampling, not after."""
-    found = describe_sandbox(config, workdir.read_records(Example, "examples/train.jsonl"))
+def check_judges(config: ConfigDict, workdir: Workdir) -> None:
+    """Find the sandbox, and whether a judging model is fit, before hours of sampling and not after.
+
+    Raises:
+      SandboxUnavailable: see ``describe_sandbox``.
+      JudgeError: the judging model cannot be asked, or fails its canaries.
+    """
+    examples = workdir.read_records(Example, "examples/train.jsonl")
+    found = describe_sandbox(config, examples)
     if found:
         say(f"sandbox: {found}")
+    if consult.is_asked(config):
+        consult.try_canaries(config, examples, consult.open_consultant(config, workdir))
 
 
-def open_cache(config: ConfigDict, workdir: Workdir, examples: Sequence[Example]) -> VerdictCache:
+def open_cache(config: ConfigDict, workdir: Workdir, versions: Mapping[str, str]) -> VerdictCache:
     """The verdicts kept in the workdir; with ``judge.cache`` off, one that knows nothing and writes nothing.
 
     Raises:
       CacheError: a file of the cache is damaged.
-      SandboxUnavailable: see ``describe_sandbox``.
     """
-    programs = any(example.judge == "programs" for example in examples)
-    version = limits_version(probe(unsafe=config.judge.unsafe).name) if programs else ""
     if not config.judge.cache:
-        return VerdictCache(version)
+        return VerdictCache(versions)
     files = {name: (workdir / name).read_text() for name in workdir.matching([f"{CACHE}/*.jsonl"])}
-    return VerdictCache(version, files, lambda name, data: workdir.write_bytes(f"{CACHE}/{name}", data))
+    return VerdictCache(versions, files, lambda name, data: workdir.write_bytes(f"{CACHE}/{name}", data))
 
 
 def judge_responses(
     config: ConfigDict, workdir: Workdir, examples: Sequence[Example], responses: Sequence[Response], title: str
 ) -> list[Verdict]:
     """One verdict per response, in order. A paraphrase that gives its source away counts as wrong, by option."""
+    examples = made_out(config, examples)
     by_id = {example.id: example for example in examples}
-    with progress(title, len(responses)) as ticker:
-        verdicts, _ = judge_cached(
-            [(by_id[response.example_id], response) for response in responses],
-            open_cache(config, workdir, examples),
-            num_workers=config.judge.num_workers or None,
-            unsafe=config.judge.unsafe,
-            on_progress=ticker.from_here(),
-        )
+    consultant = consult.open_consultant(config, workdir) if consult.is_asked(config) else None
+    versions = {} if consultant is None else {MODEL: consultant.version}
+    if _run_programs(examples):
+        versions["programs"] = f"{probe(unsafe=config.judge.unsafe).name}/{Limits.wall_seconds:g}"
+    cache = open_cache(config, workdir, versions)
+    rules = functools.partial(pool.judge_all, num_workers=config.judge.num_workers or None, unsafe=config.judge.unsafe)
+
+    def judge_single(pairs: Sequence[Pair]) -> list[Verdict]:
+        (example, response), *_ = pairs
+        judge_all = rules
+        if example.judge == MODEL:
+            judge_all = functools.partial(model.judge_all, ask=consultant.ask, prompt=consultant.prompt)
+        # of a composition every part has a line of progress
+        composed = by_id[response.example_id].judge != example.judge
+        with progress(f"{title}: {example.judge}" if composed else title, len(pairs)) as ticker:
+            return judge_cached(pairs, cache, judge_all, on_progress=ticker.from_here())[0]
+
+    verdicts = judge_composed([(by_id[response.example_id], response) for response in responses], judge_single)
     if not config.judge.leak_filter:
         return verdicts
     return [_leak(response, verdict) for response, verdict in zip(responses, verdicts, strict=True)]
+
+
+def _run_programs(examples: Sequence[Example]) -> bool:
+    return any("programs" in single_names(name) for name in {example.judge for example in examples})
 
 
 def _leak(response: Response, verdict: Verdict) -> Verdict:

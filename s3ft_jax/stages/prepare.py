@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+from s3ft_jax.judges import check_name
+from s3ft_jax.judges.composition import single_names
 from s3ft_jax.progress import say
 from s3ft_jax.records import Example
 from s3ft_jax.stages.launch import plain_settings
@@ -15,13 +17,22 @@ SPLITS = ("train", "validation", "test")
 
 
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
-    """Load the task's splits and the general skills."""
+    """Load the task's splits and the general skills.
+
+    Raises:
+      JudgeError: ``judge.name`` names no judge; found out here, before anything is written.
+    """
     settings = {"task": plain_settings(config.task), "general": plain_settings(config.general)}
-    settings["judge"] = config.judge.name
+    if config.judge.name:
+        check_name(config.judge.name)
+    judges: tuple[str, ...] = ()
+    if config.task.name == "custom":  # its rows are made into what the judge checks; other tasks know their judge
+        judges = single_names(config.judge.name) if config.judge.name else ()
+        settings["judge"] = config.judge.name
     with workdir.stage(KEY, settings=settings, writes=["examples"], redo=redo) as stage:
         if not stage.needed:
             return say("prepare: already done")
-        task = settings["task"] | {"judge": config.judge.name}
+        task = settings["task"] | {"judges": judges}
         intakes = {}
         for split in SPLITS:
             examples, intake = load_examples(task, split)

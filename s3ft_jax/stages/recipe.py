@@ -30,7 +30,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     import_model.run(config, workdir, redo=redo)
     prepare.run(config, workdir, redo=redo)
     train.check_settings(config, workdir)
-    judge.check_sandbox(config, workdir)
+    judge.check_judges(config, workdir)
     for origin in origins_wanted(config.methods):
         sample.run(config, workdir, origin, redo=redo)
         judge.run(config, workdir, origin, redo=redo)

@@ -1,7 +1,7 @@
 """Your own data: any rows with a question and a gold answer, and one of our judges or yours.
 
 In: ``task.data`` (jsonl, json, csv, parquet, a folder of them, a hub id, or tfds:name/config), ``task.columns`` where
-the columns are not found by name (see ``columns.py``), ``task.judge``. Out: examples ``custom/train/00000``; the number
+the columns are not found by name (see ``columns.py``), ``judge.name``. Out: examples ``custom/train/00000``; the number
 is the row's place in its source, counted from 0.
 
     train.jsonl    {"question": "What is 3 times 4?", "answer": "3 times 4 is 12."}
@@ -20,6 +20,7 @@ is the row's place in its source, counted from 0.
     choice               {"answer": letter}                           column ``check``, else the letter gold names
     programs             {"entry", "tests", "setup", "name"}          column ``tests``: asserts, a list or one text
     my_module:my_judge   the row's remaining columns                  all columns that are not question or gold
+    first(a, b), ...     {"a": {...}, "b": {...}}                     what each of them needs
 
 Splits. A split with a file (or hub split) of its own is that file. One that has none is cut out of train by a hash of
 the *prompt* with ``task.split_fracs`` and ``task.seed``: rows with the same prompt stay together, and a row's split
@@ -64,12 +65,8 @@ def load(split: str, settings: TaskSettings, intake: Intake) -> list[Example]:
       DataError: no data, no judge, no layout for the columns, or a row that cannot be used while ``task.bad_rows`` is
         ``error``.
     """
-    if not settings.judge:
-        raise DataError(f"task.judge: not set. Use {', '.join(JUDGES)}, or your own as my_module:my_judge.")
-    if settings.judge not in JUDGES and ":" not in settings.judge:
-        raise DataError(
-            f"task.judge: unknown judge {settings.judge!r}. Use {', '.join(JUDGES)}, or my_module:my_judge."
-        )
+    if not settings.judges:
+        raise DataError(f"judge.name: not set. Use {', '.join(JUDGES)}, or your own as my_module:my_judge.")
     source = find_source(settings.data, split, settings.splits)
     fracs = {"train": 1.0}
     if source is None or source.shared or split == "train":
@@ -112,34 +109,48 @@ def build_example(
         split=split,
         messages=(*turns[:-1], {"role": "user", "content": asked}),
         gold=gold,
-        judge=settings.judge,
-        check=make_check(row.values, gold, layout, settings),
+        judge=settings.judges[0],
+        check=make_checks(row.values, gold, layout, settings),
         paraphrase_messages=(*turns[:-1], {"role": "user", "content": shown}) if split == "train" else (),
     )
 
 
-def make_check(values: Mapping[str, Any], gold: str, layout: Layout, settings: TaskSettings) -> dict[str, Any]:
-    """What the judge needs, from gold or the row's other columns (the table at the head of this module).
+def make_checks(values: Mapping[str, Any], gold: str, layout: Layout, settings: TaskSettings) -> dict[str, Any]:
+    """What the judge needs; of several judges, under the name of each what that one needs.
+
+    Raises:
+      BadRow: see ``make_check``.
+    """
+    checking = [name for name in settings.judges if name in JUDGES or ":" in name]
+    if len(settings.judges) == 1:
+        return make_check(checking[0], values, gold, layout, settings) if checking else {}
+    return {name: make_check(name, values, gold, layout, settings) for name in checking}
+
+
+def make_check(
+    judge: str, values: Mapping[str, Any], gold: str, layout: Layout, settings: TaskSettings
+) -> dict[str, Any]:
+    """What one judge needs, from gold or the row's other columns (the table at the head of this module).
 
     Raises:
       BadRow: gold holds no number or no letter, or the tests or remaining columns cannot be used.
     """
     names = layout.names
-    if settings.judge not in JUDGES:
+    if judge not in JUDGES:
         used = {names[name] for name in (*LAYOUTS[layout.kind], "input") if name in names}
         return _plain({key: value for key, value in values.items() if key not in used})
-    if settings.judge == "programs":
+    if judge == "programs":
         return _program_check(values, gold, names)
-    if settings.judge == "answers":
+    if judge == "answers":
         given = values.get(names["check"]) if "check" in names else gold
         texts = given if isinstance(given, list) else [given]
         if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
             raise BadRow(f"column {names.get('check')!r} holds no answer text", "Give a text or a list of texts.")
         return {"answers": list(texts), "unanswerable": False, "min_f1": settings.min_f1}
     answer = read_text(values, names["check"]) if "check" in names else gold
-    if settings.judge == "numbers":
+    if judge == "numbers":
         return {"answer": final_number(answer)}
-    if settings.judge == "choice":
+    if judge == "choice":
         return {"answer": chosen_letter(answer)}
     return {"answer": answer.strip()}
 
@@ -159,7 +170,7 @@ def final_number(text: str) -> str:
             return numbers[0].replace(",", "")
     numbers = _NUMBER.findall(text)
     if not numbers:
-        raise BadRow("no number in the gold answer", "The judge `numbers` needs one; choose another in `task.judge`.")
+        raise BadRow("no number in the gold answer", "The judge `numbers` needs one; choose another in `judge.name`.")
     return numbers[-1].replace(",", "")
 
 

@@ -125,7 +125,7 @@ def build_example(row: Row, split: str, settings: TaskSettings) -> Example:
         split=split,
         messages=user_turn(prompt),
         gold=gold,
-        judge=settings.judge or "numbers",
+        judge="numbers",
         check={"answer": number},
         paraphrase_messages=user_turn(paraphrase) if split == "train" else (),
     )

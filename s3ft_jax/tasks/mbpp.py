@@ -107,7 +107,7 @@ def build_example(row: Row, number: int, split: str, settings: TaskSettings) -> 
         split=split,
         messages=user_turn(prompt),
         gold=gold,
-        judge=settings.judge or "programs",
+        judge="programs",
         check={"entry": entry, "tests": tests, "setup": _lines(setup), "name": entry},
         paraphrase_messages=user_turn(paraphrase) if split == "train" else (),
     )

@@ -165,7 +165,7 @@ def build_example(
         split=split,
         messages=user_turn(asked),
         gold=gold,
-        judge=settings.judge or "answers",
+        judge="answers",
         check={"answers": answers, "unanswerable": not answers, "min_f1": settings.min_f1},
         paraphrase_messages=user_turn(shown) if split == "train" else (),
     )

@@ -12,7 +12,13 @@ from s3ft_jax.tasks.task import BadRow, DataError
 def write(tmp_path, rows, judge="numbers", name="train.jsonl", **settings):
     path = tmp_path / name
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return {"name": "custom", "data": str(path), "judge": judge, "split_fracs": (1, 0, 0), **settings}
+    return {
+        "name": "custom",
+        "data": str(path),
+        "judges": (judge,) if judge else (),
+        "split_fracs": (1, 0, 0),
+        **settings,
+    }
 
 
 def only(settings):
@@ -64,13 +70,23 @@ def test_every_judge_gets_its_check(tmp_path, judge, row, check):
         ("programs", {"answer": "def f(): 1", "tests": ["assert g() == 1"]}, "no test calls a function"),
         ("programs", {"answer": "def f(): 1", "tests": "assert f( =="}, "the tests are not Python"),
         ("programs", {"answer": "def f(): 1"}, r"task\.columns\.tests"),
-        ("", {"answer": "1"}, r"task\.judge: not set"),
-        ("number", {"answer": "1"}, r"task\.judge: unknown judge 'number'"),
+        ("", {"answer": "1"}, r"judge\.name: not set"),
     ],
 )
 def test_what_no_check_can_be_made_of(tmp_path, judge, row, message):
     with pytest.raises(DataError, match=message):
         load_examples(write(tmp_path, [{"question": "q", **row}], judge), "train")
+
+
+def test_several_judges_have_each_what_it_checks(tmp_path):
+    settings = write(tmp_path, [{"question": "q", "answer": "so 12", "more": "x"}])
+    judges = ("length(1,9)", "numbers", "exact", "my_module:my_judge", "model")
+    assert only(settings | {"judges": judges}).check == {
+        "numbers": {"answer": "12"},
+        "exact": {"answer": "so 12"},
+        "my_module:my_judge": {"more": "x"},
+    }
+    assert only(settings | {"judges": ("model",)}).check == {}
 
 
 def test_earlier_turns_stay_and_own_wording_goes_around_the_last(tmp_path):

@@ -1,10 +1,10 @@
 """Judges room: verdicts that need not be found again, and the many that are judged beside them.
 
-In: pairs of example and response, and what was kept before. Out: one verdict for each, as ``pool.judge_all`` gives
-them; what was judged before is looked up. A verdict's key is the digest of (prompt, response, gold, judge, what the
-judge checks, its version), so that a cached verdict is the one that judging again would give. The version is a digest
-of the source text of all judges here, or of the module that holds a judge of your own, and of the limits and protection
-of programs.
+In: pairs of example and response, and what was kept before. Out: one verdict for each; what was judged before is looked
+up. A verdict's key is the digest of (prompt, response, gold, judge, what the judge checks, its version), so that a
+cached verdict is the one that judging again would give. The version is a digest of the source text of all judges here,
+or of the module that holds a judge of your own, and for programs of their limits and protection, for a model of what it
+is and how it is asked.
 
     cache/verdicts/00000.jsonl   {"key": "9f2c...", "judge": "programs", "outcome": "right", "found": ..., "reason": ..}
 
@@ -22,10 +22,8 @@ import json
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from s3ft_jax.judges import JUDGES, pool
-from s3ft_jax.judges.sandbox import Limits
+from s3ft_jax.judges import pool
 from s3ft_jax.records import OUTCOMES, Example, Response, Verdict
 
 WRITE_SECONDS = 5.0
@@ -42,7 +40,7 @@ class VerdictCache:
     """Verdicts by key, in memory and, where there is a place to write to, in files.
 
     Args:
-      version: what else a verdict follows from, beside the judge's source text: see ``limits_version``.
+      versions: judge -> what else its verdicts follow from, beside its source text: limits, a model, a wording.
       files: name -> text of the files written before.
       write: writes a new file whole or not at all, given its name and bytes; None keeps nothing beyond this object.
 
@@ -52,11 +50,11 @@ class VerdictCache:
 
     def __init__(
         self,
-        version: str = "",
+        versions: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
         write: Callable[[str, bytes], object] | None = None,
     ):
-        self._version, self._write = version, write
+        self._versions, self._write = dict(versions or {}), write
         self._known: dict[str, dict[str, str]] = {}
         self._new: list[str] = []
         self._written = time.monotonic()
@@ -70,11 +68,12 @@ class VerdictCache:
 
     def key(self, example: Example, response: Response) -> str | None:
         """The digest a verdict is kept under; None if it is not kept: a cheap judge, or one without a source file."""
-        version = None if example.judge in pool.CHEAP_JUDGES else source_version(example.judge)
+        version = None if pool.is_cheap(example.judge) else source_version(example.judge)
         if version is None:
             return None
         messages = [dict(message) for message in example.messages]
-        about = [messages, response.text, example.gold, example.judge, dict(example.check), version, self._version]
+        check, also = dict(example.check), self._versions.get(example.judge, "")
+        about = [messages, response.text, example.gold, example.judge, check, version, also]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def find(self, key: str | None, response: Response) -> Verdict | None:
@@ -120,7 +119,7 @@ def source_version(judge: str) -> str | None:
 
     What such a module imports is not looked at. None if it has no source file.
     """
-    if judge in JUDGES:
+    if ":" not in judge:
         files = sorted(pathlib.Path(__file__).parent.glob("*.py"))
     else:
         try:
@@ -139,23 +138,23 @@ def source_version(judge: str) -> str | None:
 def judge_cached(
     pairs: Sequence[pool.Pair],
     cache: VerdictCache,
+    judge_all: Callable[..., list[Verdict]],
     *,
     on_progress: Callable[[int, int], None] | None = None,
-    **options: Any,
 ) -> tuple[list[Verdict], int]:
-    """``pool.judge_all`` of what is not in the cache; the same text asked for twice is judged once.
+    """Judge what is not in the cache; the same text asked for twice is judged once.
 
     Args:
       pairs: examples and responses.
       cache: looked into and added to.
+      judge_all: ``pool.judge_all`` or ``model.judge_all``, taking pairs, ``on_progress`` and ``on_verdict``.
       on_progress: called with (pairs done, pairs in all); what the cache holds is done at once.
-      **options: of ``pool.judge_all``.
 
     Returns:
       verdicts in the order of ``pairs``, and how many of them were not judged now.
 
     Raises:
-      see ``pool.judge_all``.
+      what ``judge_all`` raises, after writing what was found before.
     """
     keys = [cache.key(example, response) for example, response in pairs]
     first: dict[str, int] = {}
@@ -175,7 +174,7 @@ def judge_cached(
         cache.add(keys[asked[place]], verdict)
 
     try:
-        judged = pool.judge_all([pairs[place] for place in asked], on_progress=report, on_verdict=keep, **options)
+        judged = judge_all([pairs[place] for place in asked], on_progress=report, on_verdict=keep)
     finally:
         cache.write()
     now = dict(zip(asked, judged, strict=True))
@@ -189,8 +188,3 @@ def judge_cached(
             )
         verdicts.append(verdict)
     return verdicts, saved
-
-
-def limits_version(level: str, wall_seconds: float = Limits.wall_seconds) -> str:
-    """What else a program's verdict follows from: protection and time limit."""
-    return f"{level}/{wall_seconds:g}"

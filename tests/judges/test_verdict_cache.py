@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from s3ft_jax.judges import cache, pool
-from s3ft_jax.judges.cache import CacheError, VerdictCache, judge_cached, source_version
+from s3ft_jax.judges import verdict_cache
+from s3ft_jax.judges.verdict_cache import CacheError, VerdictCache, judge_cached, source_version
 from s3ft_jax.judges.verdicts import make_verdict
 from s3ft_jax.records import Example, Response
 
@@ -14,25 +14,23 @@ RESPONSE = Response("t/test/0", "own", 0, "text", (3,), (1, 2), True, -1.5)
 
 
 @pytest.fixture
-def count_judged(monkeypatch):
-    """judge_all says wrong of everything but "right", undecided of "hang"; the list holds what it was asked."""
+def judge_all():
+    """Says wrong of everything but "right", undecided of "hang"; ``asked`` holds what it was given."""
     asked = []
 
-    def judge_all(pairs, *, on_progress=None, on_verdict=None):
+    def judge_all(pairs, *, on_progress, on_verdict):
         verdicts = []
         for place, (example, response) in enumerate(pairs):
             asked.append(response.text)
             reasons = {"right": ("right", "right: yes"), "hang": ("undecided", "judge_timeout: 30 s")}
             outcome, reason = reasons.get(response.text, ("wrong", "wrong: no"))
             verdicts.append(make_verdict(response, example.judge, outcome, response.text, reason))
-            if on_verdict:
-                on_verdict(place, verdicts[-1])
-            if on_progress:
-                on_progress(place + 1, len(pairs))
+            on_verdict(place, verdicts[-1])
+            on_progress(place + 1, len(pairs))
         return verdicts
 
-    monkeypatch.setattr(pool, "judge_all", judge_all)
-    return asked
+    judge_all.asked = asked
+    return judge_all
 
 
 def pairs(*texts, start=0):
@@ -45,32 +43,32 @@ def pairs(*texts, start=0):
     return found
 
 
-def test_each_text_is_judged_once_and_every_verdict_is_made_out_to_its_response(count_judged):
+def test_each_text_is_judged_once_and_every_verdict_is_made_out_to_its_response(judge_all):
     kept = VerdictCache()
-    verdicts, saved = judge_cached(pairs("right", "a", "right", "b"), kept)
-    assert count_judged == ["right", "a", "b"] and saved == 1
+    verdicts, saved = judge_cached(pairs("right", "a", "right", "b"), kept, judge_all)
+    assert judge_all.asked == ["right", "a", "b"] and saved == 1
     assert [(v.example_id, v.outcome) for v in verdicts] == [
         ("t/test/0", "right"), ("t/test/1", "wrong"), ("t/test/2", "right"), ("t/test/3", "wrong"),
     ]  # fmt: skip
-    more, saved = judge_cached(pairs("b", "c", start=7), kept)
-    assert count_judged == ["right", "a", "b", "c"] and saved == 1
+    more, saved = judge_cached(pairs("b", "c", start=7), kept, judge_all)
+    assert judge_all.asked == ["right", "a", "b", "c"] and saved == 1
     assert [(v.example_id, v.found) for v in more] == [("t/test/7", "b"), ("t/test/8", "c")]
 
 
-def test_progress_starts_with_what_is_known(count_judged):
+def test_progress_starts_with_what_is_known(judge_all):
     kept, told = VerdictCache(), []
-    judge_cached(pairs("a", "b"), kept)
-    judge_cached(pairs("a", "b", "c"), kept, on_progress=lambda *numbers: told.append(numbers))
+    judge_cached(pairs("a", "b"), kept, judge_all)
+    judge_cached(pairs("a", "b", "c"), kept, judge_all, on_progress=lambda *numbers: told.append(numbers))
     assert told == [(2, 3), (3, 3)]
 
 
-def test_a_verdict_that_another_try_might_change_is_not_kept(count_judged):
+def test_a_verdict_that_another_try_might_change_is_not_kept(judge_all):
     kept = VerdictCache()
-    verdicts, _ = judge_cached(pairs("hang", "hang"), kept)
+    verdicts, _ = judge_cached(pairs("hang", "hang"), kept, judge_all)
     assert [v.outcome for v in verdicts] == ["undecided"] * 2 and len(kept) == 0
     assert [v.example_id for v in verdicts] == ["t/test/0", "t/test/1"]
-    judge_cached(pairs("hang"), kept)
-    assert count_judged == ["hang", "hang"]
+    judge_cached(pairs("hang"), kept, judge_all)
+    assert judge_all.asked == ["hang", "hang"]
 
 
 @pytest.mark.parametrize(
@@ -83,19 +81,21 @@ def test_a_verdict_that_another_try_might_change_is_not_kept(count_judged):
     ],
 )
 def test_another_question_gold_judge_or_check_is_another_key(change, monkeypatch):
-    monkeypatch.setattr(cache, "source_version", lambda judge: "1")
+    monkeypatch.setattr(verdict_cache, "source_version", lambda judge: "1")
     kept, before = VerdictCache(), VerdictCache().key(EXAMPLE, RESPONSE)
     assert kept.key(dataclasses.replace(EXAMPLE, id="t/test/9"), RESPONSE) == before
     assert kept.key(dataclasses.replace(EXAMPLE, **change), RESPONSE) != before
 
 
 def test_another_text_limit_or_source_is_another_key(monkeypatch):
-    before = VerdictCache("a").key(EXAMPLE, RESPONSE)
-    assert VerdictCache("a").key(EXAMPLE, dataclasses.replace(RESPONSE, index=4)) == before
-    assert VerdictCache("a").key(EXAMPLE, dataclasses.replace(RESPONSE, text="else")) != before
-    assert VerdictCache("b").key(EXAMPLE, RESPONSE) != before
-    monkeypatch.setattr(cache, "source_version", lambda judge: "2")
-    assert VerdictCache("a").key(EXAMPLE, RESPONSE) != before
+    kept = VerdictCache({"programs": "a"})
+    before = kept.key(EXAMPLE, RESPONSE)
+    assert kept.key(EXAMPLE, dataclasses.replace(RESPONSE, index=4)) == before
+    assert kept.key(EXAMPLE, dataclasses.replace(RESPONSE, text="else")) != before
+    assert VerdictCache({"programs": "a", "model": "b"}).key(EXAMPLE, RESPONSE) == before
+    assert VerdictCache({"programs": "b"}).key(EXAMPLE, RESPONSE) != before
+    monkeypatch.setattr(verdict_cache, "source_version", lambda judge: "2")
+    assert kept.key(EXAMPLE, RESPONSE) != before
 
 
 def test_cheap_judges_and_judges_without_a_file_are_not_kept():
@@ -113,17 +113,17 @@ def test_the_version_of_an_own_judge_is_its_source(tmp_path, monkeypatch):
     assert len(versions) == 2 and None not in versions
 
 
-def test_files_are_added_to_and_read_again(count_judged):
+def test_files_are_added_to_and_read_again(judge_all):
     files = {}
-    judge_cached(pairs("right", "ä\u2028b"), VerdictCache("", files, files.__setitem__))
-    judge_cached(pairs("right", "c"), VerdictCache("", files, files.__setitem__))
-    assert sorted(files) == ["00000.jsonl", "00001.jsonl"] and count_judged == ["right", "ä\u2028b", "c"]
-    kept = VerdictCache("", {name: data.decode() for name, data in files.items()})
-    verdicts, saved = judge_cached(pairs("right", "ä\u2028b", "c"), kept)
+    judge_cached(pairs("right", "ä\u2028b"), VerdictCache({}, files, files.__setitem__), judge_all)
+    judge_cached(pairs("right", "c"), VerdictCache({}, files, files.__setitem__), judge_all)
+    assert sorted(files) == ["00000.jsonl", "00001.jsonl"] and judge_all.asked == ["right", "ä\u2028b", "c"]
+    kept = VerdictCache({}, {name: data.decode() for name, data in files.items()})
+    verdicts, saved = judge_cached(pairs("right", "ä\u2028b", "c"), kept, judge_all)
     assert saved == 3 and [v.found for v in verdicts] == ["right", "ä b", "c"]
 
 
-def test_what_was_found_before_an_error_is_written(count_judged):
+def test_what_was_found_before_an_error_is_written(judge_all):
     files = {}
 
     def interrupt(done, total):
@@ -131,7 +131,7 @@ def test_what_was_found_before_an_error_is_written(count_judged):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        judge_cached(pairs("a", "b", "c"), VerdictCache("", files, files.__setitem__), on_progress=interrupt)
+        judge_cached(pairs("a", "b", "c"), VerdictCache({}, files, files.__setitem__), judge_all, on_progress=interrupt)
     assert len(files["00000.jsonl"].splitlines()) == 2
 
 
@@ -141,4 +141,4 @@ GOOD = '{"key": "k", "judge": "j", "outcome": "right", "found": "", "reason": ""
 @pytest.mark.parametrize("line", ["{", "[]", GOOD.replace("right", "maybe")])
 def test_a_damaged_file_is_named(line):
     with pytest.raises(CacheError, match=r"00003\.jsonl line 2 is no cached verdict .* Delete this file"):
-        VerdictCache("", {"00003.jsonl": f"{GOOD}\n{line}\n"})
+        VerdictCache({}, {"00003.jsonl": f"{GOOD}\n{line}\n"})
