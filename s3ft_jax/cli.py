@@ -43,7 +43,13 @@ COMMANDS = {
     "import": Command("Hugging Face folder or hub id -> base/", _EXAMPLE, "import_model"),
     "prepare": Command("data rows -> examples/", _EXAMPLE, "prepare", device=False),
     "sample": Command("examples -> responses/ORIGIN", f"own {_EXAMPLE}", "sample", ("origin",)),
-    "judge": Command("responses -> verdicts/ORIGIN", f"own {_EXAMPLE}", "judge", ("origin",), device=False),
+    "judge": Command(
+        "responses -> verdicts/ORIGIN, or how good a judge is against labels",
+        f"own {_EXAMPLE}",
+        "judge",
+        ("judged", "again", "calibrate"),
+        device=False,
+    ),
     "select": Command(
         "responses and verdicts -> selections/METHOD", f"s3ft {_EXAMPLE}", "select", ("method",), device=False
     ),
@@ -94,6 +100,11 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM
 
 _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "origin": lambda p: p.add_argument("origin", choices=("own", "paraphrase"), help="which responses"),
+    "judged": lambda p: p.add_argument("origin", nargs="?", choices=("own", "paraphrase"), help="which responses"),
+    "calibrate": lambda p: p.add_argument("--calibrate", default="", metavar="LABELS", help="a file of labels instead"),
+    "again": lambda p: p.add_argument(
+        "--again", action="store_true", help="judge what was judged before anew, and say which verdicts changed"
+    ),
     "method": lambda p: p.add_argument("method", help="e.g. s3ft; see `methods` in configs/defaults.py"),
     "seed": lambda p: p.add_argument("--seed", type=int, default=0, help="one of train.seeds (default 0)"),
     "id": lambda p: p.add_argument("example_id", metavar="ID", help="e.g. programs/train/00017"),
@@ -162,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> int:
-    from s3ft_jax.config import load_config
+    from s3ft_jax.config import ConfigError, load_config
     from s3ft_jax.workdir import Workdir
 
     config = load_config(parsed.config, overrides) if parsed.config else None
@@ -179,8 +190,14 @@ def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> 
         return stage.run(config, workdir)
     if command.module == "plan":
         return stage.run(config, parsed.topology, json_file=parsed.json, compiles=parsed.compiles) or 0
-    for name in ("origin", "method", "seed"):
-        if name in command.arguments:
+    if getattr(parsed, "calibrate", ""):
+        from s3ft_jax.stages import calibrate
+
+        return calibrate.run(config, workdir, parsed.calibrate) or 0
+    if command.module == "judge" and parsed.origin is None:
+        raise ConfigError("s3ft judge: say which responses, own or paraphrase, or give --calibrate=LABELS")
+    for name in ("origin", "again", "method", "seed"):
+        if hasattr(parsed, name):
             extra[name] = getattr(parsed, name)
     if extra.get("method") == "base":
         extra["seed"] = None

@@ -91,6 +91,10 @@ class VerdictCache:
         if time.monotonic() - self._written > WRITE_SECONDS:
             self.write()
 
+    def forget(self) -> None:
+        """Look nothing up that was kept before; new verdicts take its place, later files counting."""
+        self._known = {}
+
     def write(self) -> None:
         """Write what is new into a file of its own."""
         self._written = time.monotonic()

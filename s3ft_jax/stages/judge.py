@@ -84,8 +84,15 @@ def check_judges(config: ConfigDict, workdir: Workdir) -> None:
         consult.try_canaries(config, examples, consult.open_consultant(config, workdir))
 
 
-def open_cache(config: ConfigDict, workdir: Workdir, versions: Mapping[str, str]) -> VerdictCache:
+def open_cache(
+    config: ConfigDict, workdir: Workdir, versions: Mapping[str, str], *, look_up: bool = True
+) -> VerdictCache:
     """The verdicts kept in the workdir; with ``judge.cache`` off, one that knows nothing and writes nothing.
+
+    Args:
+      config, workdir: of the run.
+      versions: see ``VerdictCache``.
+      look_up: False forgets what was kept; what is found now takes its place.
 
     Raises:
       CacheError: a file of the cache is damaged.
@@ -93,20 +100,37 @@ def open_cache(config: ConfigDict, workdir: Workdir, versions: Mapping[str, str]
     if not config.judge.cache:
         return VerdictCache(versions)
     files = {name: (workdir / name).read_text() for name in workdir.matching([f"{CACHE}/*.jsonl"])}
-    return VerdictCache(versions, files, lambda name, data: workdir.write_bytes(f"{CACHE}/{name}", data))
+    cache = VerdictCache(versions, files, lambda name, data: workdir.write_bytes(f"{CACHE}/{name}", data))
+    if not look_up:
+        cache.forget()
+    return cache
 
 
 def judge_responses(
-    config: ConfigDict, workdir: Workdir, examples: Sequence[Example], responses: Sequence[Response], title: str
+    config: ConfigDict,
+    workdir: Workdir,
+    examples: Sequence[Example],
+    responses: Sequence[Response],
+    title: str,
+    *,
+    look_up: bool = True,
 ) -> list[Verdict]:
-    """One verdict per response, in order. A paraphrase that gives its source away counts as wrong, by option."""
+    """One verdict per response, in order. A paraphrase that gives its source away counts as wrong, by option.
+
+    Args:
+      config, workdir: of the run.
+      examples: all that the responses answer.
+      responses: what to judge.
+      title: of the progress.
+      look_up: whether verdicts kept before are used.
+    """
     examples = made_out(config, examples)
     by_id = {example.id: example for example in examples}
     consultant = consult.open_consultant(config, workdir) if consult.is_asked(config) else None
     versions = {} if consultant is None else {MODEL: consultant.version}
     if _run_programs(examples):
         versions["programs"] = f"{probe(unsafe=config.judge.unsafe).name}/{Limits.wall_seconds:g}"
-    cache = open_cache(config, workdir, versions)
+    cache = open_cache(config, workdir, versions, look_up=look_up)
     rules = functools.partial(pool.judge_all, num_workers=config.judge.num_workers or None, unsafe=config.judge.unsafe)
 
     def judge_single(pairs: Sequence[Pair]) -> list[Verdict]:
@@ -136,21 +160,54 @@ def _leak(response: Response, verdict: Verdict) -> Verdict:
     return Verdict(**{**verdict.__dict__, "outcome": "wrong", "reason": f"leak: mentions {phrase!r}"})
 
 
-def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = False) -> None:
-    """Judge all responses of one origin."""
+def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = False, again: bool = False) -> None:
+    """Judge all responses of one origin.
+
+    Args:
+      config: its ``judge``.
+      workdir: with the responses.
+      origin: which responses.
+      redo: throw verdicts of other settings away.
+      again: find every verdict anew, whatever was kept, and say which changed.
+    """
+    name = f"verdicts/{origin}.jsonl"
+    before: list[Verdict] = []
+    if again:
+        before = workdir.read_records(Verdict, name) if (workdir / name).exists() else []
+        workdir.remove(key(origin), [name])
     with workdir.stage(
         key(origin),
         settings=settings_of(config),
         reads=["prepare", f"sample-{origin}"],
-        writes=[f"verdicts/{origin}.jsonl"],
+        writes=[name],
         redo=redo,
     ) as stage:
         if not stage.needed:
             return say(f"judge {origin}: already done")
         examples = workdir.read_records(Example, "examples/train.jsonl")
         responses = workdir.read_shards(Response, f"responses/{origin}")
-        verdicts = judge_responses(config, workdir, examples, responses, f"judge {origin}")
-        workdir.write_records(f"verdicts/{origin}.jsonl", verdicts)
+        verdicts = judge_responses(config, workdir, examples, responses, f"judge {origin}", look_up=not again)
+        workdir.write_records(name, verdicts)
         stage.facts = dict(Counter(verdict.outcome for verdict in verdicts))
         say(f"judge {origin}: " + ", ".join(f"{n} {outcome}" for outcome, n in sorted(stage.facts.items())))
         stage.facts["sandbox"] = describe_sandbox(config, examples)
+    if before:
+        say(f"judge {origin}: {describe_change(before, verdicts)}")
+
+
+def describe_change(before: Sequence[Verdict], now: Sequence[Verdict]) -> str:
+    """How many outcomes changed and which way, with one example of each way.
+
+    ``"2 of 1,024 verdicts changed: 2 right -> wrong (gsm8k/train/00017, then: right: 4 equals 4; now: wrong: ...)"``
+    """
+    then = {(v.example_id, v.index): v for v in before}
+    ways: dict[str, list[tuple[Verdict, Verdict]]] = {}
+    for verdict in now:
+        old = then.get((verdict.example_id, verdict.index))
+        if old is not None and old.outcome != verdict.outcome:
+            ways.setdefault(f"{old.outcome} -> {verdict.outcome}", []).append((old, verdict))
+    shown = "; ".join(
+        f"{len(pairs)} {way} ({pairs[0][1].example_id}, then: {pairs[0][0].reason}; now: {pairs[0][1].reason})"
+        for way, pairs in sorted(ways.items())
+    )
+    return f"{sum(map(len, ways.values())):,} of {len(now):,} verdicts changed" + (f": {shown}" if shown else "")

@@ -123,6 +123,22 @@ def test_files_are_added_to_and_read_again(judge_all):
     assert saved == 3 and [v.found for v in verdicts] == ["right", "ä b", "c"]
 
 
+def test_what_is_found_anew_takes_the_place_of_what_was_kept(judge_all):
+    files = {}
+    judge_cached(pairs("a", "b"), VerdictCache({}, files, files.__setitem__), judge_all)
+    files["00000.jsonl"] = files["00000.jsonl"].replace(b"wrong: no", b"wrong: old")
+    again = VerdictCache({}, dict(files), files.__setitem__)
+    assert judge_cached(pairs("a"), again, judge_all)[0][0].reason == "wrong: old"
+    again.forget()
+    judge_cached(pairs("a"), again, judge_all)
+    now = VerdictCache({}, files)
+    assert [verdict.reason for verdict in judge_cached(pairs("a", "b"), now, judge_all)[0]] == [
+        "wrong: no",
+        "wrong: old",
+    ]
+    assert judge_all.asked == ["a", "b", "a"]
+
+
 def test_what_was_found_before_an_error_is_written(judge_all):
     files = {}
 

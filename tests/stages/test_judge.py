@@ -1,6 +1,7 @@
 """judge: a verdict for every response, and a paraphrase that gives its source away is wrong."""
 
 import dataclasses
+import shutil
 
 import pytest
 
@@ -84,3 +85,33 @@ def test_a_program_is_judged_once_and_its_verdict_kept_in_the_workdir(monkeypatc
     assert [path.name for path in (tmp_path / "cache" / "verdicts").iterdir()] == ["00000.jsonl"]
     assert judge_responses(small_config("judge.cache=false"), workdir, [PROGRAM], responses, "judge") == first
     assert asked == [2, 0, 2]
+
+
+def test_judging_again_samples_nothing_and_says_what_changed(walked, tmp_path, capsys):
+    shutil.copytree(walked[1].path, tmp_path / "walk")
+    workdir = Workdir(str(tmp_path / "walk"))
+    name = "verdicts/own.jsonl"
+    before = workdir.read_records(Verdict, name)
+    turned = [dataclasses.replace(before[0], outcome="undecided", reason="by_hand: look again"), *before[1:]]
+    workdir.write_records(name, turned)
+    judge.run(small_config(), workdir, "own", again=True)
+    assert workdir.read_records(Verdict, name) == before
+    said = capsys.readouterr().out
+    assert (
+        f"1 of 24 verdicts changed: 1 undecided -> {before[0].outcome} ({before[0].example_id}, then: by_hand" in said
+    )
+    judge.run(small_config(), workdir, "own")
+    assert "judge own: already done" in capsys.readouterr().out
+
+
+def test_another_judge_for_a_task_that_has_its_own(walked, tmp_path):
+    """judge.name replaces it, for the training data and the test set; general skills keep theirs."""
+    shutil.copytree(walked[1].path, tmp_path / "walk")
+    workdir = Workdir(str(tmp_path / "walk"))
+    config = small_config("judge.name=all(length(1, 2), numbers)")
+    judge.run(config, workdir, "own", again=True)
+    verdicts = workdir.read_records(Verdict, "verdicts/own.jsonl")
+    assert {v.judge for v in verdicts} == {"all(length(1, 2), numbers)"}
+    assert {v.outcome for v in verdicts} == {"wrong"} and verdicts[0].reason.endswith("[length(1,2)]")
+    general = dataclasses.replace(EXAMPLE, split="general")
+    assert [e.judge for e in judge.made_out(config, [EXAMPLE, general])] == [config.judge.name, "numbers"]
