@@ -18,21 +18,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 from flax import nnx
 from safetensors.numpy import save_file
 
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.families.rows import Row, WeightMap
-
-INDEX_NAME = "model.safetensors.index.json"
-SINGLE_NAME = "model.safetensors"
-_DTYPES = {"F32": jnp.dtype(jnp.float32), "BF16": jnp.dtype(jnp.bfloat16), "F16": jnp.dtype(jnp.float16)}
-
-
-class WeightsError(ValueError):
-    """The files of a checkpoint are not what the model needs. The message lists every difference at once."""
+from s3ft_jax.models.tensors import DTYPES, INDEX_NAME, SINGLE_NAME, Tensors, WeightsError
 
 
 def abstract_params(config: DecoderConfig) -> nnx.State:
@@ -56,66 +48,10 @@ def _replace(params: nnx.State, values: Mapping[str, Any]) -> nnx.State:
     )
 
 
-class _Tensors:
-    """The tensors of a folder's safetensors files, opened lazily: name -> shape, dtype code, slices."""
-
-    def __init__(self, folder: Path, stack: contextlib.ExitStack):
-        self._slices = {}
-        for file in weight_files(folder):
-            try:
-                handle = stack.enter_context(safetensors.safe_open(file, framework="np"))
-            except safetensors.SafetensorError as error:
-                raise WeightsError(f"{file}: not a whole safetensors file ({error}). Fetch or copy it again.") from None
-            for name in sorted(handle.keys()):
-                if name in self._slices:
-                    raise WeightsError(f"{file}: tensor {name!r} is also in another file of {folder}. Remove one.")
-                self._slices[name] = handle.get_slice(name)
-
-    def names(self) -> set[str]:
-        return set(self._slices)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._slices[name].get_shape())
-
-    def dtype(self, name: str) -> str:
-        return self._slices[name].get_dtype()
-
-    def read(self, name: str, index: tuple[slice, ...] | None = None) -> np.ndarray:
-        index = tuple(slice(0, size) for size in self.shape(name)) if index is None else index
-        return self._slices[name][index]
-
-
-def weight_files(folder: str | os.PathLike) -> list[Path]:
-    """The safetensors files that hold the model, in order.
-
-    Raises:
-      WeightsError: there are none, or the index names a file that is not there.
-    """
-    folder = Path(folder)
-    index = folder / INDEX_NAME
-    if index.exists():
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
-            raise WeightsError(f"{index}: not a safetensors index ({error!r}). Fetch or copy it again.") from None
-        missing = [name for name in names if not (folder / name).exists()]
-        if missing:
-            raise WeightsError(f"{folder}: {INDEX_NAME} names files that are not there: {missing}. Fetch them.")
-        return [folder / name for name in names]
-    if (folder / SINGLE_NAME).exists():
-        return [folder / SINGLE_NAME]
-    pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
-    cause = f"only {pickled}, which could run code when opened and is never read" if pickled else "no weights"
-    raise WeightsError(
-        f"{folder}: no {SINGLE_NAME} or {INDEX_NAME}; found {cause}. Convert with transformers: "
-        "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER, safe_serialization=True)"
-    )
-
-
 def source_dtypes(folder: str | os.PathLike) -> dict[str, str]:
     """Tensor name -> safetensors dtype code (``F32``, ``BF16``, ``F16``, ...) of every tensor of the folder."""
     with contextlib.ExitStack() as stack:
-        tensors = _Tensors(Path(folder), stack)
+        tensors = Tensors(Path(folder), stack)
         return {name: tensors.dtype(name) for name in sorted(tensors.names())}
 
 
@@ -142,7 +78,7 @@ def _covered_once(parts: list[tuple[Row, tuple[int, ...]]], shapes: Mapping[str,
     return starts == ends and len({row.whole for row, _ in parts}) == 1
 
 
-def _check(tensors: _Tensors, weight_map: WeightMap, shapes: Mapping[str, Any]) -> None:
+def _check(tensors: Tensors, weight_map: WeightMap, shapes: Mapping[str, Any]) -> None:
     """Each tensor and each parameter exactly once, with the right shape, or an error that lists both sides."""
     pieces = _pieces(weight_map, shapes)
     names, paths = list(pieces), [row.path for row in weight_map.rows]
@@ -167,7 +103,7 @@ def _check(tensors: _Tensors, weight_map: WeightMap, shapes: Mapping[str, Any]) 
         "rows whose parameter the model lacks": sorted(set(paths) - set(shapes)),
         "not taken by the rows exactly once": double,
         "tensors of another shape": wrong,
-        f"tensors that are not one of {', '.join(_DTYPES)}": [d for d in dtypes if d.split(": ")[1] not in _DTYPES],
+        f"tensors that are not one of {', '.join(DTYPES)}": [d for d in dtypes if d.split(": ")[1] not in DTYPES],
     }
     if any(problems.values()):
         listed = "\n".join(f"  {title}: {_shown(entries)}" for title, entries in problems.items() if entries)
@@ -197,8 +133,8 @@ def load(
 ) -> nnx.State:
     """Read a folder's weights into the parameters of ``Decoder(config)``.
 
-    Each device's part is read by itself, so a process reads only the bytes of its own devices, and holds two tensors'
-    parts beside what it keeps (benchmarks/loading.py measures it).
+    Each device's part is read by itself, so a process reads only the bytes of its own devices, and holds one tensor's
+    part beside what it keeps (benchmarks/loading.py measures it).
 
     Args:
       folder: holds model.safetensors, or several files and their index.
@@ -215,7 +151,7 @@ def load(
     abstract = abstract_params(config)
     shapes = flat_params(abstract)
     with contextlib.ExitStack() as stack:
-        tensors = _Tensors(Path(folder), stack)
+        tensors = Tensors(Path(folder), stack)
         weight_map = weight_map.named_as(tensors.names())
         try:
             _check(tensors, weight_map, shapes)
@@ -231,61 +167,57 @@ def load(
 
 
 def _read_row(
-    tensors: _Tensors, row: Row, shape: tuple[int, ...], dtype: jnp.dtype | None, sharding: jax.sharding.Sharding
+    tensors: Tensors, row: Row, shape: tuple[int, ...], dtype: jnp.dtype | None, sharding: jax.sharding.Sharding
 ) -> jax.Array:
     """One parameter, tensor after tensor: while one is put in its place on the devices, the next is read.
 
-    Turning and casting are done by the devices, so the host never holds more than two tensors' parts.
+    The host turns matrices round, because a CPU device does that ten times slower; the devices cast.
     """
     if dtype is None:
-        dtype = jnp.result_type(*{_DTYPES[tensors.dtype(row.tensor_name(place))] for place in _places(row, shape)})
+        dtype = jnp.result_type(*{DTYPES[tensors.dtype(row.tensor_name(place))] for place in _places(row, shape)})
     inner = shape[row.leading :]
-    within = _inner_sharding(row, sharding)
+    within = _inner_sharding(row.leading, sharding)
+    read = tensors.read if row.operation == "same" else tensors.read_turned
 
     def tensor(place: tuple[int, ...]) -> jax.Array:
         def part(index: tuple[slice, ...]) -> np.ndarray:
-            ours = row.turned(tuple(slice(*one.indices(n)) for one, n in zip(index, row.turned(inner), strict=True)))
-            return tensors.read(row.tensor_name(place), row.tensor_index(ours))
+            ours = tuple(slice(*one.indices(n)) for one, n in zip(index, inner, strict=True))
+            return read(row.tensor_name(place), row.tensor_index(ours))
 
-        return jax.make_array_from_callback(row.turned(inner), within, part)
+        return jax.make_array_from_callback(inner, within, part)
 
     if not row.leading:
-        return _turned(row.operation, jnp.dtype(dtype), sharding)(tensor(()))
+        array = tensor(())
+        return array if array.dtype == dtype else _cast(jnp.dtype(dtype), sharding)(array)
     stacked = jnp.zeros(shape, dtype, device=sharding)
-    put = _put(row.operation, sharding)
+    put = _put(sharding)
     for place in _places(row, shape):
-        read = tensor(place)
+        layer = tensor(place)
         stacked.block_until_ready()
-        stacked = put(stacked, read, np.asarray(place, np.int32))
+        stacked = put(stacked, layer, np.asarray(place, np.int32))
     return stacked
 
 
-def _inner_sharding(row: Row, sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
-    """Where a tensor lies that becomes one layer of a parameter: as that layer, in the tensor's own order of axes."""
+def _inner_sharding(leading: int, sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
+    """Where one layer of a parameter lies, whose first ``leading`` axes are layers and experts."""
     if not isinstance(sharding, jax.sharding.NamedSharding):
         return sharding
-    axes = (*sharding.spec, *[None] * (row.leading + 2 - len(sharding.spec)))
-    inner = axes[row.leading :] if row.operation == "transpose" else axes[row.leading : len(sharding.spec)]
-    return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*row.turned(tuple(inner))))
+    return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*sharding.spec[leading:]))
 
 
 @functools.lru_cache(maxsize=256)
-def _turned(operation: str, dtype: jnp.dtype, sharding: jax.sharding.Sharding) -> Any:
-    return jax.jit(lambda array: _from_tensor(operation, array).astype(dtype), out_shardings=sharding)
+def _cast(dtype: jnp.dtype, sharding: jax.sharding.Sharding) -> Any:
+    return jax.jit(lambda array: array.astype(dtype), out_shardings=sharding)
 
 
 @functools.lru_cache(maxsize=256)
-def _put(operation: str, sharding: jax.sharding.Sharding) -> Any:
-    def put(stacked: jax.Array, array: jax.Array, place: jax.Array) -> jax.Array:
-        array = _from_tensor(operation, array).astype(stacked.dtype)
-        start = (*place, *[0] * array.ndim)
-        return jax.lax.dynamic_update_slice(stacked, array.reshape(*[1] * place.shape[0], *array.shape), start)
+def _put(sharding: jax.sharding.Sharding) -> Any:
+    def put(stacked: jax.Array, layer: jax.Array, place: jax.Array) -> jax.Array:
+        start = (*place, *[0] * layer.ndim)
+        layer = layer.astype(stacked.dtype).reshape(*[1] * place.shape[0], *layer.shape)
+        return jax.lax.dynamic_update_slice(stacked, layer, start)
 
     return jax.jit(put, out_shardings=sharding, donate_argnums=0)
-
-
-def _from_tensor(operation: str, array: Any) -> Any:
-    return array if operation == "same" else array.T
 
 
 def export(
@@ -324,7 +256,7 @@ def export(
         )
     pieces = _pieces_to_write(weight_map, values, source_dtypes)
     dtypes = {
-        name: _DTYPES[source_dtypes[name]] if source_dtypes else jnp.dtype(values[row.path].dtype)
+        name: DTYPES[source_dtypes[name]] if source_dtypes else jnp.dtype(values[row.path].dtype)
         for name, ((row, _), *_) in pieces.items()
     }
     bytes_of = {
@@ -335,7 +267,7 @@ def export(
     def tensor(name: str) -> np.ndarray:
         parts = [np.asarray(values[row.path][place]) for row, place in pieces[name]]
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-        return np.ascontiguousarray(_from_tensor(pieces[name][0][0].operation, whole).astype(dtypes[name]))
+        return np.ascontiguousarray((whole if pieces[name][0][0].operation == "same" else whole.T).astype(dtypes[name]))
 
     return _write_files(Path(folder), _shards(bytes_of, max_shard_bytes), bytes_of, tensor)
 

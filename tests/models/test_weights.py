@@ -17,6 +17,7 @@ from s3ft_jax.models import weights
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.families import read_config
 from s3ft_jax.models.lora import Lora
+from s3ft_jax.models.tensors import weight_files
 
 VALUES = {
     "architectures": ["LlamaForCausalLM"],
@@ -217,12 +218,12 @@ def test_a_tied_copy_that_differs_is_an_error(tmp_path):
 def test_pickled_weights_are_never_opened(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"not even a pickle")
     with pytest.raises(weights.WeightsError, match=r"\['pytorch_model.bin'\], which could run code.*save_pretrained"):
-        weights.weight_files(tmp_path)
+        weight_files(tmp_path)
 
 
 def test_files_that_are_missing_or_broken_are_named(tmp_path):
     with pytest.raises(weights.WeightsError, match=r"no model.safetensors .*found no weights"):
-        weights.weight_files(tmp_path)
+        weight_files(tmp_path)
     source = write_folder(tmp_path / "in", random_tensors(), num_files=2)
     cut = source / "model-00002-of-00002.safetensors"
     cut.write_bytes(cut.read_bytes()[:-10])
