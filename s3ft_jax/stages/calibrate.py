@@ -68,7 +68,7 @@ def _table(found: list[Calibration]) -> Table:
     table = Table(title="Against people's labels")
     columns = ("judge", "labels", "precision %", "recall %", "undecided %", "wrongly right", "wrongly wrong")
     for column in columns:
-        table.add_column(column, justify="left" if column == "judge" else "right")
+        table.add_column(column, justify="left" if column == "judge" else "right", overflow="fold")
     for one in found:
         table.add_row(
             one.judge,

@@ -170,11 +170,13 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
       redo: throw verdicts of other settings away.
       again: find every verdict anew, whatever was kept, and say which changed.
     """
+    if config.judge.name:
+        check_name(config.judge.name)
     name = f"verdicts/{origin}.jsonl"
     before: list[Verdict] = []
     if again:
         before = workdir.read_records(Verdict, name) if (workdir / name).exists() else []
-        workdir.remove(key(origin), [name])
+        workdir.remove(key(origin), [])  # the old verdicts stay until the new ones take their place
     with workdir.stage(
         key(origin),
         settings=settings_of(config),

@@ -7,6 +7,7 @@ import pytest
 
 from s3ft_jax.judges import pool
 from s3ft_jax.judges.sandbox import Level, SandboxUnavailable
+from s3ft_jax.judges.verdicts import JudgeError
 from s3ft_jax.records import Example, Response, Verdict
 from s3ft_jax.stages import judge, recipe
 from s3ft_jax.stages.judge import judge_responses
@@ -102,6 +103,19 @@ def test_judging_again_samples_nothing_and_says_what_changed(walked, tmp_path, c
     )
     judge.run(small_config(), workdir, "own")
     assert "judge own: already done" in capsys.readouterr().out
+
+
+def test_judging_again_that_fails_leaves_the_old_verdicts(walked, tmp_path, monkeypatch):
+    shutil.copytree(walked[1].path, tmp_path / "walk")
+    workdir = Workdir(str(tmp_path / "walk"))
+    before = workdir.read_records(Verdict, "verdicts/own.jsonl")
+    with pytest.raises(JudgeError, match="did you mean numbers"):
+        judge.run(small_config("judge.name=nubmers"), workdir, "own", again=True)
+    assert workdir.manifest("judge-own") is not None
+    monkeypatch.setattr(judge, "judge_composed", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        judge.run(small_config(), workdir, "own", again=True)
+    assert workdir.read_records(Verdict, "verdicts/own.jsonl") == before
 
 
 def test_another_judge_for_a_task_that_has_its_own(walked, tmp_path):
