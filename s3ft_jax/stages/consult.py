@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from s3ft_jax.judges.composition import single_names
 from s3ft_jax.judges.endpoint import Endpoint
 from s3ft_jax.judges.model import MODEL, PROMPT, Ask, Canaries, ask_canaries, check_canaries, check_prompt
-from s3ft_jax.progress import progress, say
+from s3ft_jax.progress import say
 from s3ft_jax.records import Example
 from s3ft_jax.workdir import Workdir, WorkdirError
 
@@ -133,15 +133,13 @@ def _reply(workdir: str, path: str, sizes: tuple[int, int, int], prompts: Sequen
         for number, text in enumerate(prompts)
     ]
     settings = ResponseSettings(Sampling(temperature=0.0), max_new_tokens, 0, 1, num_slots, chunk_steps)
-    with progress("judge: model's replies", len(asked)) as ticker:
-        replies = respond(
-            asked,
-            "own",
-            graphdef=model.graphdef,
-            params=model.params,
-            config=model.config,
-            encoder=model.encoder,
-            settings=settings,
-            on_progress=ticker.from_here(),
-        )
+    replies = respond(
+        asked,
+        "own",
+        graphdef=model.graphdef,
+        params=model.params,
+        config=model.config,
+        encoder=model.encoder,
+        settings=settings,
+    )
     return [reply.text for reply in replies]
