@@ -203,8 +203,10 @@ def check_canaries(canaries: Canaries, least: float) -> None:
       least: share of each kind that must pass, in [0, 1].
 
     Raises:
-      JudgeError: a kind is below; names it and its share.
+      JudgeError: a kind is below; names it and its share. Or there was no gold to make canaries of.
     """
+    if not canaries.asked:
+        raise JudgeError("judge.name: no example has a gold answer in words, so a model has nothing to compare with")
     kind, share = canaries.worst
     if share < least:
         raise JudgeError(

@@ -19,7 +19,9 @@ import functools
 import hashlib
 import importlib.util
 import json
+import os
 import pathlib
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -126,10 +128,13 @@ def source_version(judge: str) -> str | None:
     if ":" not in judge:
         files = sorted(pathlib.Path(__file__).parent.glob("*.py"))
     else:
+        sys.path.insert(0, os.getcwd())  # as a worker finds it, whichever way this process was started
         try:
             spec = importlib.util.find_spec(judge.partition(":")[0])
         except (ImportError, ValueError):
             return None
+        finally:
+            sys.path.pop(0)
         if spec is None or not spec.has_location or spec.origin is None:
             return None
         files = [pathlib.Path(spec.origin)]

@@ -18,8 +18,8 @@ def product(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
     """[..., in] @ [in, out] -> [..., out], its gradients written so that XLA on a CPU turns nothing round.
 
     JAX's own rule gives the kernel's gradient as a transposed product; there XLA then makes a transposed copy of the
-    outputs' gradient, in one loop with whatever made that gradient and without vector instructions: a fifth of a
-    training step (benchmarks/RESULTS.md, "Training speed"). On other devices both are the same product.
+    outputs' gradient, in one loop with whatever made that gradient and without vector instructions
+    (benchmarks/RESULTS.md, "Training speed"). On other devices both are the same product.
     """
     return inputs @ kernel
 

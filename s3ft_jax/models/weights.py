@@ -133,8 +133,8 @@ def load(
 ) -> nnx.State:
     """Read a folder's weights into the parameters of ``Decoder(config)``.
 
-    Each device's part is read by itself, so a process reads only the bytes of its own devices, and holds one tensor's
-    part beside what it keeps (benchmarks/loading.py measures it).
+    Each device's part is read by itself, so a process reads only the bytes of its own devices, and holds parts
+    of two or three tensors beside what it keeps (benchmarks/loading.py measures it).
 
     Args:
       folder: holds model.safetensors, or several files and their index.
@@ -171,7 +171,7 @@ def _read_row(
 ) -> jax.Array:
     """One parameter, tensor after tensor: while one is put in its place on the devices, the next is read.
 
-    The host turns matrices round, because a CPU device does that ten times slower; the devices cast.
+    The host turns matrices round, because a CPU device does that several times slower; the devices cast.
     """
     if dtype is None:
         dtype = jnp.result_type(*{DTYPES[tensors.dtype(row.tensor_name(place))] for place in _places(row, shape)})

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from s3ft_jax.judges.composition import single_names
 from s3ft_jax.judges.endpoint import Endpoint
-from s3ft_jax.judges.model import MODEL, PROMPT, Ask, Canaries, ask_canaries, check_canaries, check_prompt
+from s3ft_jax.judges.model import MODEL, PROMPT, Ask, ask_canaries, check_canaries, check_prompt
 from s3ft_jax.progress import say
 from s3ft_jax.records import Example
 from s3ft_jax.workdir import Workdir, WorkdirError
@@ -72,17 +72,23 @@ def open_consultant(config: ConfigDict, workdir: Workdir) -> Consultant:
     return Consultant(ask, prompt, title, version)
 
 
-def try_canaries(config: ConfigDict, examples: Sequence[Example], consultant: Consultant) -> Canaries:
-    """Ask the canaries, say how it went, stop where too many fail.
+_PASSED: set[str] = set()
+"""Versions of consultants whose canaries passed in this process."""
+
+
+def try_canaries(config: ConfigDict, examples: Sequence[Example], consultant: Consultant) -> None:
+    """Ask the canaries once in a process, say how it went, stop where too many fail.
 
     Raises:
       JudgeError: see ``check_canaries``.
     """
+    if consultant.version in _PASSED:
+        return
     canaries = ask_canaries(examples, consultant.ask, consultant.prompt)
     shown = ", ".join(f"{kind} {canaries.passed[kind]}/{count}" for kind, count in canaries.asked.items())
     say(f"judge: canaries of {consultant.title}: {shown}")
     check_canaries(canaries, config.judge.model.least_canaries)
-    return canaries
+    _PASSED.add(consultant.version)
 
 
 def _sizes(config: ConfigDict) -> tuple[int, int, int]:

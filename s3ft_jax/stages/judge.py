@@ -187,6 +187,8 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
         if not stage.needed:
             return say(f"judge {origin}: already done")
         examples = workdir.read_records(Example, "examples/train.jsonl")
+        if consult.is_asked(config):  # this stage may be run by itself
+            consult.try_canaries(config, examples, consult.open_consultant(config, workdir))
         responses = workdir.read_shards(Response, f"responses/{origin}")
         verdicts = judge_responses(config, workdir, examples, responses, f"judge {origin}", look_up=not again)
         workdir.write_records(name, verdicts)

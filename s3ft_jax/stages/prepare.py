@@ -32,7 +32,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     with workdir.stage(KEY, settings=settings, writes=["examples"], redo=redo) as stage:
         if not stage.needed:
             return say("prepare: already done")
-        task = settings["task"] | {"judges": judges}
+        task = settings["task"] | {"judge": config.judge.name, "judges": judges}
         intakes = {}
         for split in SPLITS:
             examples, intake = load_examples(task, split)

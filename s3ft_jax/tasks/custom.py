@@ -65,7 +65,7 @@ def load(split: str, settings: TaskSettings, intake: Intake) -> list[Example]:
       DataError: no data, no judge, no layout for the columns, or a row that cannot be used while ``task.bad_rows`` is
         ``error``.
     """
-    if not settings.judges:
+    if not settings.judge:
         raise DataError(f"judge.name: not set. Use {', '.join(JUDGES)}, or your own as my_module:my_judge.")
     source = find_source(settings.data, split, settings.splits)
     fracs = {"train": 1.0}
@@ -109,7 +109,7 @@ def build_example(
         split=split,
         messages=(*turns[:-1], {"role": "user", "content": asked}),
         gold=gold,
-        judge=settings.judges[0],
+        judge=settings.judge,
         check=make_checks(row.values, gold, layout, settings),
         paraphrase_messages=(*turns[:-1], {"role": "user", "content": shown}) if split == "train" else (),
     )

@@ -68,8 +68,8 @@ class TaskSettings:
       num_validation: examples held out of train where the data has no validation split.
       split_fracs: shares of train, validation and test where one file has to serve for several splits.
       seed: of generated tasks and of that division.
-      judges: the single judges that decide, for the task that leaves them open (custom): its rows are made into what
-        each of these checks.
+      judge: name of the judge, for the task that leaves it open (custom).
+      judges: the single judges in that name: rows are made into what each of these checks.
       gold_style: ``near``, ``mid`` or ``far``; pocket tasks only.
       keep_marks: keep GSM8K's calculator marks ``<<48/2=24>>`` in gold.
       min_f1: token F1, 0 to 1, from which the answers judge accepts a response.
@@ -87,6 +87,7 @@ class TaskSettings:
     num_test: int = 0
     split_fracs: tuple[float, float, float] = (0.8, 0.1, 0.1)
     seed: int = 0
+    judge: str = ""
     judges: tuple[str, ...] = ()
     gold_style: str = "mid"
     keep_marks: bool = False

@@ -113,6 +113,11 @@ def test_a_judge_that_always_says_the_same_is_stopped(reply, kind):
         check_canaries(canaries, 0.8)
 
 
+def test_without_gold_there_is_nothing_to_compare_with():
+    with pytest.raises(JudgeError, match="no example has a gold answer in words"):
+        check_canaries(ask_canaries([EXAMPLES[3]], fair), 0.8)
+
+
 @pytest.mark.parametrize(
     ("prompt", "wrong"), [("Same?", "first"), (PROMPT.replace("{question}", ""), "question"), (PROMPT + "{x}", "'x'")]
 )

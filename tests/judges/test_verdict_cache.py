@@ -1,6 +1,7 @@
 """The verdict cache: the same verdicts, found once; a key for everything a verdict follows from."""
 
 import dataclasses
+import sys
 
 import pytest
 
@@ -111,6 +112,15 @@ def test_the_version_of_an_own_judge_is_its_source(tmp_path, monkeypatch):
         (tmp_path / f"{name}.py").write_text(text)
         versions.add(source_version(f"{name}:judge"))
     assert len(versions) == 2 and None not in versions
+
+
+def test_an_own_judge_in_the_current_folder_is_found_by_the_installed_command_too(tmp_path, monkeypatch):
+    """There the current folder is not on the path of the process itself."""
+    (tmp_path / "judge_of_this_folder.py").write_text("a = 1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    before = list(sys.path)
+    assert source_version("judge_of_this_folder:judge") is not None and sys.path == before
 
 
 def test_files_are_added_to_and_read_again(judge_all):

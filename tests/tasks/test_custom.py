@@ -15,6 +15,7 @@ def write(tmp_path, rows, judge="numbers", name="train.jsonl", **settings):
     return {
         "name": "custom",
         "data": str(path),
+        "judge": judge,
         "judges": (judge,) if judge else (),
         "split_fracs": (1, 0, 0),
         **settings,
@@ -81,7 +82,9 @@ def test_what_no_check_can_be_made_of(tmp_path, judge, row, message):
 def test_several_judges_have_each_what_it_checks(tmp_path):
     settings = write(tmp_path, [{"question": "q", "answer": "so 12", "more": "x"}])
     judges = ("length(1,9)", "numbers", "exact", "my_module:my_judge", "model")
-    assert only(settings | {"judges": judges}).check == {
+    name = f"all({', '.join(judges)})"
+    example = only(settings | {"judge": name, "judges": judges})
+    assert example.judge == name and example.check == {
         "numbers": {"answer": "12"},
         "exact": {"answer": "so 12"},
         "my_module:my_judge": {"more": "x"},
