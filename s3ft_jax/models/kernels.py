@@ -207,5 +207,31 @@ def _splash(queries, keys, values, positions, segments, *, window, scale, softca
     pairs = splash_attention_kernel.SegmentIds(own, own)
     # the kernel has no scale of its own
     scaled = queries * jnp.asarray(scale, queries.dtype)
-    mixed = jax.vmap(kernel)(laid_out(scaled), laid_out(keys), laid_out(values), pairs)
+    mixed = _at_own_precision(kernel, laid_out(scaled), laid_out(keys), laid_out(values), pairs)
     return mixed.swapaxes(1, 2)[:, :length, :, :head_dim]
+
+
+def _at_own_precision(kernel, queries, keys, values, pairs) -> jax.Array:
+    """The kernel over every row, its products of 16-bit arrays in one pass, forward and backward.
+
+    The stages ask for float32 products in full (``jax_default_matmul_precision``), which the compiler of TPU kernels
+    refuses where a factor is bfloat16 ("Bad lhs type"). Products of bfloat16 numbers are exact in one pass anyway. The
+    backward pass is traced after this function has returned, hence a rule of its own.
+    """
+    precision = "highest" if queries.dtype == jnp.float32 else "default"
+
+    @jax.custom_vjp
+    def run(kernel, queries, keys, values, pairs):  # the kernel holds arrays of its mask, so it is an argument too
+        with jax.default_matmul_precision(precision):
+            return jax.vmap(kernel)(queries, keys, values, pairs)
+
+    def forward(kernel, queries, keys, values, pairs):
+        with jax.default_matmul_precision(precision):
+            return jax.vjp(lambda *heads: jax.vmap(kernel)(*heads, pairs), queries, keys, values)
+
+    def backward(pull, gradient):
+        with jax.default_matmul_precision(precision):
+            return None, *pull(gradient), None
+
+    run.defvjp(forward, backward)
+    return run(kernel, queries, keys, values, pairs)

@@ -140,7 +140,8 @@ def test_cudnn_is_the_reference():
 
 @pytest.mark.parametrize("topology", ["v5e:2x2", "v6e:2x2"])
 @pytest.mark.parametrize(("head_dim", "options"), [(64, {}), (256, {"windows": (0, 128), "softcap": 50.0})])
-def test_splash_compiles_for_a_tpu(topology, head_dim, options, monkeypatch):
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_splash_compiles_for_a_tpu(topology, head_dim, options, dtype, monkeypatch):
     """Ahead of time, with the compiler for TPUs but without one: forward and backward, over fsdp 2 x tensor 2."""
     pytest.importorskip("libtpu", reason="needs libtpu: pip install 's3ft_jax[tpu]'")
     monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
@@ -150,7 +151,7 @@ def test_splash_compiles_for_a_tpu(topology, head_dim, options, monkeypatch):
     heads = NamedSharding(mesh, PartitionSpec(ROWS, None, "tensor", None))
     tokens = NamedSharding(mesh, PartitionSpec(ROWS, None))
     shapes = [
-        *(jax.ShapeDtypeStruct((2, 512, n, head_dim), jnp.bfloat16, sharding=heads) for n in (8, 4, 4)),
+        *(jax.ShapeDtypeStruct((2, 512, n, head_dim), dtype, sharding=heads) for n in (8, 4, 4)),
         *(jax.ShapeDtypeStruct((2, 512), jnp.int32, sharding=tokens) for _ in range(2)),
     ]
     kind = jax.ShapeDtypeStruct((), jnp.int32, sharding=NamedSharding(mesh, PartitionSpec()))
@@ -158,5 +159,6 @@ def test_splash_compiles_for_a_tpu(topology, head_dim, options, monkeypatch):
     def loss(q, k, v, positions, segments, kind):
         return jnp.sum(attention(q, k, v, positions, segments, kind=kind, **options).astype(jnp.float32))
 
-    compiled = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(*shapes, kind).compile()
+    with jax.default_matmul_precision("highest"):  # as launch.prepare_jax sets it
+        compiled = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(*shapes, kind).compile()
     assert "tpu_custom_call" in compiled.as_text()
