@@ -3,16 +3,21 @@
     python -m benchmarks.loading --config CONFIG.json [--layers 8] [--shards 4] [--folder FOLDER]
 
 Writes a random bfloat16 checkpoint of the config's shape in several files (kept if --folder is given), then, each in a
-process of its own: copies every byte of the files to memory in pieces of the largest tensor, and loads them with
-``weights.load``. Prints seconds (best of --repeat, turn about), the peak of anonymous memory above what the process had
-before, the bytes of the parameters, the largest tensor, and (peak - parameters) / largest tensor.
+process of its own, turn about: copies every byte of the files to memory; loads them with ``weights.load``; copies the
+files to another folder; imports them, which is loading and writing a checkpoint with its digest. Prints seconds (best
+and median of --repeat) and their ratios, the peak of anonymous memory above what the process had before loading, the
+bytes of the parameters, the largest tensor, and (peak - parameters) / largest tensor.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import os
 import pathlib
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -104,10 +109,23 @@ def copy_bytes(folder: pathlib.Path) -> dict[str, float]:
     return {"seconds": seconds, "peak": peak.above, "kept": kept.nbytes}
 
 
-def load(folder: pathlib.Path) -> dict[str, float]:
-    """``weights.load`` on the default device."""
-    import jax
+def copy_files(folder: pathlib.Path) -> dict[str, float]:
+    """The files into another folder beside this one, and on to the disk, as TensorStore does below Orbax."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as target:
+        start = time.perf_counter()
+        for file in folder.iterdir():
+            copy = shutil.copyfile(file, pathlib.Path(target) / file.name)
+            with copy.open("rb") as handle:
+                os.fsync(handle.fileno())
+        return {"seconds": time.perf_counter() - start}
 
+
+def load(folder: pathlib.Path, *, then_save: bool = False) -> dict[str, float]:
+    """``weights.load`` on the default device; and, as ``s3ft import`` does, the checkpoint beside the folder."""
+    import jax
+    from etils import epath
+
+    from s3ft_jax import checkpoints
     from s3ft_jax.models import families, weights
     from s3ft_jax.stages.launch import keep_freed_memory
 
@@ -117,7 +135,13 @@ def load(folder: pathlib.Path) -> dict[str, float]:
     with Peak() as peak:
         start = time.perf_counter()
         params = jax.block_until_ready(weights.load(folder, config, weight_map))
-        seconds = time.perf_counter() - start
+        if then_save:
+            with tempfile.TemporaryDirectory(dir=folder.parent) as target:
+                target = epath.Path(target) / "base"
+                checkpoints.save(target, trees={"trainable": params}, config=config, lora=None, step=0, provenance={})
+                seconds = time.perf_counter() - start
+        else:
+            seconds = time.perf_counter() - start
     kept = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     return {"seconds": seconds, "peak": peak.above, "kept": kept}
 
@@ -133,20 +157,31 @@ def largest_tensor(folder: pathlib.Path) -> int:
     return largest
 
 
+MEASURED = {
+    "copying to memory": copy_bytes,
+    "loading": load,
+    "copying the files": copy_files,
+    "importing": functools.partial(load, then_save=True),
+}
+
+
 def compare(folder: pathlib.Path, repeat: int) -> None:
-    """Both in processes of their own, turn about, and the table."""
-    results: dict[str, list[dict[str, float]]] = {"copy": [], "load": []}
+    """All in processes of their own, turn about, and what came out."""
+    results: dict[str, list[dict[str, float]]] = {what: [] for what in MEASURED}
     for _ in range(repeat):
         for what, found in results.items():
             command = [sys.executable, "-m", "benchmarks.loading", "--folder", str(folder), "--only", what]
             found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
             print(what, found[-1], file=sys.stderr)
-    best = {what: min(found, key=lambda one: one["seconds"]) for what, found in results.items()}
-    peak, kept = max(one["peak"] for one in results["load"]), best["load"]["kept"]
+    seconds = {what: [one["seconds"] for one in found] for what, found in results.items()}
+    for what, times in seconds.items():
+        print(f"{what}: {min(times):.1f} s at best, {statistics.median(times):.1f} s in the median of {repeat}")
+    for copied, ours in (("copying to memory", "loading"), ("copying the files", "importing")):
+        ratios = [pick(seconds[ours]) / pick(seconds[copied]) for pick in (min, statistics.median)]
+        print(f"{ours} / {copied}: {ratios[0]:.2f} at best, {ratios[1]:.2f} in the median")
+    peak, kept = max(one["peak"] for one in results["loading"]), results["loading"][0]["kept"]
     largest = largest_tensor(folder)
     print(f"parameters {kept / 2**30:.2f} GiB, largest tensor {largest / 2**20:.0f} MiB")
-    print(f"copying the bytes {best['copy']['seconds']:.1f} s, loading {best['load']['seconds']:.1f} s")
-    print(f"time ratio {best['load']['seconds'] / best['copy']['seconds']:.2f}")
     print(f"peak {peak / 2**30:.2f} GiB; (peak - parameters) / largest tensor = {(peak - kept) / largest:.2f}")
 
 
@@ -158,11 +193,10 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=4, help="files")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--folder", default="", help="a checkpoint written before, or where to write it")
-    parser.add_argument("--only", choices=("copy", "load"), default="", help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=list(MEASURED), default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
-        measured = {"copy": copy_bytes, "load": load}[arguments.only](pathlib.Path(arguments.folder))
-        print(json.dumps(measured))
+        print(json.dumps(MEASURED[arguments.only](pathlib.Path(arguments.folder))))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(arguments.folder or temporary)

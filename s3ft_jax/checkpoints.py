@@ -12,10 +12,12 @@ A folder without ``checkpoint.json`` was cut off while it was written, and does 
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from typing import Any
@@ -33,6 +35,7 @@ from s3ft_jax.sharding import placed
 
 MARK = "checkpoint.json"
 _SLACK = 2**20  # bytes for indices, tokenizer and checkpoint.json
+_PIECE = 2**25  # bytes of an array that are hashed at a time; part of what a digest means
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save at INFO and some at WARNING
 
@@ -86,13 +89,35 @@ def by_path(tree: Any) -> dict[str, Any]:
 
 
 def params_digest(params: Any) -> str:
-    """sha256 over all parameters: name, dtype, shape and bytes, in the order of names."""
-    total = hashlib.sha256()
-    for name, array in sorted(by_path(params).items()):
-        host = np.asarray(array)
-        total.update(f"{name} {host.dtype} {host.shape}\n".encode())
-        total.update(np.ascontiguousarray(host).tobytes())
+    """sha256 over all parameters, in the order of names: name, dtype, shape, and the sha256 of each piece's bytes.
+
+    A piece is as many rows of the first axis as ``_PIECE`` bytes hold, at least one; pieces are hashed side by side,
+    and the host holds no more than those being hashed.
+    """
+    arrays = sorted(by_path(params).items())
+    pieces = [(array, rows) for _, array in arrays for rows in _pieces(array)]
+    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as hashers:
+        digests = hashers.map(_piece_digest, pieces)
+        total = hashlib.sha256()
+        for name, array in arrays:
+            total.update(f"{name} {array.dtype} {array.shape}\n".encode())
+            for _ in _pieces(array):
+                total.update(next(digests))
     return total.hexdigest()
+
+
+def _pieces(array: Any) -> list[Any]:
+    if not array.ndim:
+        return [...]
+    rows = max(1, _PIECE // max(1, array.nbytes // max(1, len(array))))
+    return [slice(start, start + rows) for start in range(0, len(array), rows)]
+
+
+def _piece_digest(piece: tuple[Any, Any]) -> bytes:
+    array, rows = piece
+    far = isinstance(array, jax.Array) and any(device.platform != "cpu" for device in array.devices())
+    host = np.asarray(array[rows]) if far else np.asarray(array)[rows]
+    return hashlib.sha256(np.ascontiguousarray(host).reshape(-1).view(np.uint8)).digest()
 
 
 def check_space(folder: epath.Path, needed: int) -> None:
@@ -140,11 +165,15 @@ def save(
         folder.rmtree()
     folder.mkdir(parents=True, exist_ok=True)
     check_space(folder, sum(leaf.nbytes for leaf in jax.tree.leaves(dict(trees))))
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder / "arrays", {name: by_path(tree) for name, tree in trees.items()})
+    # compressing weights takes several times as long as writing them, and a second copy of them, for a few percent
+    handler = ocp.PyTreeCheckpointHandler(use_compression=False)
+    with ocp.AsyncCheckpointer(handler) as checkpointer:
+        arrays = {name: by_path(tree) for name, tree in trees.items()}
+        checkpointer.save(folder / "arrays", args=ocp.args.PyTreeSave(arrays))
+        digest = params_digest(trees["trainable"])  # while Orbax writes
     if tokenizer is not None:
         copy_folder(tokenizer, folder / "tokenizer")
-    meta = CheckpointMeta(config, lora, step, dict(provenance), params_digest(trees["trainable"]), base_digest)
+    meta = CheckpointMeta(config, lora, step, dict(provenance), digest, base_digest)
     (folder / MARK).write_text(meta.to_json())
     return meta
 

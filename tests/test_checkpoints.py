@@ -109,6 +109,27 @@ def test_the_digest_sees_one_changed_bit():
     assert checkpoints.params_digest(tree) == checkpoints.params_digest(dict(reversed(tree.items())))
 
 
+def test_the_digest_sees_every_piece_and_not_where_an_array_lies(monkeypatch):
+    monkeypatch.setattr(checkpoints, "_PIECE", 64)
+    rows = np.arange(70, dtype=np.float32).reshape(10, 7)  # two rows a piece
+    tree = {
+        "matrix": rows,
+        "number": np.float32(3),
+        "wide": np.ones((2, 40), np.float32),
+        "none": np.ones((0, 3), np.float32),
+    }
+    digest = checkpoints.params_digest(tree)
+    assert checkpoints.params_digest(jax.tree.map(jax.numpy.asarray, tree)) == digest
+    mesh = jax.sharding.Mesh(jax.devices()[:2], "a")
+    split = jax.device_put(rows, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("a")))
+    assert checkpoints.params_digest(tree | {"matrix": split}) == digest
+    for place in range(10):
+        changed = rows.copy()
+        changed[place, 3] += 1
+        assert checkpoints.params_digest(tree | {"matrix": changed}) != digest
+    assert checkpoints.params_digest(tree | {"matrix": rows.reshape(7, 10)}) != digest
+
+
 def test_old_checkpoints_are_removed(tmp_path):
     for step in (1, 2, 10):
         (tmp_path / str(step)).mkdir()

@@ -18,7 +18,7 @@ INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
 DTYPES = {"F32": jnp.dtype(jnp.float32), "BF16": jnp.dtype(jnp.bfloat16), "F16": jnp.dtype(jnp.float16)}
 """Dtype codes of safetensors that are read."""
-TURNED_ROWS = 128
+ROWS_AT_A_TIME = 128
 """Rows of a matrix that are read and turned round at a time: 1.5 GB/s on one core; fewer or more are slower."""
 
 
@@ -85,23 +85,26 @@ class Tensors:
         index = tuple(slice(0, size) for size in self.shape(name)) if index is None else index
         return self._slices[name][index]
 
-    def read_turned(self, name: str, index: tuple[slice, slice]) -> np.ndarray:
-        """A part of a matrix with its axes exchanged; a few rows of it at a time are held beside the result.
+    def read_into(self, out: np.ndarray, name: str, index: tuple[slice, ...], *, turned: bool) -> None:
+        """A part of a tensor, written into an array; a few rows of it at a time are held beside that.
 
         Args:
-          name: of a matrix [out, in].
-          index: part of it; slices have both ends.
-
-        Returns:
-          the part of its transpose [in, out], in one piece.
+          out: of the part's shape, or, turned, of a matrix's part with its axes exchanged. Numbers are cast to its
+            dtype.
+          name: of the tensor.
+          index: the part of it; slices have both ends.
+          turned: for a matrix [out, in] that is wanted as [in, out].
         """
-        rows, columns = index
         dtype = np.dtype(DTYPES[self.dtype(name)])
-        turned = np.empty((columns.stop - columns.start, rows.stop - rows.start), dtype)
         # as plain integers: numpy copies those in blocks that stay in the cache, other dtypes number by number
-        bits = np.dtype(f"u{dtype.itemsize}")
-        for start in range(rows.start, rows.stop, TURNED_ROWS):
-            stop = min(start + TURNED_ROWS, rows.stop)
-            part = self.read(name, (slice(start, stop), columns))
-            turned.view(bits)[:, start - rows.start : stop - rows.start] = part.view(bits).T
-        return turned
+        bits = np.dtype(f"u{dtype.itemsize}") if out.dtype == dtype else dtype
+        out = out.view(bits) if out.dtype == dtype else out
+        rows, *others = index
+        for start in range(rows.start, rows.stop, ROWS_AT_A_TIME):
+            stop = min(start + ROWS_AT_A_TIME, rows.stop)
+            part = self.read(name, (slice(start, stop), *others)).view(bits)
+            place = slice(start - rows.start, stop - rows.start)
+            if turned:
+                out[:, place] = part.T
+            else:
+                out[place] = part

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import functools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from safetensors.numpy import save_file
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.families.rows import Row, WeightMap
+from s3ft_jax.models.placement import read_row
 from s3ft_jax.models.tensors import DTYPES, INDEX_NAME, SINGLE_NAME, Tensors, WeightsError
 
 
@@ -55,16 +55,11 @@ def source_dtypes(folder: str | os.PathLike) -> dict[str, str]:
         return {name: tensors.dtype(name) for name in sorted(tensors.names())}
 
 
-def _places(row: Row, shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """The layers (and experts) whose tensors make up a parameter of this shape."""
-    return np.ndindex(*shape[: row.leading])
-
-
 def _pieces(weight_map: WeightMap, shapes: Mapping[str, Any]) -> dict[str, list[tuple[Row, tuple[int, ...]]]]:
     """Tensor name -> the rows it is made of, each with its layer (and expert), in the order of the outputs."""
     pieces: dict[str, list[tuple[Row, tuple[int, ...]]]] = {}
     for row in weight_map.rows:
-        for place in _places(row, shapes[row.path].shape) if row.path in shapes else ():
+        for place in row.places(shapes[row.path].shape) if row.path in shapes else ():
             pieces.setdefault(row.tensor_name(place), []).append((row, place))
     return {name: sorted(parts, key=lambda part: part[0].start) for name, parts in pieces.items()}
 
@@ -133,8 +128,9 @@ def load(
 ) -> nnx.State:
     """Read a folder's weights into the parameters of ``Decoder(config)``.
 
-    Each device's part is read by itself, so a process reads only the bytes of its own devices, and holds parts
-    of two or three tensors beside what it keeps (benchmarks/loading.py measures it).
+    Each device's part is read by itself, so a process reads only the bytes of its own devices. Beside what it keeps,
+    the host holds a few rows of a tensor (CPU devices), or the parts of two tensors on their way (accelerators);
+    benchmarks/loading.py measures it.
 
     Args:
       folder: holds model.safetensors, or several files and their index.
@@ -160,64 +156,10 @@ def load(
         places = {} if shardings is None else flat_params(shardings)
         default = jax.sharding.SingleDeviceSharding(jnp.zeros(()).device)
         values = {
-            row.path: _read_row(tensors, row, shapes[row.path].shape, dtype, places.get(row.path, default))
+            row.path: read_row(tensors, row, shapes[row.path].shape, dtype, places.get(row.path, default))
             for row in weight_map.rows
         }
     return _replace(abstract, values)
-
-
-def _read_row(
-    tensors: Tensors, row: Row, shape: tuple[int, ...], dtype: jnp.dtype | None, sharding: jax.sharding.Sharding
-) -> jax.Array:
-    """One parameter, tensor after tensor: while one is put in its place on the devices, the next is read.
-
-    The host turns matrices round, because a CPU device does that several times slower; the devices cast.
-    """
-    if dtype is None:
-        dtype = jnp.result_type(*{DTYPES[tensors.dtype(row.tensor_name(place))] for place in _places(row, shape)})
-    inner = shape[row.leading :]
-    within = _inner_sharding(row.leading, sharding)
-    read = tensors.read if row.operation == "same" else tensors.read_turned
-
-    def tensor(place: tuple[int, ...]) -> jax.Array:
-        def part(index: tuple[slice, ...]) -> np.ndarray:
-            ours = tuple(slice(*one.indices(n)) for one, n in zip(index, inner, strict=True))
-            return read(row.tensor_name(place), row.tensor_index(ours))
-
-        return jax.make_array_from_callback(inner, within, part)
-
-    if not row.leading:
-        array = tensor(())
-        return array if array.dtype == dtype else _cast(jnp.dtype(dtype), sharding)(array)
-    stacked = jnp.zeros(shape, dtype, device=sharding)
-    put = _put(sharding)
-    for place in _places(row, shape):
-        layer = tensor(place)
-        stacked.block_until_ready()
-        stacked = put(stacked, layer, np.asarray(place, np.int32))
-    return stacked
-
-
-def _inner_sharding(leading: int, sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
-    """Where one layer of a parameter lies, whose first ``leading`` axes are layers and experts."""
-    if not isinstance(sharding, jax.sharding.NamedSharding):
-        return sharding
-    return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*sharding.spec[leading:]))
-
-
-@functools.lru_cache(maxsize=256)
-def _cast(dtype: jnp.dtype, sharding: jax.sharding.Sharding) -> Any:
-    return jax.jit(lambda array: array.astype(dtype), out_shardings=sharding)
-
-
-@functools.lru_cache(maxsize=256)
-def _put(sharding: jax.sharding.Sharding) -> Any:
-    def put(stacked: jax.Array, layer: jax.Array, place: jax.Array) -> jax.Array:
-        start = (*place, *[0] * layer.ndim)
-        layer = layer.astype(stacked.dtype).reshape(*[1] * place.shape[0], *layer.shape)
-        return jax.lax.dynamic_update_slice(stacked, layer, start)
-
-    return jax.jit(put, out_shardings=sharding, donate_argnums=0)
 
 
 def export(

@@ -11,17 +11,25 @@ from s3ft_jax.models import tensors
 from s3ft_jax.models.tensors import Tensors
 
 
+@pytest.mark.parametrize("wanted", [np.float32, np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("rows", [1, 7, 8, 30])
-def test_a_part_is_turned_round_whatever_is_read_at_a_time(dtype, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(tensors, "TURNED_ROWS", 8)
-    matrix = np.arange(40 * 6).reshape(40, 6).astype(dtype)
-    save_file({"m": matrix}, tmp_path / "model.safetensors")
+def test_a_part_is_read_in_place_whatever_is_read_at_a_time(dtype, wanted, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(tensors, "ROWS_AT_A_TIME", 8)
+    matrix = np.random.default_rng(0).normal(size=(40, 6)).astype(dtype)
+    save_file({"m": matrix, "v": matrix[:, 0].copy()}, tmp_path / "model.safetensors")
+    lines, columns = slice(5, 5 + rows), slice(1, 5)
+    stack_of_layers = np.zeros((2, 4, rows), wanted)
+    plain, vector = np.zeros((rows, 4), wanted), np.zeros(rows, wanted)
     with contextlib.ExitStack() as stack:
         held = Tensors(tmp_path, stack)
-        assert held.names() == {"m"} and held.shape("m") == (40, 6)
-        turned = held.read_turned("m", (slice(5, 5 + rows), slice(1, 5)))
-        np.testing.assert_array_equal(turned, matrix[5 : 5 + rows, 1:5].T)
-        np.testing.assert_array_equal(held.read("m", (slice(3, 5), slice(0, 6))), matrix[3:5])
+        assert held.names() == {"m", "v"} and held.shape("m") == (40, 6)
+        held.read_into(stack_of_layers[1], "m", (lines, columns), turned=True)
+        held.read_into(plain, "m", (lines, columns), turned=False)
+        held.read_into(vector, "v", (lines,), turned=False)
         np.testing.assert_array_equal(held.read("m"), matrix)
-    assert turned.dtype == dtype and turned.flags.c_contiguous
+    part = matrix[lines, columns].astype(wanted)
+    np.testing.assert_array_equal(stack_of_layers[1], part.T)
+    assert not stack_of_layers[0].any()
+    np.testing.assert_array_equal(plain, part)
+    np.testing.assert_array_equal(vector, matrix[lines, 0].astype(wanted))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Row:
     def tensor_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of the tensor, from that of the parameter without its leading axes."""
         return self.turned((*shape[:-1], self.whole) if self.whole else tuple(shape))
+
+    def places(self, shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
+        """The layers (and experts) whose tensors make up a parameter of this shape."""
+        return np.ndindex(*shape[: self.leading])
 
     def tensor_index(self, index: Sequence[slice]) -> tuple[slice, ...]:
         """Part of the tensor, from the part of the parameter without its leading axes; slices have both ends."""
