@@ -1,4 +1,4 @@
-"""Installation of s3ft_jax. ``pip install -e .`` for CPU; extras: tpu, cuda, eval, test, bench."""
+"""Installation of s3ft_jax. ``pip install -e .`` for CPU; extras: tpu, cuda, math, eval, test, bench."""
 
 from setuptools import find_packages, setup
 
@@ -28,6 +28,7 @@ setup(
     extras_require={
         "tpu": ["jax[tpu]>=0.10.2"],
         "cuda": ["jax[cuda12]>=0.10.2"],
+        "math": ["math-verify[antlr4_13_2]==0.9.0"],
         "tfds": ["tensorflow-datasets>=4.9"],
         "eval": ["lm_eval==0.4.13"],
         "test": [
@@ -38,6 +39,7 @@ setup(
             "torch==2.13.0",
             "peft==0.21.2",
             "hypothesis",
+            "math-verify[antlr4_13_2]==0.9.0",
             "filelock",
         ],
         "bench": ["torch==2.13.0"],

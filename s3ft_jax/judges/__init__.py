@@ -16,7 +16,7 @@ import difflib
 import importlib
 from collections.abc import Callable
 
-from s3ft_jax.judges import answers, choice, exact, gates, numbers, programs
+from s3ft_jax.judges import answers, choice, exact, expressions, gates, numbers, programs
 from s3ft_jax.judges.composition import single_names
 from s3ft_jax.judges.model import MODEL
 from s3ft_jax.judges.verdicts import JudgeError
@@ -27,6 +27,7 @@ Judge = Callable[[Example, Response], Verdict]
 
 JUDGES: dict[str, Judge] = {
     "numbers": numbers.judge,
+    "expressions": expressions.judge,
     "programs": programs.judge,
     "answers": answers.judge,
     "exact": exact.judge,
@@ -41,11 +42,13 @@ def check_name(name: str) -> None:
     """Refuse a name that no judge or composition can have; modules of judges of your own are not imported.
 
     Raises:
-      JudgeError: naming the config key, the cause and the fix.
+      JudgeError: naming the config key, the cause and the fix; also if a library that the judge needs is missing.
     """
     for single in single_names(name):
         if ":" not in single and single != MODEL:
             _built_in(single)
+        if single == "expressions":
+            expressions.check_installed()
 
 
 def find_judge(name: str) -> Judge:

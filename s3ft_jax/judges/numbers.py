@@ -3,12 +3,8 @@
 In: an example whose ``check`` is ``{"answer": 18}`` (a number or its text), or ``{}`` to read the number out of
 ``example.gold`` in the same way as out of a response. Out: right iff the two numbers are equal as fractions.
 
-Where the number is looked for, in this order; text from a following ``Question:`` on is ignored:
-
-    boxed        the last \\boxed{...}
-    hashes       behind the last ####
-    marker       behind the last "answer is", "Answer:", "final answer"
-    last_number  the last number of the text; weaker, so a right verdict says so
+Where the number is looked for: in the parts of final_answers.py (boxed, hashes, marker), each passed over if there is
+no number in it, then as the last number of the text (``last_number``); that is weaker, so a right verdict says so.
 
 What is read: 1,080  $18.00  -4 (any minus sign)  20 %  3/4  1 1/2  \\frac{1}{2}  1e-5  6 \\times 10^3  1 million  ten
 3 and a half; units, currency, markdown and a trailing full stop are passed over. A time (12:30), a ratio (5:1), 5! and
@@ -16,8 +12,7 @@ an expression (5 + 3) are not numbers; "x = -5 or x = 5" and "between 4 and 5" a
 percentage, unless the question speaks of percent. 0.333 equals 1/3: where gold has no finite decimal form, its correct
 rounding to three or more places is right.
 
-Order of the rungs and pitfalls: our own comparison of published GSM8K extractors (lm-evaluation-harness, verl,
-open-instruct) and of math-verify 0.9.0.
+Pitfalls: our own comparison of published GSM8K extractors (see final_answers.py) and of math-verify 0.9.0.
 
 The reason's class: right, rounded, last_number (all right), wrong, no_number, ambiguous (all wrong), gold, expression
 (both undecided: gold is no plain number; the response ends on something that is not a plain number).
@@ -31,6 +26,7 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from functools import lru_cache
 
+from s3ft_jax.judges.final_answers import MAX_LENGTH, cut_next_question, final_parts
 from s3ft_jax.judges.verdicts import make_verdict
 from s3ft_jax.records import Example, Response, Verdict
 
@@ -39,18 +35,6 @@ MAX_DIGITS = 400
 
 ROUNDED_PLACES = 3
 
-MAX_LENGTH = 100_000
-"""Characters looked at, from the end."""
-
-MAX_TRIED = 20
-"""Markers of one kind looked at, from the end; one without a number is passed over."""
-
-_NEXT_QUESTION = re.compile(r"\n[ \t]*(?:\*\*)?(?:Question|Problem|Q)[ \t]?\d*[ \t]?[:.]", re.IGNORECASE)
-_HASHES = re.compile(r"####[ \t]*([^\n]*)")
-_MARKER = re.compile(
-    r"(?:\bfinal\s+answer\b(?:\s+is\b)?|\banswers?\s+is\b|\banswers?\b(?=\W{0,4}[:=]))(?:[\s:=]|\*\*|__)*",
-    re.IGNORECASE,
-)
 _MINUS = str.maketrans(
     dict.fromkeys("\u2212\u2013\u2012\ufe63\uff0d", "-") | dict.fromkeys("\u00a0\u202f\u2009", "\u00a0")
 )
@@ -127,18 +111,11 @@ class Reading:
 
 def read_number(text: str) -> Reading:
     """Read the final number of a response, by the rungs of this module."""
-    text = _cut_next_question(_normalise(text[-MAX_LENGTH:]))
-    boxed = _last_box(text)
-    if boxed is not None:
-        return dataclasses.replace(_read_part(_clean(boxed), first=True), rung="boxed")
-    for match in reversed(list(_HASHES.finditer(text))[-MAX_TRIED:]):
-        reading = _read_part(_clean(match.group(1)), first=True)
-        if reading.problem != "no_number":
-            return dataclasses.replace(reading, rung="hashes")
-    for match in reversed(list(_MARKER.finditer(text))[-MAX_TRIED:]):
-        reading = _read_part(_clean(_sentence(text[match.end() : match.end() + 2000])), first=True)
-        if reading.problem != "no_number":
-            return dataclasses.replace(reading, rung="marker")
+    text = cut_next_question(_normalise(text[-MAX_LENGTH:]))
+    for rung, part in final_parts(text):
+        reading = _read_part(_clean(part), first=True)
+        if reading.problem != "no_number" or rung == "boxed":
+            return dataclasses.replace(reading, rung=rung)
     return dataclasses.replace(_read_last(text), rung="last_number")
 
 
@@ -146,34 +123,6 @@ def _normalise(text: str) -> str:
     """One kind of minus and of space; no calculator annotations."""
     text = _GROUP_SPACE.sub("", text.translate(_MINUS)).replace("\u00a0", " ")
     return _CALCULATOR.sub("", text) if "<<" in text else text
-
-
-def _cut_next_question(text: str) -> str:
-    for match in _NEXT_QUESTION.finditer(text):
-        if text[: match.start()].strip():
-            return text[: match.start()]
-    return text
-
-
-def _last_box(text: str) -> str | None:
-    """The inside of the last \\boxed{...}, braces balanced; None without one."""
-    start = max(text.rfind("\\boxed{"), text.rfind("\\fbox{"))
-    if start < 0:
-        return None
-    begin = text.index("{", start) + 1
-    depth = 1
-    for place in range(begin, min(len(text), begin + 2000)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
-        if depth == 0:
-            return text[begin:place]
-    return text[begin : begin + 2000]
-
-
-def _sentence(text: str) -> str:
-    """From a marker to the end of its sentence, or of its line."""
-    line = text.lstrip().split("\n", 1)[0]
-    match = re.search(r"\.(?=\s|$)|[;?](?=\s|$)", line)
-    return line[: match.start()] if match else line
 
 
 def _clean(text: str) -> str:

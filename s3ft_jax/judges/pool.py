@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from s3ft_jax.judges import GATES, JudgeError, check_name, find_judge, sandbox
+from s3ft_jax.judges import GATES, JudgeError, check_name, expressions, find_judge, sandbox
 from s3ft_jax.judges.verdicts import make_verdict
 from s3ft_jax.records import Example, Response, Verdict, to_line
 
@@ -34,6 +34,8 @@ CHEAP_PAIRS = 5000
 """Up to so many pairs of cheap judges are judged in the calling process; about a second."""
 
 PAIR_SECONDS = 30.0
+OWN_SECONDS = {"expressions": 5 * expressions.LIMIT_SECONDS}
+"""Judges with a shorter time, for what their own limit cannot stop."""
 START_SECONDS = 60.0
 
 Pair = tuple[Example, Response]
@@ -140,7 +142,8 @@ def judge_all(
       unsafe: allow programs to run without protection where no sandbox level can be had.
       on_progress: called with (pairs done, pairs in all), from any thread but never twice at once.
       on_verdict: called with (place in ``pairs``, its verdict) before that, under the same condition.
-      pair_seconds: time for one verdict; then its worker is replaced and the verdict is undecided.
+      pair_seconds: time for one verdict, or less (``OWN_SECONDS``); then its worker is replaced and the verdict is
+        undecided.
       wall_seconds: time for one program and its tests.
 
     Returns:
@@ -249,7 +252,8 @@ class _Crew:
                 worker.close()
 
     def _judge(self, worker: _Worker, example: Example, response: Response) -> Verdict:
-        answer = worker.ask({"example": to_line(example), "response": to_line(response)}, self._pair_seconds)
+        seconds = min(self._pair_seconds, OWN_SECONDS.get(example.judge, self._pair_seconds))
+        answer = worker.ask({"example": to_line(example), "response": to_line(response)}, seconds)
         if "fatal" in answer:
             raise JudgeError(answer["fatal"])
         if "undecided" in answer:

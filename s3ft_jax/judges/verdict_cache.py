@@ -30,7 +30,7 @@ from s3ft_jax.records import OUTCOMES, Example, Response, Verdict
 
 WRITE_SECONDS = 5.0
 """New verdicts wait at most so long to be written, as long as others follow."""
-UNSTEADY = ("judge_error", "judge_timeout", "judge_died", "sandbox_error", "timeout")
+UNSTEADY = ("judge_error", "judge_timeout", "judge_died", "sandbox_error", "timeout", "limit")
 """Classes of reasons that another try may not give again."""
 
 

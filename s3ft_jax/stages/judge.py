@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from s3ft_jax.judges import check_name, model, pool
+from s3ft_jax.judges import check_name, expressions, model, pool
 from s3ft_jax.judges.composition import Pair, judge_composed, single_names
 from s3ft_jax.judges.leaks import mentions_reference
 from s3ft_jax.judges.model import MODEL
@@ -63,7 +63,7 @@ def describe_sandbox(config: ConfigDict, examples: Sequence[Example]) -> str:
     Raises:
       SandboxUnavailable: programs cannot be run safely here, and ``judge.unsafe`` is False.
     """
-    if not _run_programs(made_out(config, examples)):
+    if not _names(made_out(config, examples), "programs"):
         return ""
     level = probe(unsafe=config.judge.unsafe)
     return f"{level.name}: {level.protects}." + (f" Not protected: {level.missing}." if level.missing else "")
@@ -128,8 +128,10 @@ def judge_responses(
     by_id = {example.id: example for example in examples}
     consultant = consult.open_consultant(config, workdir) if consult.is_asked(config) else None
     versions = {} if consultant is None else {MODEL: consultant.version}
-    if _run_programs(examples):
+    if _names(examples, "programs"):
         versions["programs"] = f"{probe(unsafe=config.judge.unsafe).name}/{Limits.wall_seconds:g}"
+    if _names(examples, "expressions"):
+        versions["expressions"] = expressions.version()
     cache = open_cache(config, workdir, versions, look_up=look_up)
     rules = functools.partial(pool.judge_all, num_workers=config.judge.num_workers or None, unsafe=config.judge.unsafe)
 
@@ -149,8 +151,8 @@ def judge_responses(
     return [_leak(response, verdict) for response, verdict in zip(responses, verdicts, strict=True)]
 
 
-def _run_programs(examples: Sequence[Example]) -> bool:
-    return any("programs" in single_names(name) for name in {example.judge for example in examples})
+def _names(examples: Sequence[Example], judge: str) -> bool:
+    return any(judge in single_names(name) for name in {example.judge for example in examples})
 
 
 def _leak(response: Response, verdict: Verdict) -> Verdict:

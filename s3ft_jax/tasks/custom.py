@@ -14,6 +14,7 @@ is the row's place in its source, counted from 0.
 
     judge                check                                        from
     numbers              {"answer": number}                           column ``check``, else the last number of gold
+    expressions          {"answer": text}                             column ``check``, else {}: read out of gold
     answers              {"answers": [text], "unanswerable": false,   column ``check`` (a text or a list), else gold
                           "min_f1": task.min_f1}
     exact                {"answer": text}                             column ``check``, else gold
@@ -44,7 +45,7 @@ from s3ft_jax.tasks.mbpp import find_entry
 from s3ft_jax.tasks.rows import find_source, pick_split, read_rows, shares
 from s3ft_jax.tasks.task import BadRow, DataError, Intake, Row, TaskSettings, collect, example_id, fill_prompt
 
-JUDGES = ("numbers", "answers", "exact", "choice", "programs")
+JUDGES = ("numbers", "expressions", "answers", "exact", "choice", "programs")
 
 PROMPT = "{question}"
 PARAPHRASE_PROMPT = (
@@ -147,6 +148,8 @@ def make_check(
         if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
             raise BadRow(f"column {names.get('check')!r} holds no answer text", "Give a text or a list of texts.")
         return {"answers": list(texts), "unanswerable": False, "min_f1": settings.min_f1}
+    if judge == "expressions" and "check" not in names:
+        return {}
     answer = read_text(values, names["check"]) if "check" in names else gold
     if judge == "numbers":
         return {"answer": final_number(answer)}

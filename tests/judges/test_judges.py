@@ -12,7 +12,7 @@ from s3ft_jax.judges import JUDGES, JudgeError, find_judge, numbers
 
 
 def test_the_table():
-    assert list(JUDGES) == ["numbers", "programs", "answers", "exact", "choice"]
+    assert list(JUDGES) == ["numbers", "expressions", "programs", "answers", "exact", "choice"]
     assert find_judge("numbers") is numbers.judge
 
 

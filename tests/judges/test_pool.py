@@ -127,7 +127,7 @@ def test_programs_and_numbers_together():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nubmers", "one of numbers, programs"),
+        ("nubmers", "one of numbers, expressions"),
         ("no_module_like_this:f", "importing 'no_module_like_this' raised"),
         ("json:nothing", "no function 'nothing'"),
     ],
