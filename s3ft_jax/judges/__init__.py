@@ -86,7 +86,7 @@ def _built_in(name: str) -> Judge:
     base, bracket, arguments = name.partition("(")
     if bracket and base in GATES:
         try:
-            return GATES[base](*filter(None, arguments.rstrip(")").split(",")))
+            return GATES[base](*filter(None, map(str.strip, arguments.rstrip(")").split(","))))
         except TypeError:
             raise JudgeError(f"judge.name={name!r}: {base} is written length(1, 200) or script(latin)") from None
     close = difflib.get_close_matches(base, [*JUDGES, *GATES], n=1)

@@ -171,7 +171,7 @@ def _check_problem(check: Mapping[str, Any]) -> str:
         return f"unknown keys {unknown}; an answers check has {sorted(_KEYS)}"
     for key in ("answers", "distractors"):
         values = check.get(key) or ()
-        if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        if not isinstance(values, (list, tuple)) or not all(isinstance(value, str) for value in values):
             return f"{key} must be a list of texts"
     if not check.get("unanswerable", False) and not any(map(normalise, check.get("answers") or ())):
         return "an answerable question needs an accepted answer"

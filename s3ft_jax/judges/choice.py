@@ -95,7 +95,7 @@ def judge(example: Example, response: Response) -> Verdict:
     check = example.check
     choices, answer = check.get("choices") or [], check.get("answer")
     good = isinstance(choices, (list, tuple)) and all(isinstance(choice, str) for choice in choices)
-    letters = string.ascii_uppercase[: len(choices)] if choices else string.ascii_uppercase
+    letters = string.ascii_uppercase[: len(choices)] if good and choices else string.ascii_uppercase
     gold = ""
     if good and isinstance(answer, str) and len(choices) <= len(string.ascii_uppercase):
         named = [letter for letter, choice in zip(letters, choices, strict=False) if choice == answer]

@@ -141,3 +141,33 @@ def test_squad_gold_is_right_and_gold_of_another_question_is_not(data_dir):
         for gold, other in zip(golds, golds[500:], strict=False)
     ]
     assert crossed.count("right") / len(crossed) < 0.01
+
+
+@pytest.mark.parametrize("name", ["squad1.1_train_subset_44articles.json", "squad2.0_dev_half_16articles.json"])
+def test_exact_match_and_f1_are_those_of_the_official_evaluation(name, data_dir):
+    """Every question, six kinds of prediction, against transformers' copy of the official script of SQuAD 2.0."""
+    import json
+
+    from transformers.data.metrics import squad_metrics
+
+    articles = json.loads((data_dir / "datasets" / "squad" / name).read_text(encoding="utf-8"))["data"]
+    parts = [part for article in articles for part in article["paragraphs"]]
+    questions = [(q, part["context"]) for part in parts for q in part["qas"]]
+    assert len(questions) > 6000
+    sums, official = [0.0, 0.0], [0.0, 0.0]
+    other = "nothing"
+    for place, (question, context) in enumerate(questions):
+        # as the official script does: golds that normalise to nothing are left out, an unanswerable one has none
+        golds = [gold["text"] for gold in question["answers"] if squad_metrics.normalize_answer(gold["text"])]
+        gold = golds[-1] if golds else ""
+        kinds = (gold, f"The {gold}!", gold[: len(gold) // 2], " ".join(context.split()[:6]), other, "")
+        predicted = kinds[place % len(kinds)]
+        other = gold or other
+        exact, f1 = answers.exact_match(predicted, golds), answers.token_f1(predicted, golds)
+        wanted = [
+            max(score(one, predicted) for one in golds or [""])
+            for score in (squad_metrics.compute_exact, squad_metrics.compute_f1)
+        ]
+        assert [exact, f1] == [wanted[0], pytest.approx(wanted[1], abs=1e-12)], (golds, predicted)
+        sums, official = [sums[0] + exact, sums[1] + f1], [official[0] + wanted[0], official[1] + wanted[1]]
+    assert sums == pytest.approx(official) and 0.2 < sums[0] / len(questions) < sums[1] / len(questions) < 0.9
