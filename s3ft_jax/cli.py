@@ -50,6 +50,13 @@ COMMANDS = {
         ("judged", "again", "calibrate"),
         device=False,
     ),
+    "compare": Command(
+        "verdicts of a second judge (judge.compare) beside the first one's -> agreement/ORIGIN",
+        f"own {_EXAMPLE} --config.judge.compare='all(length(1, 60), programs)'",
+        "compare",
+        ("origin",),
+        device=False,
+    ),
     "select": Command(
         "responses and verdicts -> selections/METHOD", f"s3ft {_EXAMPLE}", "select", ("method",), device=False
     ),

@@ -94,6 +94,9 @@ class Evidence:
       curves: (method, seed) -> (step, mean loss per trained token in nats).
       rounded: (method, seed) -> dtype of the frozen kernels its adapters were trained on, and the largest change of a
         logit of the base that this made, as a share of the largest logit; only where they were rounded.
+      compared: origin -> the verdicts of a second judge on the training responses, in the order of ``verdicts``.
+      canaries: kind of text whose verdict is known before -> how many of these the judging model passed, and how many
+        there were; only where a model judges.
       costs: stage -> {"seconds": ..., "tokens": ...}, in the order in which the stages ran; tokens may be missing.
       versions, hashes: name -> value.
       sandbox: the level of the programs sandbox in words; empty if no program was run.
@@ -119,6 +122,8 @@ class Evidence:
     logprobs: Mapping[str, Sequence[tuple[float, int]]] = dataclasses.field(default_factory=dict)
     curves: Mapping[tuple[str, int], Sequence[tuple[int, float]]] = dataclasses.field(default_factory=dict)
     rounded: Mapping[tuple[str, int], tuple[str, float]] = dataclasses.field(default_factory=dict)
+    compared: Mapping[str, Sequence[Verdict]] = dataclasses.field(default_factory=dict)
+    canaries: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     costs: Mapping[str, Mapping[str, float | None]] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     hashes: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -179,6 +184,11 @@ def _check_flow(evidence: Evidence) -> None:
         odd = sorted(set(mapping) - {"own", "paraphrase"})
         if odd:
             raise EvidenceError(f"{name} have origins {odd}; the model writes only own and paraphrase.")
+    for origin, verdicts in evidence.compared.items():
+        if [(v.example_id, v.index) for v in verdicts] != [
+            (v.example_id, v.index) for v in evidence.verdicts.get(origin, ())
+        ]:
+            raise EvidenceError(f"compared of {origin}: the second judge's verdicts are not of the first's responses.")
     odd = sorted(set(evidence.logprobs) - set(ORIGINS))
     if odd:
         raise EvidenceError(f"logprobs have origins {odd}; an origin is one of {list(ORIGINS)}.")

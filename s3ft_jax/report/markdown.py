@@ -5,7 +5,7 @@ In: ``Contents``. Out: GitHub-flavoured markdown; plots and browsed examples are
 
 from __future__ import annotations
 
-from s3ft_jax.report import tables
+from s3ft_jax.report import judging, tables
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
 from s3ft_jax.report.intake import encoding_table, intake_table
 from s3ft_jax.report.tables import Cell, Table
@@ -34,6 +34,9 @@ def build_markdown(contents: Contents) -> str:
         ("verdicts", tables.reasons_table(flow), any(origin.classes for origin in flow.origins)),
     ):
         parts.append(draw_table(table) if present else evidence.why_absent(name))
+    parts += filter(None, [judging.judges_line(evidence)])
+    for table in filter(None, [judging.canaries_table(evidence), *judging.agreement_tables(evidence)]):
+        parts.append(draw_table(table))
     parts.append("## Rows read and encoded")
     parts.append(draw_table(intake_table(evidence)) if evidence.intakes else evidence.why_absent("intakes"))
     parts.append(draw_table(encoding_table(evidence)) if evidence.encoding else evidence.why_absent("encoding"))

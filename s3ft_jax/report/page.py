@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from importlib import resources
 
-from s3ft_jax.report import plots, tables
+from s3ft_jax.report import judging, plots, tables
 from s3ft_jax.report.claims import FAILS, HOLDS, NOISE, SUBJECT, UNMEASURED, VOID
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
 from s3ft_jax.report.evidence import BASE, BrowsedAnswer, BrowsedExample, EvidenceError
@@ -65,6 +65,8 @@ def build_page(contents: Contents) -> str:
         targets_table=tables.targets_table(flow),
         responses_table=tables.responses_table(flow),
         reasons_table=tables.reasons_table(flow),
+        judges_line=judging.judges_line(evidence),
+        judging_tables=[*filter(None, [judging.canaries_table(evidence)]), *judging.agreement_tables(evidence)],
         intake_table=intake_table(evidence) if evidence.intakes else None,
         encoding_table=encoding_table(evidence) if evidence.encoding else None,
         logprobs_table=tables.logprobs_table(evidence),

@@ -72,23 +72,27 @@ def open_consultant(config: ConfigDict, workdir: Workdir) -> Consultant:
     return Consultant(ask, prompt, title, version)
 
 
-_PASSED: set[str] = set()
-"""Versions of consultants whose canaries passed in this process."""
+_PASSED: dict[str, dict[str, tuple[int, int]]] = {}
+"""Versions of consultants whose canaries passed in this process, with what they passed."""
 
 
-def try_canaries(config: ConfigDict, examples: Sequence[Example], consultant: Consultant) -> None:
+def try_canaries(config: ConfigDict, examples: Sequence[Example], consultant: Consultant) -> dict[str, tuple[int, int]]:
     """Ask the canaries once in a process, say how it went, stop where too many fail.
+
+    Returns:
+      kind of canary -> how many passed, and how many were asked.
 
     Raises:
       JudgeError: see ``check_canaries``.
     """
     if consultant.version in _PASSED:
-        return
+        return _PASSED[consultant.version]
     canaries = ask_canaries(examples, consultant.ask, consultant.prompt)
     shown = ", ".join(f"{kind} {canaries.passed[kind]}/{count}" for kind, count in canaries.asked.items())
     say(f"judge: canaries of {consultant.title}: {shown}")
     check_canaries(canaries, config.judge.model.least_canaries)
-    _PASSED.add(consultant.version)
+    _PASSED[consultant.version] = {kind: (canaries.passed[kind], count) for kind, count in canaries.asked.items()}
+    return _PASSED[consultant.version]
 
 
 def _sizes(config: ConfigDict) -> tuple[int, int, int]:

@@ -23,7 +23,7 @@ from s3ft_jax.stages.launch import plain_settings
 from s3ft_jax.workdir import Workdir, flatten
 
 CACHE = "cache/verdicts"
-UNSETTLING = ("num_workers", "cache", "model.num_parallel", "model.key_variable", "model.least_canaries")
+UNSETTLING = ("num_workers", "cache", "compare", "model.num_parallel", "model.key_variable", "model.least_canaries")
 """Settings of ``judge`` that change no verdict."""
 
 
@@ -189,14 +189,17 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
         if not stage.needed:
             return say(f"judge {origin}: already done")
         examples = workdir.read_records(Example, "examples/train.jsonl")
+        canaries: dict[str, tuple[int, int]] = {}
         if consult.is_asked(config):  # this stage may be run by itself
-            consult.try_canaries(config, examples, consult.open_consultant(config, workdir))
+            canaries = consult.try_canaries(config, examples, consult.open_consultant(config, workdir))
         responses = workdir.read_shards(Response, f"responses/{origin}")
         verdicts = judge_responses(config, workdir, examples, responses, f"judge {origin}", look_up=not again)
         workdir.write_records(name, verdicts)
         stage.facts = dict(Counter(verdict.outcome for verdict in verdicts))
         say(f"judge {origin}: " + ", ".join(f"{n} {outcome}" for outcome, n in sorted(stage.facts.items())))
         stage.facts["sandbox"] = describe_sandbox(config, examples)
+        if canaries:
+            stage.facts["canaries"] = canaries
     if before:
         say(f"judge {origin}: {describe_change(before, verdicts)}")
 

@@ -23,17 +23,21 @@ def origins_wanted(methods: tuple[str, ...]) -> list[str]:
 
 
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
-    """import, prepare, sample, judge, select, train, evaluate, report."""
-    from s3ft_jax.stages import evaluate, import_model, judge, prepare, report, sample, select, train
+    """import, prepare, sample, judge (compare), select, train, evaluate, report."""
+    from s3ft_jax.stages import compare, evaluate, import_model, judge, prepare, report, sample, select, train
 
     check_methods(config.methods)
     import_model.run(config, workdir, redo=redo)
     prepare.run(config, workdir, redo=redo)
     train.check_settings(config, workdir)
     judge.check_judges(config, workdir)
+    if config.judge.compare:
+        judge.check_judges(compare.second(config), workdir)
     for origin in origins_wanted(config.methods):
         sample.run(config, workdir, origin, redo=redo)
         judge.run(config, workdir, origin, redo=redo)
+        if config.judge.compare:
+            compare.run(config, workdir, origin, redo=redo)
     for method in config.methods:
         select.run(config, workdir, method, redo=redo)
     evaluate.run(config, workdir, evaluate.UNTUNED, None, redo=redo)

@@ -27,7 +27,7 @@ from s3ft_jax.report import (
     write_report,
 )
 from s3ft_jax.responder import shared_scorer
-from s3ft_jax.stages import evaluate, select, train
+from s3ft_jax.stages import compare, evaluate, judge, select, train
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.workdir import Workdir, WorkdirError, flatten
 
@@ -44,6 +44,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     settings = {"report": plain_settings(config.report), "title": config.title, "methods": config.methods}
     reads = ["import", "prepare"] + [evaluate.key(*model) for model in models]
     reads += [f"select-{method}" for method in config.methods]
+    reads += [compare.key(origin) for origin in _compared(config, workdir)]
     files = {}
     if config.report.control:
         files["control"] = Workdir(config.report.control).stage_digest(KEY)
@@ -92,6 +93,8 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         logprobs=base_logprobs(config, workdir),
         curves=_curves(config, workdir),
         rounded=_rounded(workdir, models),
+        compared={o: workdir.read_records(Verdict, compare.file(o)) for o in _compared(config, workdir)},
+        canaries=_canaries(config, workdir, origins),
         costs=_costs(workdir),
         versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()} | _devices(),
         hashes={key: workdir.stage_digest(key) for key in ("import", "prepare")},
@@ -103,6 +106,20 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
 
 def _facts(workdir: Workdir, key: str) -> dict[str, Any]:
     return workdir.manifest(key)["facts"]
+
+
+def _compared(config: ConfigDict, workdir: Workdir) -> list[str]:
+    """The origins whose responses a second judge has judged too."""
+    if not config.judge.compare:
+        return []
+    return [origin for origin in ("own", "paraphrase") if workdir.manifest(compare.key(origin)) is not None]
+
+
+def _canaries(config: ConfigDict, workdir: Workdir, origins: list[str]) -> dict[str, tuple[int, int]]:
+    """What a judging model passed, the first judge's or else the second's."""
+    keys = [judge.key(o) for o in origins] + [compare.key(o) for o in _compared(config, workdir)]
+    found = next(filter(None, (_facts(workdir, key).get("canaries") for key in keys)), {})
+    return {kind: (passed, asked) for kind, (passed, asked) in found.items()}
 
 
 def _flow(workdir: Workdir, method: str) -> list[tuple[str, str, str]]:
