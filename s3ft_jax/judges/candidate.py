@@ -53,7 +53,7 @@ def serve(reader: int, writer: int) -> None:
       writer: descriptor of replies.
     """
     job = wire.receive(reader, REQUEST_BYTES)
-    code = code_blocks.find_code(job["text"], job["entry"])
+    code = code_blocks.find_code(job["text"], job["entry"], job["head"])
     wire.send(writer, {"found": code.found, "problem": code.problem, "detail": code.detail})
     if code.problem:
         return
@@ -62,7 +62,8 @@ def serve(reader: int, writer: int) -> None:
     sys.modules["candidate"] = module
     random.seed(0)
     try:
-        exec(compile(code.source, "candidate.py", "exec"), module.__dict__)
+        # not with this file's own __future__: annotations are evaluated in the program
+        exec(compile(code.source, "candidate.py", "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:
         wire.send(writer, _failure(error))
         return
@@ -88,8 +89,9 @@ def _reply(request: dict[str, Any], function: Any, namespace: dict[str, Any]) ->
         for name in request["standard"]:
             namespace.setdefault(name, standard_name(name))
         if request["op"] == "value":
-            return {"value": wire.encode(eval(request["source"], namespace), strict=False)}
-        exec(request["source"], namespace)
+            code = compile(request["source"], "test", "eval", dont_inherit=True)
+            return {"value": wire.encode(eval(code, namespace), strict=False)}
+        exec(compile(request["source"], "test", "exec", dont_inherit=True), namespace)
         return {"value": None}
     except BaseException as error:
         return _failure(error)
@@ -100,6 +102,9 @@ def _call(request: dict[str, Any], function: Any) -> dict[str, Any]:
     arguments, keywords = wire.decode(request["args"]), wire.decode(request["kwargs"])
     result = function(*arguments, **keywords)
     reply = {"value": wire.encode(result, strict=False)}
+    for place, argument in enumerate(arguments):
+        if argument is result and isinstance(result, (list, dict, set, bytearray)):
+            reply["same"] = place  # so that "is" and later changes mean what they mean without a process in between
     after = [wire.encode(arguments, strict=False), wire.encode(keywords, strict=False)]
     if after != [request["args"], request["kwargs"]]:
         reply["args"], reply["kwargs"] = after
@@ -113,7 +118,8 @@ def _failure(error: BaseException) -> dict[str, str]:
         detail = str(error)[:200]
     except BaseException:
         detail = ""
-    return {"class": _failure_class(error, name), "type": name, "detail": detail}
+    bases = (kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
+    return {"class": _failure_class(error, name), "type": name, "detail": detail, "base": next(bases)}
 
 
 def _failure_class(error: BaseException, name: str) -> str:

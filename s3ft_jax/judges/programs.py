@@ -5,6 +5,8 @@ In: an example whose ``check`` is
     {"entry": "add",                          function the tests call; null for the last one the response defines
      "tests": ["assert add(1, 2) == 3"],      run in order until one fails
      "setup": "import math",                  optional, run before the tests
+     "head": "def add(a, b):\\n",             optional, what the response continues (HumanEval's prompt); its imports
+                                              and helpers are there for a response that begins anew
      "name": "add"}                           optional, what the tests call it; default entry, or candidate without one
 
 and a response. Out: right iff every test passes. The tests run where the program cannot reach them (sandbox.py).
@@ -98,17 +100,17 @@ def judge(example: Example, response: Response) -> Verdict:
 def read_check(example: Example, text: str) -> Program | str:
     """The program to run, or what is wrong with the example's check."""
     check: dict[str, Any] = dict(example.check)
-    unknown = sorted(set(check) - {"entry", "tests", "setup", "name"})
+    unknown = sorted(set(check) - {"entry", "tests", "setup", "name", "head"})
     tests = check.get("tests")
     if unknown:
-        return f"unknown keys {unknown}; a programs check has entry, tests, setup, name"
+        return f"unknown keys {unknown}; a programs check has entry, tests, setup, name, head"
     if not isinstance(tests, (list, tuple)) or not tests or not all(isinstance(test, str) for test in tests):
         return "tests must be a non-empty list of texts"
-    words = [check.get(key) for key in ("entry", "setup", "name")]
+    words = [check.get(key) for key in ("entry", "setup", "name", "head")]
     if not all(word is None or isinstance(word, str) for word in words):
-        return "entry, setup and name must be texts or null"
-    entry, setup, name = words
-    return Program(text=text, tests=tuple(tests), entry=entry or None, name=name or "", setup=setup or "")
+        return "entry, setup, name and head must be texts or null"
+    entry, setup, name, head = words
+    return Program(text, tuple(tests), entry=entry or None, name=name or "", setup=setup or "", head=head or "")
 
 
 @functools.lru_cache(maxsize=4096)

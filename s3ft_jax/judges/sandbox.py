@@ -73,6 +73,7 @@ class Program:
       entry: the function's name, or None for the last one the response defines.
       name: what the tests call it; default ``entry``, or ``candidate`` without one.
       setup: text run before the tests.
+      head: text that the response continues: imports, the function's head, its docstring.
       weak: places of tests that may be run in the program's own process, where it could cheat.
     """
 
@@ -81,6 +82,7 @@ class Program:
     entry: str | None = None
     name: str = ""
     setup: str = ""
+    head: str = ""
     weak: tuple[int, ...] = ()
 
 

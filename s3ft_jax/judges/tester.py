@@ -7,7 +7,9 @@ data, so no object of the program ever takes part in a comparison, and no test t
     assert add([1], 2) == [1, 2]        proxy sends ([1], 2), gets [1, 2]; == is evaluated here
     assert depth(root) == 3             root exists only in the program: the left side is evaluated there and sent as
                                         data, == and 3 are evaluated here
-    assert same(lambda x: x, f)         no plain form: the whole line is run there; "weak", since a program could cheat
+    assert twice(lambda x: x, 2) == 2   an argument has no plain form: the left side is evaluated there
+    assert same(lambda x: x, f)         nothing to compare here: the whole line is run there; "weak", since a program
+                                        could cheat
 """
 
 from __future__ import annotations
@@ -44,9 +46,9 @@ _FAILURE_CLASS = re.compile(r"exception\(\w{0,60}\)|memory|process_denied|networ
 
 def failure_of(reply: dict[str, Any]) -> dict[str, str]:
     """The class, type and words of a failure the program reports; it cannot report itself right."""
-    failure = {key: str(reply.get(key, ""))[:200] for key in ("class", "type", "detail")}
+    failure = {key: str(reply.get(key, ""))[:200] for key in ("class", "type", "detail", "base")}
     if not _FAILURE_CLASS.fullmatch(failure["class"]):
-        failure["class"] = "wrong"
+        failure |= {"class": "wrong", "detail": failure["detail"] or "the program answered with something else"}
     return failure
 
 
@@ -88,7 +90,7 @@ class Channel:
         if "class" not in reply:
             return reply
         self.failure = failure_of(reply)
-        kind = getattr(builtins, self.failure["type"], None)
+        kind = getattr(builtins, self.failure["type"], None) or getattr(builtins, self.failure["base"], None)
         known = isinstance(kind, type) and issubclass(kind, Exception)
         try:
             self.raised = kind(self.failure["detail"]) if known else ProgramError(self.failure["type"])
@@ -116,7 +118,9 @@ class Channel:
             reply = self.ask(sent)
             if "args" in reply:
                 self._write_back(list(args) + list(kwargs.values()), reply)
-            return self.value(reply)
+            result, same = self.value(reply), reply.get("same")
+            mine = args[same] if isinstance(same, int) and 0 <= same < len(args) else None
+            return mine if type(mine) is type(result) else result
 
         return function
 
@@ -127,13 +131,27 @@ class Channel:
         except (wire.WireError, RecursionError, KeyError, AttributeError, TypeError) as error:
             raise ResultRefused("wrong", f"unreadable arguments: {error}") from None
         for mine, new in zip(arguments, changed, strict=False):
-            if type(mine) is not type(new):
-                continue
-            if isinstance(mine, (list, bytearray)):
-                mine[:] = new
-            elif isinstance(mine, (dict, set)):
-                mine.clear()
-                mine.update(new)
+            _renewed(mine, new)
+
+
+def _renewed(mine: Any, new: Any) -> Any:
+    """``mine`` with the contents of ``new`` where it is a container of the same type, and so are those inside it."""
+    if type(mine) is not type(new):
+        return new
+    if isinstance(mine, list):
+        mine[:] = [_renewed(*pair) for pair in zip(mine, new, strict=False)] + new[len(mine) :]
+    elif isinstance(mine, dict):
+        inner = {key: _renewed(mine.get(key), value) for key, value in new.items()}
+        mine.clear()
+        mine.update(inner)
+    elif isinstance(mine, set):
+        mine.clear()
+        mine.update(new)
+    elif isinstance(mine, bytearray):
+        mine[:] = new
+    else:
+        return new
+    return mine
 
 
 class Tests:
@@ -142,13 +160,13 @@ class Tests:
     def __init__(self, job: dict[str, Any], channel: Channel):
         self._channel = channel
         self._setup = job["setup"].replace("\r\n", "\n")
-        names = {job["name"], job["entry"] or job["name"]}
-        self.namespace: dict[str, Any] = {"__name__": "tests", **dict.fromkeys(names, channel.proxy())}
+        self._names = {job["name"], job["entry"] or job["name"]}
+        self.namespace: dict[str, Any] = {"__name__": "tests", **dict.fromkeys(self._names, channel.proxy())}
         self._setup_is_there = False
         if self._setup and self._unknown(ast.parse(self._setup)):
             self._set_up_there()
         elif self._setup:
-            exec(compile(self._setup, "setup", "exec"), self.namespace)
+            exec(compile(self._setup, "setup", "exec", dont_inherit=True), self.namespace)
 
     def _unknown(self, tree: ast.AST) -> set[str]:
         """Names that mean nothing on this side; standard ones are imported on the way."""
@@ -185,18 +203,22 @@ class Tests:
         tree = ast.parse(source.strip().replace("\r\n", "\n"))
         unknown = self._unknown(tree)
         sides = self._sides(tree, unknown) if unknown else None
-        try:
-            if weak or (unknown and sides is None):
-                raise NotPlain
-            if sides is None:
-                exec(compile(tree, "test", "exec"), self.namespace)
-            elif not _equal(*map(self._side, sides)):
-                raise AssertionError
-            return False
-        except NotPlain:
-            self._set_up_there()
-            self._channel.ask(self._request("run", source.strip()))
-            return True
+        if not (weak or (unknown and sides is None)):
+            try:
+                if sides is None:
+                    exec(compile(tree, "test", "exec", dont_inherit=True), self.namespace)
+                else:
+                    _demand_equal(*map(self._side, sides))
+                return False
+            except NotPlain:  # an argument cannot travel, but perhaps the result can
+                sides = sides or self._sides(tree, self._names)
+                if sides is not None:
+                    self._set_up_there()
+                    _demand_equal(*map(self._side, sides))
+                    return False
+        self._set_up_there()
+        self._channel.ask(self._request("run", source.strip()))
+        return True
 
     def _sides(self, tree: ast.Module, unknown: set[str]) -> tuple[tuple[ast.expr, bool], ...] | None:
         """For ``assert a == b`` with names unknown here: each side and whether it is evaluated there."""
@@ -218,15 +240,16 @@ class Tests:
         return eval(source, self.namespace)
 
 
-def _equal(left: Any, right: Any) -> bool:
-    return bool(left == right)
+def _demand_equal(left: Any, right: Any) -> None:
+    if not left == right:
+        raise AssertionError
 
 
 def judge(job: dict[str, Any], reader: int, writer: int) -> dict[str, Any]:
     """Run all tests of one job.
 
     Args:
-      job: text, entry, name, setup, tests, weak (places of tests to run the weak way), result_bytes.
+      job: text, entry, name, head, setup, tests, weak (places of tests to run the weak way), result_bytes.
       reader: descriptor of the program's replies.
       writer: descriptor of requests to it.
 
@@ -239,7 +262,7 @@ def judge(job: dict[str, Any], reader: int, writer: int) -> dict[str, Any]:
     head: dict[str, Any] = {}
     place, source = -1, ""
     try:
-        wire.send(writer, {key: job[key] for key in ("text", "entry", "name")})
+        wire.send(writer, {key: job[key] for key in ("text", "entry", "name", "head")})
         head = channel.read()
         outcome["found"] = head["found"]
         if head["problem"]:

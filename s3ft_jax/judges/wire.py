@@ -94,6 +94,9 @@ def _encode_rest(value: Any, strict: bool, depth: int) -> Any:
             # Sorted text, so that one set always has one form.
             parts = many(value)
             return {kind.__name__: parts if kind is tuple else sorted(parts, key=repr)}
+    for name, kind in _VIEWS.items():
+        if type(value) is kind:
+            return {name: many(value)}
     for kind in (collections.Counter, collections.OrderedDict, dict):
         if isinstance(value, kind):
             return {kind.__name__: pairs(value)}
@@ -155,7 +158,12 @@ _TYPES = {
     for kind in (int, float, complex, bool, str, bytes, bytearray, list, tuple, set, frozenset, dict, range, type(None))
 }
 
+_VIEWS = {f"dict_{kind}": type(getattr({}, kind)()) for kind in ("keys", "values", "items")}
+
 _BUILDERS = {
+    "dict_keys": lambda parts: dict.fromkeys(map(decode, parts)).keys(),
+    "dict_values": lambda parts: dict(enumerate(map(decode, parts))).values(),
+    "dict_items": lambda parts: dict(map(decode, parts)).items(),
     "int": lambda text: int(text, 16),
     "float": float,
     "tuple": lambda parts: tuple(map(decode, parts)),

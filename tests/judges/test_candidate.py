@@ -23,7 +23,7 @@ def talk(monkeypatch):
         reader, requesting = os.pipe()
         replying, writer = os.pipe()
         with os.fdopen(reader, "rb"), os.fdopen(replying, "rb"):
-            for message in ({"text": text, "entry": entry, "name": name}, *requests):
+            for message in ({"text": text, "entry": entry, "name": name, "head": ""}, *requests):
                 wire.send(requesting, message)
             os.close(requesting)
             try:
@@ -70,7 +70,12 @@ def test_without_a_function_it_says_why_and_reads_no_request(talk):
             "detail": "the program defines no function f",
         }
     _, failure = talk("def f(x): return x\nraise ValueError('on load')", call(1))
-    assert failure == {"class": "exception(ValueError)", "type": "ValueError", "detail": "on load"}
+    assert failure == {
+        "class": "exception(ValueError)",
+        "type": "ValueError",
+        "detail": "on load",
+        "base": "ValueError",
+    }
 
 
 def test_the_function_is_called_by_the_tests_name_too(talk):
@@ -134,7 +139,7 @@ def test_nothing_of_a_raised_object_is_trusted(talk):
         "class E(Exception):\n  def __str__(self): return 1 / 0\ndef f(n):\n  raise E if n else ValueError('x' * 999)"
     )
     broken, long = talk(text, call(1), call(0))[2:]
-    assert broken == {"class": "exception(E)", "type": "E", "detail": ""}
+    assert broken == {"class": "exception(E)", "type": "E", "detail": "", "base": "Exception"}
     assert long["detail"] == "x" * 200
 
 
@@ -168,7 +173,7 @@ def test_run_leaves_without_the_programs_exit_handlers():
     reader, requesting = os.pipe()
     replying, writer = os.pipe()
     with os.fdopen(replying, "rb"):
-        wire.send(requesting, {"text": text, "entry": "f", "name": "f"})
+        wire.send(requesting, {"text": text, "entry": "f", "name": "f", "head": ""})
         os.close(requesting)
         code = f"from s3ft_jax.judges import candidate\ncandidate.run({reader}, {writer})\nprint('came back')"
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path or os.curdir for path in sys.path))

@@ -60,3 +60,72 @@ def test_table(text, entry, found, problem, why):
     if not problem:
         compile(code.source, "test", "exec", dont_inherit=True) if "\\d" not in text else None
         assert code.function == (entry or "f")
+
+
+HEAD = (
+    'from typing import List\n\ndef total(xs: List[int]) -> int:\n    """The sum.\n    >>> total([1])\n    1\n    """\n'
+)
+
+
+def run(source: str, *args):
+    namespace: dict = {}
+    exec(compile(source, "here", "exec", dont_inherit=True), namespace)
+    return namespace["total"](*args)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "    s = 0\n    for x in xs:\n        s += x\n    return s\n",
+        "s = 0\n    for x in xs:\n        s += x\n    return s",
+        "s = 0\nfor x in xs:\n    s += x\nreturn s",
+        "for x in []:\n    pass\nreturn sum(xs)",
+        "    return sum(xs)\n\nprint(total([1, 2]))\nassert False",
+        "```python\n    return sum(xs)\n```",
+        "```python\ndef total(xs: List[int]) -> int:\n    return sum(xs)\n```",
+        "Sure:\n\n" + HEAD + "    return sum(xs)\n\nIt adds them up.",
+    ],
+)
+def test_what_continues_a_head(text):
+    code = find_code(text, "total", HEAD)
+    assert not code.problem and run(code.source, [1, 2, 3]) == 6
+
+
+def test_a_head_that_does_not_parse_is_left_out_of_a_whole_program():
+    code = find_code("def total(xs):\n    return sum(xs)\n", "total", "def total(xs\n")
+    assert run(code.source, [1]) == 1
+    assert find_code("return 1", "total", "def total(xs\n").problem == "syntax"
+
+
+def test_helpers_of_earlier_blocks_are_taken_along_and_examples_are_not():
+    text = (
+        "```python\nimport math\nLIMIT = 10\ndef half(x):\n    return math.floor(x / 2)\nprint(1 / 0)\n```\n"
+        "```python\ntotal = 1 / 0\nx = half(3)\n```\n"
+        "```python\ndef total(xs):\n    return min(LIMIT, sum(half(x) for x in xs))\n```"
+    )
+    assert run(find_code(text, "total").source, [4, 5, 60]) == 10
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Here it is:\n\ndef total(xs):\n    return sum(xs)\n\nIt adds them up, from the first to the last.",
+        "from the start: math.\n\nimport math\n\ndef total(xs):\n\n    return math.fsum(xs)\nThat is all.",
+        "def of the sum:\n@decorated words\ndef total(xs): return sum(xs)\nclass dismissed",
+    ],
+)
+def test_a_program_among_prose(text):
+    code = find_code(text, "total")
+    assert not code.problem and run(code.source, [1, 2]) == 3
+
+
+def test_the_marks_that_hold_the_function_count():
+    text = (
+        "[BEGIN]\ndef total(xs):\n    return sum(xs)\n[DONE]\nNext task.\n[BEGIN]\ndef area(a):\n    return a\n[DONE]"
+    )
+    assert run(find_code(text, "total").source, [1, 2]) == 3
+
+
+def test_a_line_that_shows_how_to_call_it_is_no_definition():
+    text = "```\ndef total(xs):\n    return sum(xs)\n```\n```\ntotal = total([1])\n```"
+    assert run(find_code(text, "total").source, [1, 2]) == 3

@@ -67,7 +67,7 @@ TABLE = [
     ({"entry": "f", "tests": ["try:\n    f(0)\n    assert False\nexcept ValueError:\n    pass"]}, "def f(x):\n    raise ValueError(x)", "right", "right", "an expected exception"),
     ({"entry": "f", "tests": ["try:\n    f(0)\nexcept ValueError:\n    pass"]}, "def f(x):\n    raise KeyError(x)", "wrong", "exception(KeyError)", "another exception"),
     ({"entry": "f", "tests": ["assert f(1) < 2"]}, "def f(x): return None", "wrong", "wrong", "the test itself raises"),
-    ({"entry": "f", "tests": ["assert f(lambda n: n + 1, 2) == 3"]}, "def f(g, x): return g(x)", "right", "weak", "a function as argument"),
+    ({"entry": "f", "tests": ["assert f(lambda n: n + 1, 2) == 3"]}, "def f(g, x): return g(x)", "right", "right", "a function as argument"),
     ({"entry": "f", "tests": ["assert f(lambda n: n + 1, 2) == 3"]}, "def f(g, x): return x", "wrong", "wrong", "a function as argument"),
     (PAIR, "class Pair:\n    def __init__(self, a, b): self.a, self.b = a, b\ndef span(p): return max(x.b for x in p) - min(x.a for x in p)",
      "right", "right", "a class of the program, compared out here"),

@@ -48,12 +48,21 @@ class Script:
 
 def judge(frames: list[Any], tests: list[str], **changes: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """(outcome, what the program was asked after its text) for a program that answers ``frames``."""
-    job = {"text": "the text", "entry": "f", "name": "f", "setup": "", "tests": tests, "weak": [], "result_bytes": 4000}
+    job = {
+        "text": "the text",
+        "entry": "f",
+        "name": "f",
+        "setup": "",
+        "head": "",
+        "tests": tests,
+        "weak": [],
+        "result_bytes": 4000,
+    }
     job |= changes
     script = Script(HEAD, READY, *frames)
     outcome = tester.judge(job, script.reader, script.writer)
     first, *asked = script.asked()
-    assert first == {key: job[key] for key in ("text", "entry", "name")}  # never the tests
+    assert first == {key: job[key] for key in ("text", "entry", "name", "head")}  # never the tests
     return outcome, asked
 
 
@@ -61,8 +70,8 @@ def value(result: Any) -> dict[str, Any]:
     return {"value": wire.encode(result)}
 
 
-def failure(kind: str, name: str, detail: str = "") -> dict[str, str]:
-    return {"class": kind, "type": name, "detail": detail}
+def failure(kind: str, name: str, detail: str = "", base: str = "") -> dict[str, str]:
+    return {"class": kind, "type": name, "detail": detail, "base": base}
 
 
 @pytest.fixture
@@ -110,8 +119,28 @@ def test_a_side_with_a_name_of_the_program_is_evaluated_there():
     assert judge([value(4)], ["assert f(root) == 1 + 2"])[0]["class"] == "wrong"
 
 
+def test_an_argument_that_cannot_travel_and_a_result_that_can():
+    """The left side is evaluated there, the comparison is made here: an object that equals everything is nothing."""
+    test = "assert f(lambda n: n, 1) == 1 + 2"
+    outcome, (request,) = judge([value(3)], [test])
+    assert (outcome["class"], outcome["weak"]) == ("right", [])
+    assert request == {"op": "value", "source": "f(lambda n: n, 1)", "standard": []}
+    opaque = {"value": {"opaque": ["Anything", True]}}
+    assert judge([opaque], [test])[0]["class"] == "wrong"
+
+
+def test_an_argument_that_comes_back_is_the_same_object():
+    tests = ["a = [1]\nb = f(a)\nassert b is a and a == [1, 2]\nassert f(1) == 1\nassert f([1]) == [3]"]
+    changed = {"value": [1, 2], "args": [[1, 2]], "kwargs": {"dict": []}, "same": 0}
+    lies = {"value": 1, "same": 7}, {"value": [3], "same": "x"}
+    assert judge([changed, *lies], tests)[0]["class"] == "right"
+    inner = {"value": None, "args": [[[0, 2], [3]]], "kwargs": {"dict": []}}
+    tests = ["row = [1, 2]\nm = [row]\nf(m)\nassert m == [[0, 2], [3]] and row == [0, 2]"]
+    assert judge([inner], tests)[0]["class"] == "right"
+
+
 @pytest.mark.parametrize(
-    "test", ["assert f(lambda n: n, 1) == 1", "assert f(root) == other", "assert f(root)", "x = root"]
+    "test", ["assert f(lambda n: n, 1)", "assert f(root) == other", "assert f(root)", "x = root", "assert f(lambda n: n) == f(2)"]
 )
 def test_what_cannot_be_split_runs_there_and_is_marked_weak(test):
     outcome, (request,) = judge([value(None)], [test])
@@ -155,11 +184,21 @@ def test_a_program_cannot_report_itself_right():
     for kind in ("exception(KeyError)", "memory", "process_denied", "network_denied", "entry_missing"):
         assert tester.failure_of(failure(kind, "X"))["class"] == kind
     found = tester.failure_of({"class": ["right"], "detail": "x" * 999})
-    assert found == {"class": "wrong", "type": "", "detail": "x" * 200}
+    assert found == {"class": "wrong", "type": "", "detail": "x" * 200, "base": ""}
+    assert tester.failure_of({"class": "right"})["detail"] == "the program answered with something else"
 
 
 def test_before_the_first_frame_the_sandbox_failed_and_after_it_the_program():
-    job = {"text": "", "entry": "f", "name": "f", "setup": "", "tests": ["f(1)"], "weak": [], "result_bytes": 999}
+    job = {
+        "text": "",
+        "entry": "f",
+        "name": "f",
+        "setup": "",
+        "head": "",
+        "tests": ["f(1)"],
+        "weak": [],
+        "result_bytes": 999,
+    }
     for frames, expected in [((), "sandbox_error"), ((HEAD,), "gone"), ((HEAD, READY), "gone")]:
         script = Script(*frames)
         assert tester.judge(job, script.reader, script.writer)["class"] == expected
@@ -193,19 +232,21 @@ def test_the_place_of_a_failed_test_with_an_opaque_result_is_told():
 
 
 def test_exceptions_come_under_their_built_in_type(channel):
-    for name, kind in [
-        ("ValueError", ValueError),
-        ("KeyError", KeyError),
-        ("Own", tester.ProgramError),
-        ("SystemExit", tester.ProgramError),  # would end the tester
-        ("UnicodeDecodeError", tester.ProgramError),  # wants more arguments
-        ("print", tester.ProgramError),
+    for name, base, kind in [
+        ("ValueError", "ValueError", ValueError),
+        ("KeyError", "KeyError", KeyError),
+        ("Own", "Exception", Exception),
+        ("OwnValueError", "ValueError", ValueError),
+        ("Own", "", tester.ProgramError),
+        ("SystemExit", "SystemExit", tester.ProgramError),  # would end the tester
+        ("UnicodeDecodeError", "UnicodeDecodeError", tester.ProgramError),  # wants more arguments
+        ("print", "print", tester.ProgramError),
     ]:
-        link = channel(failure(f"exception({name})", name, "why"))
+        link = channel(failure(f"exception({name})", name, "why", base))
         with pytest.raises(Exception) as caught:
             link.ask({"op": "call"})
         assert type(caught.value) is kind and link.raised is caught.value
-        assert link.failure == failure(f"exception({name})", name, "why")
+        assert link.failure == failure(f"exception({name})", name, "why", base)
 
 
 def test_changed_arguments_are_written_back_where_the_type_is_the_same(channel):

@@ -156,3 +156,10 @@ def test_frames():
         with pytest.raises(error):
             wire.receive(reader, 100)
         os.close(reader)
+
+
+def test_views_of_dicts_compare_as_they_do_in_python():
+    held = {"b": 1, "a": 2}
+    keys, values, items = (wire.decode(wire.encode(view)) for view in (held.keys(), held.values(), held.items()))
+    assert keys == {"a", "b"} and list(keys) == ["b", "a"]
+    assert items == {("a", 2), ("b", 1)} and list(values) == [1, 2] and values != [1, 2]

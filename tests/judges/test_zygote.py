@@ -37,7 +37,7 @@ class Child:
         process.start({}, [reader, writer, output])
         for descriptor in (reader, writer, output):
             os.close(descriptor)
-        wire.send(self._writer, {"text": text, "entry": "f", "name": "f"})
+        wire.send(self._writer, {"text": text, "entry": "f", "name": "f", "head": ""})
 
     def ready(self) -> bool:
         wire.receive(self._reader, 10_000)
