@@ -16,7 +16,11 @@ refusal and, with ``contains``, names no distractor.
 Normalisation, exact match and F1: SQuAD 1.1 and 2.0 evaluation (Rajpurkar et al. 2016, arXiv 1606.05250 section 6.1;
 2018, arXiv 1806.03822). Those average F1 and know no threshold. ``min_f1`` 0.6 is our own choice, not a paper's: it
 lets a differing boundary pass ("in Oslo" for "Oslo" is 0.67) and not a mostly different text ("city of Oslo" is 0.5).
-The refusal phrases are our own list.
+Refusals are found by refusals.py, in the response without the accepted answers, which may sound like one ("Unknown").
+
+Before that normalisation the judge does what it leaves undone: one form of accented letters, plain quotes and dashes,
+and decimal points that count (SQuAD's makes 1.5 and 15 equal). The figures ``exact_match``, ``token_f1`` and
+``token_recall`` are SQuAD's own.
 
 The reason's class: exact, f1, contains, refused (right, or wrong when the question can be answered), wrong, distractor,
 answered (an unanswerable question), empty; and bad_check of undecided verdicts.
@@ -27,9 +31,11 @@ from __future__ import annotations
 import collections
 import re
 import string
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from s3ft_jax.judges.refusals import refuses
 from s3ft_jax.judges.verdicts import make_verdict
 from s3ft_jax.records import Example, Outcome, Response, Verdict
 
@@ -37,35 +43,26 @@ MIN_F1 = 0.6
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+_PLAIN = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u02bc", "'")
+    | dict.fromkeys("\u201c\u201d\u00ab\u00bb", '"')
+    | dict.fromkeys("\u2013\u2014", " ")
+)
 _KEYS = {"answers", "unanswerable", "contains", "distractors", "min_f1"}
-
-_NOT = r"(?:is|are|was|were|does|do|did|can|could|has|have)(?:\s+not|n'?t)|cannot|can\s+not|cant|never|not"
-_PLACE = (
-    r"(?:the\s+|this\s+|that\s+|given\s+|provided\s+|above\s+)*"
-    r"(?:text|passage|context|article|paragraph|document|story|information)"
-)
-_REFUSALS = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        r"\bunanswerable\b",
-        r"\bnot\s+answerable\b",
-        r"\b(?:cannot|can\s*not|can'?t|could\s*n[o']?t)\s+(?:be\s+)?(?:answer|determin|infer|deduc|found\b|find\b|known\b|tell\b|say\b)",
-        r"\b(?:there\s+is|there's|has|have|gives?|contains?|provides?|with)\s+no\s+(?:answer|information|mention|such)\b",
-        r"^\W*no\s+answer\b",
-        r"^\W*(?:none|unknown|n/?a|impossible\s+to\s+(?:say|tell|know|answer))\W*$",
-        rf"\b(?:{_NOT})\s+(?:\w+\s+)?(?:in|from|by|within)\s+{_PLACE}",
-        rf"\b{_PLACE}\s+(?:(?:does|do|did)\s*(?:not|n'?t)|never|doesn'?t|didn'?t)\s+(?:\w+\s+)?(?:say|state|mention|tell|give|provide|contain|specify|answer|include|indicate)",
-        r"\bnot\s+(?:mentioned|stated|given|specified|provided|known|enough\s+information|possible\s+to\s+(?:answer|say|tell|know))\b",
-        r"\b(?:insufficient|not\s+enough|no\s+relevant)\s+(?:information|context|evidence)\b",
-        r"\b(?:i|we)\s+(?:do\s+not|don'?t)\s+know\b",
-    )
-)
 
 
 def normalise(text: str) -> str:
     """Lower case, no punctuation, no articles, single spaces: SQuAD's order of steps."""
     text = text.lower().translate(_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", text).split())
+
+
+def plain(text: str) -> str:
+    """What ``normalise`` leaves undone: ``1.5`` keeps its point (as a raised dot), curly quotes become straight, a long
+    dash a space, and a letter with its accent one character.
+    """
+    text = unicodedata.normalize("NFC", text).translate(_PLAIN)
+    return re.sub(r"(?<=\d)\.(?=\d)", "\u00b7", text)
 
 
 def exact_match(response: str, answers: Sequence[str]) -> bool:
@@ -93,11 +90,6 @@ def _overlap(response: str, answer: str) -> tuple[float, float]:
     return 2 * same / (len(found) + len(wanted)), same / len(wanted)
 
 
-def refuses(text: str) -> bool:
-    """Whether the response says that the question cannot be answered (from the text)."""
-    return any(pattern.search(text) for pattern in _REFUSALS)
-
-
 def _remove_run(tokens: list[str | None], run: list[str]) -> bool:
     """Blank out every occurrence of ``run`` in ``tokens``; whether there was one."""
     found = False
@@ -114,36 +106,47 @@ def judge(example: Example, response: Response) -> Verdict:
     problem = _check_problem(check)
     if problem:
         return make_verdict(response, "answers", "undecided", "", f"bad_check: {problem}")
-    text = response.text.strip()
+    text = plain(response.text.strip())
     outcome: Outcome
-    answers, unanswerable = list(check.get("answers") or ()), bool(check.get("unanswerable", False))
-    # A gold answer may itself sound like a refusal ("unknown"); giving it word for word is answering.
-    refused = refuses(text) and not (answers and not unanswerable and exact_match(text, answers))
-    if not normalise(text):
+    answers, unanswerable = list(map(plain, check.get("answers") or ())), bool(check.get("unanswerable", False))
+    distractors = list(map(plain, check.get("distractors") or ()))
+    # an accepted answer may itself sound like a refusal ("Unknown")
+    refused = refuses(text) if unanswerable else refuses(_without(text, answers)) and not exact_match(text, answers)
+    if not normalise(text) and not unanswerable and text.casefold() in (one.strip().casefold() for one in answers):
+        outcome, reason = "right", "exact: equal"  # a gold "A" or "the" is nothing after normalisation
+    elif not normalise(text):
         outcome, reason = "wrong", "empty: no answer given"
     elif unanswerable:
-        outcome, reason = _unanswerable(text, refused, check)
+        outcome, reason = _unanswerable(text, refused, distractors if check.get("contains", False) else [])
     elif refused:
         outcome, reason = "wrong", f"refused: the answer is {answers[0]!r}"
     elif check.get("contains", False):
-        outcome, reason = _contains(text, answers, list(check.get("distractors") or ()))
+        outcome, reason = _contains(text, answers, distractors)
     else:
         outcome, reason = _matches(text, answers, float(check.get("min_f1", MIN_F1)))
     return make_verdict(response, "answers", outcome, text, reason)
 
 
-def _unanswerable(text: str, refused: bool, check: Mapping[str, Any]) -> tuple[Outcome, str]:
+def _without(text: str, answers: Sequence[str]) -> str:
+    """The text with the accepted answers blanked out."""
+    for answer in sorted(filter(str.strip, answers), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(answer.strip())}(?!\w)", "_", text, flags=re.IGNORECASE)
+    return text
+
+
+def _unanswerable(text: str, refused: bool, distractors: Sequence[str]) -> tuple[Outcome, str]:
     if not refused:
         return "wrong", "answered: the question cannot be answered"
     tokens: list[str | None] = list(normalise(text).split())
-    for distractor in check.get("distractors") or () if check.get("contains", False) else ():
+    for distractor in distractors:
         if _remove_run(tokens, normalise(distractor).split()):
             return "wrong", f"distractor: {distractor!r} is in the response beside the refusal"
     return "right", "refused: the question cannot be answered"
 
 
 def _contains(text: str, answers: list[str], distractors: list[str]) -> tuple[Outcome, str]:
-    tokens: list[str | None] = list(normalise(text).split())
+    # "Oslo-based" holds Oslo, and "Rimsky-Korsakov" itself
+    tokens: list[str | None] = [*normalise(text).split(), None, *normalise(text.replace("-", " ")).split()]
     # Longest first, so that "New York City" is not left as "City"; what an answer covers no distractor can claim.
     longest_first = sorted(answers, key=len, reverse=True)
     found = [answer for answer in longest_first if _remove_run(tokens, normalise(answer).split())]
@@ -173,7 +176,7 @@ def _check_problem(check: Mapping[str, Any]) -> str:
         values = check.get(key) or ()
         if not isinstance(values, (list, tuple)) or not all(isinstance(value, str) for value in values):
             return f"{key} must be a list of texts"
-    if not check.get("unanswerable", False) and not any(map(normalise, check.get("answers") or ())):
+    if not check.get("unanswerable", False) and not any(map(str.strip, check.get("answers") or ())):
         return "an answerable question needs an accepted answer"
     min_f1 = check.get("min_f1", MIN_F1)
     if isinstance(min_f1, bool) or not isinstance(min_f1, (int, float)) or not 0 < min_f1 <= 1:

@@ -7,10 +7,10 @@ read out of the response is the answer.
 Where the choice is looked for, in this order:
 
     boxed     the last \\boxed{B}
-    marker    behind the last "answer is", "Answer:", "option", "choice"
+    marker    behind the last "answer is", "Answer:", or else behind the last "option", "choice"
     alone     the whole response, or its first line: "B", "(b)", "B. Bergen", "**B**"
     letter    the only bracketed or capital letter of the response that is a choice: "I pick (B)"
-    text      the only choice whose text occurs in the response
+    text      the only choice whose text occurs in the response, not behind "not"
 
 Two different choices at one place are ambiguous, which is wrong. A capital A or I of running text is not a choice.
 
@@ -22,17 +22,25 @@ from __future__ import annotations
 import re
 import string
 
-from s3ft_jax.judges.answers import normalise
+from s3ft_jax.judges.answers import normalise, plain
 from s3ft_jax.judges.verdicts import make_verdict
 from s3ft_jax.records import Example, Response, Verdict
 
 _BOXED = re.compile(r"\\boxed\s*\{\s*(?:\\text\s*\{)?([^{}]*)\}")
-_MARKER = re.compile(
-    r"\b(?:answers?\s*(?:is|:)|(?:option|choice)(?:\s+is|:)?)[\s:*_]*(?:(?:option|choice)\s+)?", re.IGNORECASE
+_OPTION = r"(?:(?:option|choice)\s+)?"
+_MARKERS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (rf"\banswers?\s*(?:is|:)[\s:*_]*{_OPTION}", rf"\b(?:option|choice)(?:\s+is|:)?[\s:*_]*{_OPTION}")
 )
+_DENIED = re.compile(r"\b(?:not|(?:is|was|are|were|does|do|did|can)nt)\s+(?:\w+\s+){0,2}\W{0,3}$", re.IGNORECASE)
+_DENIED_FIRST = re.compile(r"not\s+(?:option\s+|choice\s+)?\W{0,3}[A-Z]\b\W{0,3}\s*(?:but|,)\s*", re.IGNORECASE)
 _LEADING = re.compile(r"[\s*_`\"']*[(\[]?([A-Za-z])(?:[)\].:,*_`\"']|\s*$|\s*\n|\s+(?=[-\u2013\u2014]))")
 _BRACKETED = re.compile(r"[(\[]([A-Za-z])[)\]]")
 _CAPITAL = re.compile(r"(?<![\w'])([B-HJ-Z])(?![\w'])")
+
+
+MAX_TRIED = 20
+"""Markers of one kind looked at, from the end."""
 
 
 def read_choice(text: str, letters: str, choices: list[str]) -> tuple[set[str], str]:
@@ -49,10 +57,12 @@ def read_choice(text: str, letters: str, choices: list[str]) -> tuple[set[str], 
     boxed = _BOXED.findall(text)
     if boxed:
         return _at_start(boxed[-1], letters, choices), "boxed"
-    for match in reversed(list(_MARKER.finditer(text))):
-        found = _at_start(text[match.end() : match.end() + 500].split("\n")[0], letters, choices)
-        if found:
-            return found, "marker"
+    for marker in _MARKERS:
+        for match in reversed(list(marker.finditer(text))[-MAX_TRIED:]):
+            part = text[match.end() : match.end() + 500].split("\n")[0]
+            found = _at_start(_DENIED_FIRST.sub("", part), letters, choices)
+            if found:
+                return found, "marker"
     for part in (text, text.strip().split("\n")[0]):
         found = _at_start(part, letters, choices) if len(part) < 500 else set()
         if found:
@@ -66,15 +76,15 @@ def read_choice(text: str, letters: str, choices: list[str]) -> tuple[set[str], 
 
 def _at_start(part: str, letters: str, choices: list[str]) -> set[str]:
     """The choice a short text starts with, by letter or by its whole text; two letters ("A or B") give both."""
-    whole = [letter for letter, choice in zip(letters, choices, strict=False) if normalise(choice) == normalise(part)]
-    if whole and normalise(part):
-        return set(whole)
-    pair = re.match(r"\W{0,4}([A-Z])\W{0,3}\s(?:or|and)\s+\W?([A-Z])\b", part)
+    pair = re.match(r"\W{0,4}([A-Z])\W{0,3}(?:\s(?:or|and)\s|[,/&]\s?)\W{0,3}([A-Z])\b", part)
     if pair:
         return set(pair.groups()) & set(letters)
     match = _LEADING.match(part)
-    if match and match.group(1).upper() in letters:
-        return {match.group(1).upper()}
+    named = {match.group(1).upper()} & set(letters) if match else set()
+    whole = _whole(part[match.end() :], letters, choices) if match and named else set()
+    whole = whole or _whole(part, letters, choices)
+    if whole or named:
+        return whole | named  # "A. gold" where B is gold names two
     capital = re.match(r"\W{0,4}([A-Z])\b(?!')", part)
     # "A" and "I" are words too, unless they stand alone.
     if capital and (capital.group(1) not in "AI" or not part[capital.end() :].strip(" .*")):
@@ -82,11 +92,26 @@ def _at_start(part: str, letters: str, choices: list[str]) -> set[str]:
     return _texts(part, letters, choices)
 
 
+def _whole(part: str, letters: str, choices: list[str]) -> set[str]:
+    """Choices that the text is: as it stands, or else after normalisation, which leaves nothing of "the"."""
+    bare = part.strip(" \t\n.*_`\"'").casefold()
+    for form, found in ((str.casefold, bare), (_normalised, _normalised(part))):
+        equal = {letter for letter, choice in zip(letters, choices, strict=False) if form(choice) == found}
+        if equal and found:
+            return equal
+    return set()
+
+
+def _normalised(text: str) -> str:
+    return normalise(plain(text))
+
+
 def _texts(part: str, letters: str, choices: list[str]) -> set[str]:
     """Choices whose text occurs as whole words, without those inside a longer one that occurs too."""
-    padded = f" {normalise(part)} "
-    held = {letter: f" {normalise(choice)} " for letter, choice in zip(letters, choices, strict=False)}
+    padded = f" {_normalised(part)} "
+    held = {letter: f" {_normalised(choice)} " for letter, choice in zip(letters, choices, strict=False)}
     inside = {letter for letter, words in held.items() if words.strip() and words in padded}
+    inside = {letter for letter in inside if not _DENIED.search(padded[: padded.index(held[letter])] + " ")}
     return {one for one in inside if not any(held[one] in held[two] and held[one] != held[two] for two in inside)}
 
 

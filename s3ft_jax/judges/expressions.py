@@ -18,7 +18,7 @@ math-verify (github.com/huggingface/Math-Verify) reads text into a grammar of it
 slow, so that one comparison has ``LIMIT_SECONDS`` and ``LIMIT_BYTES``, beyond which it is undecided.
 
 The reason's class: those of numbers.py; text, equal (right), different, no_answer, percent, notation (wrong); gold,
-unread, words, base, too_long, limit (undecided).
+unread, words, units, base, too_long, limit (undecided; notation too where it may mean the same).
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ LIMIT_BYTES = 2**30
 MAX_CHARACTERS = 1000
 """Of an answer; longer ones are not compared."""
 
+ALONE = 40
+"""Characters of a response of one line that is taken for the bare answer."""
+
 DECIMALS = 6
 """Places to which math-verify rounds decimals, its default."""
 
@@ -59,6 +62,10 @@ _TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{([^{}]*)\}")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _WORD = re.compile(r"[a-zA-Z]{3,}")
 _ONLY_WORDS = re.compile(r"[\s$]*(?:[a-zA-Z'-]+[\s,.]+)*[a-zA-Z'-]{3,}[\s.$]*")
+_REPEATING = re.compile(r"(?<![\d.])(\d+)\.(\d*)\\overline\s*\{(\d+)\}")
+_UNIT = re.compile(r"\d\s*\\(?:text|mathrm|mbox)\s*\{\s*([a-zA-Z]+)[\s.]*\}\s*$")
+_INTERVAL = re.compile(r"[\[\]]|\\cup|\\infty")
+_INEQUALITY = re.compile(r"[<>\u2264\u2265]|\\(?:le|ge|lt|gt|leq|geq)\b")
 _KNOWN_WORDS = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "infinity", "and", "sqrt", "inf"))
 _NUMBER_DRESSING = re.compile(
     r"\\[dtc]?frac\s*(?:\{\s*-?[\d.,]+\s*\}\s*\{\s*-?[\d.,]+\s*\}|\d\s*\d)|(?:\\times|\\cdot)\s*10\^(?:\{-?\d+\}|\d)"
@@ -66,10 +73,10 @@ _NUMBER_DRESSING = re.compile(
 )
 _NOT_PLAIN = re.compile(
     r"[\\^_{}()\[\]<>|!\u2264\u2265]"
-    r"|\d\s*[a-zA-Z](?![a-zA-Z])(?!\.)"  # 2a, 3 i; not 5 cm
-    r"|(?<![a-zA-Z])[a-zA-Z]\s*[-+*/]\s*[\da-zA-Z]|\d\s*[-+*]\s*[a-zA-Z](?![a-zA-Z])"  # x + 1, 1 - y; not 60 km/h
+    r"|\d\s*(?![eE][-+]?\d)[a-zA-Z](?![a-zA-Z])(?!\.)"  # 2a, 3 i; not 5 cm, 1e3
+    r"|(?<![a-zA-Z\d])[a-zA-Z]\s*[-+*/]\s*[\da-zA-Z]|\d\s*[-+*]\s*[a-zA-Z](?![a-zA-Z])"  # x + 1, 1 - y; not 60 km/h
 )
-_COLON = re.compile(r"\d\s*:\s*\d")
+_COLON = re.compile(r"\d+\s*:\s*\d+")
 _OTHER_BASE = re.compile(r"\d\s*_")
 _PERCENT = re.compile(r"\\?%|\bper\s?cent\b")
 _SPACING = re.compile(r"\\[,;:! ]|\\left|\\right|\\displaystyle|[\s$`*]|\{,\}")
@@ -99,6 +106,9 @@ def judge(example: Example, response: Response) -> Verdict:
         return verdict("undecided", f"gold: check.answer {answer!r} is not a text or a number")
     gold = _gold_answer(example.gold) if answer is None else str(answer)
     found, rung = _final(response.text)
+    units = [_UNIT.findall(one)[-1:] for one in (gold, found)]
+    if all(units) and units[0] != units[1]:
+        return verdict("undecided", f"units: {units[1][0]!r} against {units[0][0]!r} ({rung})")
     if _is_plain(gold) and (rung == "last_formula" or _is_plain(found)):
         plain = numbers.judge(example, response)
         if plain.outcome != "undecided":
@@ -109,10 +119,12 @@ def judge(example: Example, response: Response) -> Verdict:
         return verdict("wrong", "no_answer: no box, mark or formula in the response")
     if len(gold) > MAX_CHARACTERS or len(found) > MAX_CHARACTERS:
         return verdict("undecided", f"too_long: more than {MAX_CHARACTERS} characters")
-    if _same_text(gold) == _same_text(found):
+    if _same_text(gold) == _same_text(found) or _same_letter(gold, found):
         return verdict("right", f"text: the same as gold ({rung})")
-    if _COLON.search(gold) and _COLON.search(found):
+    if _COLON.search(gold) and _COLON.search(found) and not _same_ratio(gold, found):
         return verdict("wrong", f"notation: {found!r} is not {gold!r} ({rung})")
+    if found.strip(" $*.").endswith("!") and rung != "boxed":
+        return verdict("undecided", f"notation: a factorial or an exclamation mark, {found!r} ({rung})")
     question = example.messages[-1]["content"].lower() if example.messages else ""
     if bool(_PERCENT.search(gold)) != bool(_PERCENT.search(found)) and not _PERCENT.search(question):
         return verdict("wrong", f"percent: {found!r} is not {gold!r} ({rung})")
@@ -125,7 +137,10 @@ def _final(text: str) -> tuple[str, str]:
     for rung, part in final_parts(text):
         if part.strip():
             return _formula(part) or part, rung
-    return _formula(text), "last_formula"
+    formula, bare = _formula(text), text.strip()
+    if not formula and "\n" not in bare and "\\boxed" not in bare and len(bare) <= ALONE:
+        return bare, "alone"
+    return formula, "last_formula"
 
 
 def _gold_answer(gold: str) -> str:
@@ -136,8 +151,10 @@ def _gold_answer(gold: str) -> str:
 
 def _formula(text: str) -> str:
     """The inside of the last formula that is set off from the text; empty without one."""
-    formulas = list(_FORMULA.finditer(text.replace("\\$", "")))
-    return next(filter(None, formulas[-1].groups()), "") if formulas else ""
+    formulas = [next(filter(None, match.groups()), "") for match in _FORMULA.finditer(text.replace("\\$", ""))]
+    # "... is $n + 1$ for every $n$": a letter behind it is no answer
+    telling = [formula for formula in formulas if len(formula.strip()) > 1]
+    return (telling or formulas or [""])[-1]
 
 
 def _is_plain(answer: str) -> bool:
@@ -149,9 +166,40 @@ def _same_text(answer: str) -> str:
     """A text without what changes nothing: spaces, dressing, brackets around a whole word, a full stop; small letters
     if it is a word."""
     text = _SPACING.sub("", _TEXT.sub(r"\1", answer.translate(_ALIKE)).replace("\\dfrac", "\\frac"))
-    text = text.removesuffix(".")
+    text = re.sub(r"([_^])\{(\w)\}", r"\1\2", text.removesuffix("."))
+    text = re.sub(r"^[a-zA-Z]=(?=[^=]*$)", "", text)
     word = re.fullmatch(r"\(?([a-zA-Z]+)\)?", text)
     return word[1].casefold() if word else text
+
+
+def _same_letter(gold: str, found: str) -> bool:
+    """Whether gold is a choice's letter and the answer that letter with the choice's text: "(C) 12"."""
+    letter = re.fullmatch(r"\(?([A-E])\)?", _same_text(gold).upper())
+    named = re.match(r"\s*\(?([A-E])(?:\)[.:]?|[.:])\s*\S", _TEXT.sub(r"\1", found))
+    return bool(letter and named) and letter[1] == named[1]
+
+
+def _same_ratio(gold: str, found: str) -> bool:
+    """Whether times or ratios hold the same numbers, or numbers in proportion: 5:1 and 10:2 may mean the same."""
+    (a, b), (c, d) = (map(int, _COLON.search(answer)[0].split(":")) for answer in (gold, found))
+    return a * d == b * c
+
+
+def _kind_of_set(answer: str) -> str:
+    """``{`` for a set, ``(`` for a pair or an interval, else nothing."""
+    bare = _SPACING.sub("", answer)
+    return "{" if bare.startswith("\\{") else "(" if bare.startswith(("(", "[")) and bare.endswith((")", "]")) else ""
+
+
+def _expanded(answer: str) -> str:
+    """Repeating decimals as fractions, which math-verify does not read: 0.1\\overline{36} -> \\frac{136-1}{990}."""
+
+    def fraction(match: re.Match[str]) -> str:
+        whole, once, again = match.groups()
+        below = "9" * len(again) + "0" * len(once)
+        return rf"\frac{{{int(whole + once + again) - int(whole + once)}}}{{{below}}}"
+
+    return _REPEATING.sub(fraction, answer)
 
 
 def _compare(gold: str, found: str, rung: str) -> tuple[Outcome, str]:
@@ -160,10 +208,16 @@ def _compare(gold: str, found: str, rung: str) -> tuple[Outcome, str]:
         return "undecided", f"notation: a time or a ratio against {found!r} ({rung})"
     if _OTHER_BASE.search(gold) or _OTHER_BASE.search(found):
         return "undecided", f"base: a number to another base is compared as text only ({rung})"
-    if _ONLY_WORDS.fullmatch(_TEXT.sub(r"\1", gold)) and _ONLY_WORDS.fullmatch(_TEXT.sub(r"\1", found)):
+    texts = [_TEXT.sub(r"\1", answer).strip(" $.").lower() for answer in (gold, found)]
+    if all(map(_ONLY_WORDS.fullmatch, texts)) and not any(
+        f" {one} " in f" {two} " for one, two in (texts, texts[::-1])
+    ):
         return "wrong", f"different: {found!r} is not {gold!r} ({rung})"
-    if _words(gold) or _words(found):
+    if all(map(_ONLY_WORDS.fullmatch, texts)) or _words(gold) or _words(found):
         return "undecided", f"words: {found!r} against {gold!r} ({rung})"
+    kinds = {_kind_of_set(gold), _kind_of_set(found)}
+    if kinds == {"{", "("}:
+        return "wrong", f"notation: a set is no pair and no interval ({rung})"
     try:
         with _limited():
             gold_read = _read_gold(gold)
@@ -172,7 +226,11 @@ def _compare(gold: str, found: str, rung: str) -> tuple[Outcome, str]:
             found_read = _read(found)
             if not found_read:
                 return "undecided", f"unread: math-verify cannot read {found!r} ({rung})"
-            equal = _math_verify().verify(list(gold_read), found_read, float_rounding=DECIMALS, timeout_seconds=None)
+            ways = [(list(gold_read), found_read)]
+            if _INTERVAL.search(gold) and _INEQUALITY.search(found):
+                ways.append((found_read, list(gold_read)))  # math-verify takes an interval for an inequality only
+            verify = _math_verify().verify
+            equal = any(verify(*way, float_rounding=DECIMALS, timeout_seconds=None) for way in ways)
     except _Limit:
         return "undecided", f"limit: not compared within {LIMIT_SECONDS:g} s ({rung})"
     except (MemoryError, RecursionError, OverflowError) as error:
@@ -199,7 +257,7 @@ def _read_gold(gold: str) -> tuple[Any, ...]:
 def _read(answer: str) -> list[Any]:
     parser = _math_verify()
     configs = [parser.LatexExtractionConfig(boxed_match_priority=0), parser.ExprExtractionConfig()]
-    wrapped = "\\boxed{" + answer.translate(_ALIKE) + "}"
+    wrapped = "\\boxed{" + _expanded(answer).translate(_ALIKE) + "}"
     return parser.parse(
         wrapped, configs, fallback_mode="no_fallback", extraction_mode="first_match", parsing_timeout=None
     )

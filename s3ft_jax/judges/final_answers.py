@@ -3,12 +3,12 @@
 In: a response's text. Out: parts of it, strongest first:
 
     boxed   the inside of the last \\boxed{...}
-    hashes  behind the last ####, and behind those before it
+    hashes  behind the last ####, and behind those before it, headings ("#### Step 2") left out
     marker  behind the last "answer is", "Answer:", "final answer", to the end of the sentence, and those before it
 
 The order is ours, from comparing published GSM8K extractors (lm-evaluation-harness, verl, open-instruct): each looks at
-one of these only, or takes the last number whatever it is. Text from a following ``Question:`` on is ignored, since a
-model that does not stop goes on with questions of its own.
+one of these only, or takes the last number whatever it is. Text from a following ``Question:`` or
+``Human:`` on is ignored, since a model that does not stop goes on with questions of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ MAX_LENGTH = 100_000
 MAX_TRIED = 20
 """Markers of one kind looked at, from the end."""
 
-_NEXT_QUESTION = re.compile(r"\n[ \t]*(?:\*\*)?(?:Question|Problem|Q)[ \t]?\d*(?:\*\*)?[ \t]?[:.]", re.IGNORECASE)
+_NEXT_QUESTION = re.compile(
+    r"\n[ \t]*(?:\*\*)?(?:(?:Question|Problem|Q)[ \t]?\d*|Human|User|Assistant)(?:\*\*)?[ \t]?[:.]", re.IGNORECASE
+)
+_BARE_BOX = re.compile(r"\\f?boxed\s*([^\s{\\])")
+_HEADING = re.compile(
+    r"[\s*_]*(?:step|part|case|day|problem|solution|explanation|calculation|section)\b", re.IGNORECASE
+)
 _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 _MARKER = re.compile(
     r"(?:\bfinal\s+answer\b(?:\s+is\b)?|\banswers?\s+is\b|\banswers?\b(?=\W{0,4}[:=]))(?:[\s:=]|\*\*|__)*",
@@ -37,7 +43,8 @@ def final_parts(text: str) -> Iterator[tuple[str, str]]:
         yield "boxed", boxed
         return
     for match in reversed(list(_HASHES.finditer(text))[-MAX_TRIED:]):
-        yield "hashes", match.group(1)
+        if not _HEADING.match(match.group(1)):
+            yield "hashes", match.group(1)
     for match in reversed(list(_MARKER.finditer(text))[-MAX_TRIED:]):
         yield "marker", _sentence(text[match.end() : match.end() + 2000])
 
@@ -54,7 +61,8 @@ def _last_box(text: str) -> str | None:
     """The inside of the last \\boxed{...}, braces balanced; None without one."""
     start = max(text.rfind("\\boxed{"), text.rfind("\\fbox{"))
     if start < 0:
-        return None
+        bare = _BARE_BOX.findall(text)  # \boxed 5
+        return bare[-1] if bare else None
     begin = text.index("{", start) + 1
     depth = 1
     for place in range(begin, min(len(text), begin + 2000)):

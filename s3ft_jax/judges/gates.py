@@ -58,7 +58,9 @@ def script(name: str) -> Callable[[Example, Response], Verdict]:
         raise JudgeError(f"judge.name: script({name}) is not known; choose from {', '.join(SCRIPTS)}")
 
     def judge(example: Example, response: Response) -> Verdict:
-        letters = [letter for letter in response.text if letter.isalpha()]
+        # full-width letters are letters; marks that several scripts share (the long vowel of kana) belong to none
+        text = unicodedata.normalize("NFKC", response.text)
+        letters = [letter for letter in text if letter.isalpha() and unicodedata.category(letter) != "Lm"]
         inside = sum(unicodedata.name(letter, "").lower().startswith(name.lower()) for letter in letters)
         if inside >= SHARE * len(letters):
             return make_verdict(response, example.judge, "right", "", f"passed: {inside} of {len(letters)} letters")

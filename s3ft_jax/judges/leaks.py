@@ -11,11 +11,20 @@ from __future__ import annotations
 
 import re
 
+OWN_PHRASES = (
+    "reference solution", "provided solution", "provided answer", "given solution", "given answer", "in my own words",
+)  # fmt: skip
+"""The same idea, added by us from what models wrote; refused anywhere in the text."""
+
 PHRASES = ("reference answer", "your response", "my response", "your own response", "now it's your turn")
-"""Refused anywhere in the text; letter case and line breaks do not matter."""
+"""Refused anywhere in the text; letter case, line breaks and punctuation do not matter, whole words do."""
 
 STARTS = ("your turn",)
 """Refused at the start of the text."""
+
+
+def _plural(phrase: str) -> str:
+    return phrase + "s?" if phrase.endswith(("reference answer", "solution")) else phrase
 
 
 def mentions_reference(text: str) -> str | None:
@@ -24,7 +33,8 @@ def mentions_reference(text: str) -> str | None:
     Args:
       text: a paraphrase.
     """
-    plain = re.sub(r"\s+", " ", text.replace("\u2019", "'")).strip().lower()
-    found = [phrase for phrase in PHRASES if phrase in plain]
-    found += [phrase for phrase in STARTS if plain.startswith(phrase)]
+    # words alone: "the **reference** answer", "reference-answer"
+    plain = " ".join(re.findall(r"[\w']+", text.replace("\u2019", "'").lower().replace("_", " ")))
+    found = [phrase for phrase in (*PHRASES, *OWN_PHRASES) if re.search(rf"\b{_plural(phrase)}\b", plain)]
+    found += [phrase for phrase in STARTS if f"{plain} ".startswith(f"{phrase} ")]
     return found[0] if found else None

@@ -38,6 +38,20 @@ ROUNDED_PLACES = 3
 _MINUS = str.maketrans(
     dict.fromkeys("\u2212\u2013\u2012\ufe63\uff0d", "-") | dict.fromkeys("\u00a0\u202f\u2009", "\u00a0")
 )
+_TYPED = {
+    re.compile(pattern, re.IGNORECASE): by
+    for pattern, by in (
+        (r"(?<![\d)\]] )(?<![\w)])(?:minus|negative) (?=[\d$])", "-"),  # behind a number it is an operator
+        (r"\bRs\.?\s?(?=\d)", ""),
+        (r"(\$\s?\d[\d.,]*)k\b", r"\1 thousand"),
+        (r"(\d)\s?\u00bd", r"\1 1/2"),
+        (r"(\d)\s?\u00bc", r"\1 1/4"),
+        (r"(\d)\s?\u00be", r"\1 3/4"),
+        (r"(\d)\u00b2", r"\1^2"),
+        (r"(\d)\u00b3", r"\1^3"),
+    )
+}
+_COMPOUND = re.compile(r"(?:hours?|hrs?|minutes?|days?|weeks?|months?|years?|feet|foot|ft|pounds?|lbs?)\s*(?:and|,)?")
 _GROUP_SPACE = re.compile(r"(?<=\d)\u00a0(?=\d{3}(?!\d))")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*\{\s*(-?[\d.,]+)\s*\}\s*\{\s*(-?[\d.,]+)\s*\}|\\[dtc]?frac\s*(\d)\s*(\d)")
 _LATEX_NOISE = re.compile(
@@ -56,12 +70,12 @@ _WORDS = {
 }  # fmt: skip
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d+)"  # 1,080; 1,00,000 as in India
 _NUMBER = re.compile(
     rf"""
     (?P<sign>(?<![\w)\]])[-+]\$?)?     # behind a number a minus is an operator, before a space a bullet
     (?:
-      (?P<whole>\d{{1,6}})\s+(?P<top>\d{{1,6}})/(?P<bottom>\d{{1,6}})           # 1 1/2
+      (?P<whole>\d{{1,6}})\s+(?:and\s+)?(?P<top>\d{{1,6}})/(?P<bottom>\d{{1,6}})   # 1 1/2, 3 and 3/4
       |(?P<numerator>{_DIGITS})\s?/\s?(?P<denominator>{_DIGITS})(?![\d/])       # 3/4
       |(?P<decimal>{_DIGITS}(?:\.\d+)?|\.\d+)
        (?:[eE](?P<exponent>[-+]?\d+)(?![\w.])|\s?(?:\\times|\\cdot|[x\u00d7*])\s?10\^\{{?(?P<power>[-+]?\d+)\}}?)?
@@ -85,6 +99,7 @@ _NOT_PLAIN_AFTER = re.compile(
     re.VERBOSE,
 )
 _ALTERNATIVES = re.compile(r"=\s?[-+$]{0,2}[\d.,/]+,?\s+or\s+(?:[a-zA-Z]\w?\s?=\s?)?[-+$]{0,2}\d")  # x = -5 or x = 5
+_LIST_NUMBER = re.compile(r"\s*(\d{1,2})[.)]\s+(?=\S)")
 _PREFIX_NOISE = re.compile(r"[\s$\u20ac\u00a3\u00a5`*_~]|\\\$")
 
 
@@ -122,6 +137,8 @@ def read_number(text: str) -> Reading:
 def _normalise(text: str) -> str:
     """One kind of minus and of space; no calculator annotations."""
     text = _GROUP_SPACE.sub("", text.translate(_MINUS)).replace("\u00a0", " ")
+    for pattern, by in _TYPED.items():
+        text = pattern.sub(by, text)
     return _CALCULATOR.sub("", text) if "<<" in text else text
 
 
@@ -146,8 +163,9 @@ def _read_part(part: str, first: bool) -> Reading:
     """
     if _ALTERNATIVES.search(part):
         return Reading(text=part.strip()[:80], problem="ambiguous")
-    if "=" in part:
-        left, right = part.rsplit("=", 1)
+    equals = max(part.rfind("="), part.rfind("\u2248"))
+    if equals >= 0:
+        left, right = part[:equals], part[equals + 1 :]
         part, first = (right, True) if _NUMBER.search(right) else (left, first)
     matches = list(_NUMBER.finditer(part))
     if not first:
@@ -174,9 +192,11 @@ def _between(part: str, words: str, signed: bool) -> str:
     """
     if re.search(r"\bbetween\s+\W*\d[^\n]*\band\b", part, re.IGNORECASE):
         return "ambiguous"
-    words = _PREFIX_NOISE.sub(" ", words).strip().lower()
+    words = _PREFIX_NOISE.sub(" ", words.replace(" * ", " x ")).strip().lower()
     if re.fullmatch(r"(?:[-+/^x\u00d7\u00f7]|\\times|\\cdot|\\div)\s*[-+(]*", words) or (signed and not words):
         return "expression"
+    if _COMPOUND.fullmatch(words):
+        return "ambiguous"  # 2 hours and 30 minutes: neither 2 nor 30
     if re.fullmatch(r"[,&;]?\s*(?:and|or|to|,|&|;|)", words) or re.search(r"\bor\b", words):
         return "ambiguous"
     return ""
@@ -230,13 +250,22 @@ def _words_value(words: str) -> Fraction:
 
 def _read_last(text: str) -> Reading:
     """The last number of a text without any marker."""
-    for line in reversed(text.strip().splitlines()):
-        line = _clean(line)
+    lines = text.strip().splitlines()
+    for place in range(len(lines) - 1, -1, -1):
+        line = _clean(_without_list_number(lines, place))
         if not _NUMBER.search(line):
             continue
         sentences = [part for part in re.split(r"(?<=[.;?])\s+", line) if _NUMBER.search(part)]
         return _read_part(sentences[-1] if sentences else line, first=False)
     return Reading()
+
+
+def _without_list_number(lines: list[str], place: int) -> str:
+    """A line of a numbered list ("3. Done.", with "2." at the head of a line before it) without its number."""
+    match = _LIST_NUMBER.match(lines[place])
+    if match and any(re.match(rf"\s*{int(match[1]) - 1}[.)]\s", line) for line in lines[:place]):
+        return lines[place][match.end() :]
+    return lines[place]
 
 
 @lru_cache(maxsize=8192)

@@ -79,7 +79,7 @@ TABLE = [
     (NONE_STRICT, "Paris", "wrong", "answered", "without contains"),
     ({}, "Oslo", "undecided", "bad_check", "no gold"),
     ({"answers": []}, "Oslo", "undecided", "bad_check", "no gold"),
-    ({"answers": ["the"]}, "Oslo", "undecided", "bad_check", "gold is empty after normalisation"),
+    ({"answers": ["the"]}, "Oslo", "wrong", "wrong", "gold is empty after normalisation"),
     ({"answers": "Oslo"}, "Oslo", "undecided", "bad_check", "a text is not a list"),
     ({"answers": [1]}, "1", "undecided", "bad_check", "not texts"),
     ({"answer": ["Oslo"]}, "Oslo", "undecided", "bad_check", "unknown key"),

@@ -140,7 +140,14 @@ def test_an_argument_that_comes_back_is_the_same_object():
 
 
 @pytest.mark.parametrize(
-    "test", ["assert f(lambda n: n, 1)", "assert f(root) == other", "assert f(root)", "x = root", "assert f(lambda n: n) == f(2)"]
+    "test",
+    [
+        "assert f(lambda n: n, 1)",
+        "assert f(root) == other",
+        "assert f(root)",
+        "x = root",
+        "assert f(lambda n: n) == f(2)",
+    ],
 )
 def test_what_cannot_be_split_runs_there_and_is_marked_weak(test):
     outcome, (request,) = judge([value(None)], [test])
