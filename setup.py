@@ -1,4 +1,4 @@
-"""Installation of s3ft_jax. ``pip install -e .`` for CPU; extras: tpu, cuda, math, eval, test, bench."""
+"""Installation of s3ft_jax. ``pip install -e .`` for CPU; extras: tpu, cuda, math, language, eval, test, bench."""
 
 from setuptools import find_packages, setup
 
@@ -29,6 +29,7 @@ setup(
         "tpu": ["jax[tpu]>=0.10.2"],
         "cuda": ["jax[cuda12]>=0.10.2"],
         "math": ["math-verify[antlr4_13_2]==0.9.0"],
+        "language": ["py3langid>=0.4"],
         "tfds": ["tensorflow-datasets>=4.9"],
         "eval": ["lm_eval==0.4.13"],
         "test": [
@@ -40,6 +41,7 @@ setup(
             "peft==0.21.2",
             "hypothesis",
             "math-verify[antlr4_13_2]==0.9.0",
+            "py3langid>=0.4",
             "filelock",
         ],
         "bench": ["torch==2.13.0"],

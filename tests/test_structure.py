@@ -19,7 +19,7 @@ RULES = {
     "workdir": ({"records"}, {"etils"}),
     "config": ({"workdir"}, {"ml_collections"}),
     "progress": (set(), {"rich"}),
-    "judges": ({"records"}, {"math_verify"}),
+    "judges": ({"records"}, {"math_verify", "py3langid"}),
     "tasks": ({"records"}, {"datasets", "pyarrow", "etils", "tensorflow_datasets", "tokenizers"}),
     "prompts": ({"records"}, {"transformers", "tokenizers", "jinja2"}),
     "selection": ({"records"}, set()),

@@ -34,7 +34,11 @@ JUDGES: dict[str, Judge] = {
     "choice": choice.judge,
 }
 
-GATES: dict[str, Callable[..., Judge]] = {"length": gates.length, "script": gates.script}
+GATES: dict[str, Callable[..., Judge]] = {
+    "length": gates.length,
+    "script": gates.script,
+    "language": gates.language,
+}
 """Judges of form, made from the arguments in their name: ``length(1,200)``."""
 
 
@@ -88,7 +92,9 @@ def _built_in(name: str) -> Judge:
         try:
             return GATES[base](*filter(None, map(str.strip, arguments.rstrip(")").split(","))))
         except TypeError:
-            raise JudgeError(f"judge.name={name!r}: {base} is written length(1, 200) or script(latin)") from None
+            raise JudgeError(
+                f"judge.name={name!r}: {base} is written length(1, 200), script(latin) or language(en)"
+            ) from None
     close = difflib.get_close_matches(base, [*JUDGES, *GATES], n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     raise JudgeError(

@@ -8,6 +8,7 @@ of the composition needs stands in the example's ``check`` under its name, else 
     any(a, b, ...)     right where one says right, wrong where all say wrong, else undecided
     length(1, 200)     a gate: wrong unless the response has from 1 to 200 words; length(1) has no upper end
     script(latin)      a gate: wrong unless nine of ten letters are of this script
+    language(en)       a gate: wrong where another language is far likelier
 
 They nest: ``all(length(1, 200), first(numbers, model))``. A judge is asked only about what those before it left open,
 so put the cheap ones first. The verdict is that of the judge that settled it, its name in brackets at the end of the

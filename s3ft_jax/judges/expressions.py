@@ -8,7 +8,8 @@ sympy compares them.
     the same text          ->  right             east, 12:30, \\overline{AB}
     neither                ->  math-verify       \\frac{1}{x+1}, {1, 2}, (3, 5], x^2 - 4, 3 + 4i, a matrix
 
-The answer is the part that final_answers.py finds, or else the last formula between dollars. It is cut out and wrapped
+The answer is the part that final_answers.py finds, or else the last formula between dollars that is more than a letter,
+or else the whole of a short response. It is cut out and wrapped
 in \\boxed{} for math-verify: unwrapped, it reads gold ``(3, 5)`` as 5, and of two boxes makes a set. What it gets wrong
 is kept from it (measured with 0.9.0): times and ratios (12:30 equals 12:45), percent (50 equals 50 %), numbers to
 another base (11_2 equals 11), words (an anagram is a product of the same letters), sentences around a formula. Such an
@@ -56,7 +57,7 @@ ALONE = 40
 DECIMALS = 6
 """Places to which math-verify rounds decimals, its default."""
 
-_FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_FORMULA = re.compile(r"\$\$(.{1,2000}?)\$\$|\$([^$\n]{1,2000})\$|\\\((.{1,2000}?)\\\)|\\\[(.{1,2000}?)\\\]", re.DOTALL)
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[a-z]+\*?\}")
 _TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{([^{}]*)\}")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
@@ -113,22 +114,30 @@ def judge(example: Example, response: Response) -> Verdict:
         plain = numbers.judge(example, response)
         if plain.outcome != "undecided":
             return dataclasses.replace(plain, judge="expressions")
-    if not gold.strip():
-        return verdict("undecided", "gold: there is no final answer in it")
-    if not found.strip():
-        return verdict("wrong", "no_answer: no box, mark or formula in the response")
-    if len(gold) > MAX_CHARACTERS or len(found) > MAX_CHARACTERS:
-        return verdict("undecided", f"too_long: more than {MAX_CHARACTERS} characters")
-    if _same_text(gold) == _same_text(found) or _same_letter(gold, found):
-        return verdict("right", f"text: the same as gold ({rung})")
-    if _COLON.search(gold) and _COLON.search(found) and not _same_ratio(gold, found):
-        return verdict("wrong", f"notation: {found!r} is not {gold!r} ({rung})")
-    if found.strip(" $*.").endswith("!") and rung != "boxed":
-        return verdict("undecided", f"notation: a factorial or an exclamation mark, {found!r} ({rung})")
     question = example.messages[-1]["content"].lower() if example.messages else ""
-    if bool(_PERCENT.search(gold)) != bool(_PERCENT.search(found)) and not _PERCENT.search(question):
-        return verdict("wrong", f"percent: {found!r} is not {gold!r} ({rung})")
-    return verdict(*_compare(_PERCENT.sub("", gold), _PERCENT.sub("", found), rung))
+    settled = _settle(gold, found, rung, bool(_PERCENT.search(question)))
+    return verdict(*settled or _compare(_PERCENT.sub("", gold), _PERCENT.sub("", found), rung))
+
+
+def _settle(gold: str, found: str, rung: str, percent_asked: bool) -> tuple[Outcome, str] | None:
+    """Outcome and reason where the texts alone decide, or where they must be kept from math-verify."""
+    if not gold.strip():
+        return "undecided", "gold: there is no final answer in it"
+    if not found.strip():
+        return "wrong", "no_answer: no box, mark or formula in the response"
+    if len(gold) > MAX_CHARACTERS or len(found) > MAX_CHARACTERS:
+        return "undecided", f"too_long: more than {MAX_CHARACTERS} characters"
+    if _same_text(gold) == _same_text(found) or _same_letter(gold, found):
+        return "right", f"text: the same as gold ({rung})"
+    if _COLON.search(gold) and _COLON.search(found) and not _same_ratio(gold, found):
+        return "wrong", f"notation: {found!r} is not {gold!r} ({rung})"
+    if _COLON.search(gold) or _COLON.search(found):
+        return "undecided", f"notation: a time or a ratio against {found!r} ({rung})"
+    if found.strip(" $*.").endswith("!") and rung != "boxed":
+        return "undecided", f"notation: a factorial or an exclamation mark, {found!r} ({rung})"
+    if bool(_PERCENT.search(gold)) != bool(_PERCENT.search(found)) and not percent_asked:
+        return "wrong", f"percent: {found!r} is not {gold!r} ({rung})"
+    return None
 
 
 def _final(text: str) -> tuple[str, str]:
@@ -204,8 +213,6 @@ def _expanded(answer: str) -> str:
 
 def _compare(gold: str, found: str, rung: str) -> tuple[Outcome, str]:
     """Outcome and reason of two answers of different texts."""
-    if _COLON.search(gold) or _COLON.search(found):
-        return "undecided", f"notation: a time or a ratio against {found!r} ({rung})"
     if _OTHER_BASE.search(gold) or _OTHER_BASE.search(found):
         return "undecided", f"base: a number to another base is compared as text only ({rung})"
     texts = [_TEXT.sub(r"\1", answer).strip(" $.").lower() for answer in (gold, found)]

@@ -5,12 +5,17 @@ In: a response, and the gate's arguments. Out: right where it may pass, wrong wh
 
     length(1, 200)   from 1 to 200 words, words being what white space separates; a text in Chinese is one word
     script(latin)    nine of ten letters belong to the script; a response without letters passes
+    language(en)     no other language has a probability of nine in ten, by py3langid (Lui and Baldwin 2012, langid.py);
+                     what is too short to tell passes. Code blocks and formulas are left out
 
-The reason's class: passed; too_short, too_long, other_script.
+The reason's class: passed; too_short, too_long, other_script, other_language.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import math
+import re
 import unicodedata
 from collections.abc import Callable
 
@@ -23,7 +28,11 @@ SCRIPTS = (
 )  # fmt: skip
 """First words of Unicode's names of letters (Unicode Standard, section 4.8)."""
 SHARE = 0.9
-"""Of the letters, from which a text counts as written in a script; names and formulas may be in another."""
+"""Of the letters, from which a text counts as written in a script, since names and formulas may be in another; and the
+probability from which it counts as written in a language."""
+LENGTH = 5000
+"""Characters whose language is looked at."""
+_NO_PROSE = re.compile(r"```.*?(?:```|\Z)|\$[^$\n]{0,500}\$|\\[a-zA-Z]+|[\d_]", re.DOTALL)
 
 
 def length(at_least: str, at_most: str = "") -> Callable[[Example, Response], Verdict]:
@@ -44,6 +53,33 @@ def length(at_least: str, at_most: str = "") -> Callable[[Example, Response], Ve
             return make_verdict(response, example.judge, "right", str(count), f"passed: {count} words")
         kind, bound = ("too_short", low) if count < low else ("too_long", high)
         return make_verdict(response, example.judge, "wrong", str(count), f"{kind}: {count} words, bound {bound}")
+
+    return judge
+
+
+def language(code: str) -> Callable[[Example, Response], Verdict]:
+    """The gate ``language(code)``, the code of ISO 639-1: en, de, zh.
+
+    Raises:
+      JudgeError: no such language, or py3langid is not installed.
+    """
+    if importlib.util.find_spec("py3langid") is None:
+        raise JudgeError(f"judge.name: language({code}) needs py3langid: pip install 's3ft_jax[language]'")
+    import py3langid
+
+    known = sorted(name for name, _ in py3langid.rank(""))
+    if code not in known:
+        raise JudgeError(f"judge.name: language({code}) is not known; choose from {', '.join(known)}")
+
+    def judge(example: Example, response: Response) -> Verdict:
+        text = _NO_PROSE.sub(" ", response.text[:LENGTH]).encode("utf-8", "replace").decode()
+        scores = py3langid.rank(text)  # natural logarithms of weights, the likeliest first
+        (likeliest, best), *_ = scores
+        chance = 1 / math.fsum(math.exp(score - best) for _, score in scores)
+        if likeliest == code or chance < SHARE:
+            return make_verdict(response, example.judge, "right", likeliest, f"passed: {likeliest} {chance:.2f}")
+        reason = f"other_language: {likeliest} {chance:.2f}"
+        return make_verdict(response, example.judge, "wrong", likeliest, reason)
 
     return judge
 

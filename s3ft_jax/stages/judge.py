@@ -143,7 +143,10 @@ def judge_responses(
         # of a composition every part has a line of progress
         composed = by_id[response.example_id].judge != example.judge
         with progress(f"{title}: {example.judge}" if composed else title, len(pairs)) as ticker:
-            return judge_cached(pairs, cache, judge_all, on_progress=ticker.from_here())[0]
+            verdicts, saved = judge_cached(pairs, cache, judge_all, on_progress=ticker.from_here())
+        if saved:
+            say(f"{title}: {saved:,} of {len(pairs):,} verdicts of {example.judge} were known already")
+        return verdicts
 
     verdicts = judge_composed([(by_id[response.example_id], response) for response in responses], judge_single)
     if not config.judge.leak_filter:

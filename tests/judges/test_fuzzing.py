@@ -107,7 +107,7 @@ def test_choice(text):
 @fuzzed
 @given(TEXTS)
 def test_gates_and_leaks(text):
-    for gate in ("length(1, 20)", "length(3)", "script(latin)", "script(greek)"):
+    for gate in ("length(1, 20)", "length(3)", "script(latin)", "script(greek)", "language(en)"):
         assert judged(gate, {}, text).outcome != "undecided"
     assert leaks.mentions_reference(text) is None
 

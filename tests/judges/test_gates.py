@@ -2,7 +2,7 @@
 
 import pytest
 
-from s3ft_jax.judges import check_name, find_judge
+from s3ft_jax.judges import check_name, find_judge, gates
 from s3ft_jax.judges.verdicts import JudgeError
 from s3ft_jax.records import Example, Response
 
@@ -49,3 +49,31 @@ def test_what_passes(name, text, outcome, kind):
 def test_a_gate_that_cannot_be_is_refused(name, message):
     with pytest.raises(JudgeError, match=message):
         check_name(f"all({name}, numbers)")
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("The answer is 18 because she sells them at the market.", "right"),
+        ("Die Antwort ist achtzehn, weil sie die Eier verkauft.", "wrong"),
+        ("Le texte ne le dit pas.", "wrong"),
+        ("Oslo", "right"),
+        ("18", "right"),
+        ("", "right"),
+        ("```python\ndef summe(zahlen):\n    return sum(zahlen)\n```", "right"),
+        ("$\\frac{1}{2}$", "right"),
+        ("\ud800", "right"),
+    ],
+)
+def test_language(text, outcome):
+    found = verdict("language(en)", text)
+    assert found.outcome == outcome, found.reason
+    assert found.reason.startswith("passed" if outcome == "right" else "other_language")
+
+
+def test_a_language_that_is_not_known_or_a_library_that_is_not_there_is_refused(monkeypatch):
+    with pytest.raises(JudgeError, match=r"language\(english\) is not known; choose from .*, de, "):
+        find_judge("language(english)")
+    monkeypatch.setattr(gates.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(JudgeError, match=r"s3ft_jax\[language\]"):
+        find_judge("language(en)")
