@@ -65,6 +65,11 @@ def test_numbers_read_out_of_any_gold(gold, text):
     judged("numbers", {}, text, gold)
 
 
+# the limit may strike while hypothesis measures garbage collection, which ignores it; it comes again
+swallowed = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@swallowed
 @fuzzed
 @given(TEXTS)
 def test_expressions(text):
@@ -74,6 +79,7 @@ def test_expressions(text):
     assert verdict.outcome != "right"
 
 
+@swallowed
 @fuzzed
 @given(TEXTS, TEXTS)
 def test_expressions_read_out_of_any_gold(gold, text):
@@ -109,7 +115,8 @@ def test_choice(text):
 def test_gates_and_leaks(text):
     for gate in ("length(1, 20)", "length(3)", "script(latin)", "script(greek)", "language(en)"):
         assert judged(gate, {}, text).outcome != "undecided"
-    assert leaks.mentions_reference(text) is None
+    phrase = leaks.mentions_reference(text)
+    assert phrase is None or set(phrase.split()) <= set(re.findall(r"[a-z']+", text.lower()))
 
 
 @fuzzed
@@ -165,6 +172,7 @@ CHECKS = st.dictionaries(
 )
 
 
+@swallowed
 @fuzzed
 @given(CHECKS, TEXTS)
 def test_any_check_gives_a_verdict(sandbox, check, text):
