@@ -70,12 +70,15 @@ def _differences(origin: str, first: Sequence[Verdict], second: Sequence[Verdict
     differing = [(one, two) for one, two in zip(first, second, strict=True) if one.outcome != two.outcome]
     if not differing:
         return []
-    body = [
-        (label(one.example_id), label(f"{one.outcome}: {one.reason}"), label(f"{two.outcome}: {two.reason}"))
-        for one, two in differing[:SHOWN]
-    ]
+    body = [(label(one.example_id), label(_told(one)), label(_told(two))) for one, two in differing[:SHOWN]]
     caption = f"Where they differ on {origin} responses: {len(body)} of {len(differing):,}."
     return [Table(caption, ("example", "first judge", "second judge"), tuple(body))]
+
+
+def _told(verdict: Verdict) -> str:
+    """Outcome and reason; the reason alone where it begins with the outcome."""
+    same = verdict.reason.startswith(f"{verdict.outcome}:")
+    return verdict.reason if same else f"{verdict.outcome}: {verdict.reason}"
 
 
 def canaries_table(evidence: Evidence) -> Table | None:
