@@ -38,6 +38,9 @@ OWN_SECONDS = {"expressions": 5 * expressions.LIMIT_SECONDS}
 """Judges with a shorter time, for what their own limit cannot stop."""
 START_SECONDS = 60.0
 
+CHUNK = 64
+"""Pairs of cheap judges that a worker is given at once."""
+
 Pair = tuple[Example, Response]
 
 
@@ -205,14 +208,14 @@ class _Crew:
 
     def __init__(self, work: list[Pair], ledger: _Ledger, settings: dict[str, Any], pair_seconds: float):
         self._work, self._ledger, self._settings, self._pair_seconds = work, ledger, settings, pair_seconds
-        self._places: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._chunks: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._failures: list[BaseException] = []
 
     def run(self, places: list[int], num_workers: int) -> None:
         """Judge the pairs at ``places``; raises what stopped a worker's thread."""
-        for place in places:
-            self._places.put(place)
+        for chunk in self._chunked(places):
+            self._chunks.put(chunk)
         threads = [threading.Thread(target=self._feed, daemon=True) for _ in range(num_workers)]
         for thread in threads:
             thread.start()
@@ -225,25 +228,37 @@ class _Crew:
         if self._failures:
             raise self._failures[0]
 
+    def _chunked(self, places: list[int]) -> list[list[int]]:
+        """Cheap pairs many at a time, since handing one over takes longer than judging it; the others one by one."""
+        cheap = {place for place in places if is_cheap(self._work[place][0].judge)}
+        many = [place for place in places if place in cheap]
+        chunks = [many[start : start + CHUNK] for start in range(0, len(many), CHUNK)]
+        return chunks + [[place] for place in places if place not in cheap]
+
     def _feed(self) -> None:
         """Give one worker after another pairs until none is left."""
         worker: _Worker | None = None
         try:
             while not self._stop.is_set():
                 try:
-                    place = self._places.get_nowait()
+                    chunk = self._chunks.get_nowait()
                 except queue.Empty:
                     return
                 try:
                     worker = worker or _Worker(self._settings)
-                    verdict = self._judge(worker, *self._work[place])
+                    verdicts = self._judge(worker, chunk)
                 except _WorkerLost as error:
                     assert worker is not None
                     worker.close()
                     worker = None
-                    example, response = self._work[place]
-                    verdict = make_verdict(response, example.judge, "undecided", "", str(error))
-                self._ledger.enter(place, verdict)
+                    if len(chunk) > 1:  # one of them is to blame; the others must not suffer
+                        for place in chunk:
+                            self._chunks.put([place])
+                        continue
+                    example, response = self._work[chunk[0]]
+                    verdicts = [make_verdict(response, example.judge, "undecided", "", str(error))]
+                for place, verdict in zip(chunk, verdicts, strict=True):
+                    self._ledger.enter(place, verdict)
         except BaseException as error:
             self._failures.append(error)
             self._stop.set()
@@ -251,11 +266,20 @@ class _Crew:
             if worker is not None:
                 worker.close()
 
-    def _judge(self, worker: _Worker, example: Example, response: Response) -> Verdict:
-        seconds = min(self._pair_seconds, OWN_SECONDS.get(example.judge, self._pair_seconds))
-        answer = worker.ask({"example": to_line(example), "response": to_line(response)}, seconds)
-        if "fatal" in answer:
-            raise JudgeError(answer["fatal"])
-        if "undecided" in answer:
-            return make_verdict(response, example.judge, "undecided", "", answer["undecided"])
-        return Verdict(**answer["verdict"])
+    def _judge(self, worker: _Worker, chunk: list[int]) -> list[Verdict]:
+        """The verdicts of one chunk. Several pairs are of cheap judges, so that one pair's time is enough for all."""
+        pairs = [self._work[place] for place in chunk]
+        seconds = min(self._pair_seconds, OWN_SECONDS.get(pairs[0][0].judge, self._pair_seconds))
+        lines = [{"example": to_line(example), "response": to_line(response)} for example, response in pairs]
+        answers = worker.ask({"pairs": lines}, seconds).get("answers", [])
+        if len(answers) != len(pairs):
+            raise _WorkerLost("judge_died: its worker answered another number of pairs")
+        return [_verdict_of(*pair, answer) for pair, answer in zip(pairs, answers, strict=True)]
+
+
+def _verdict_of(example: Example, response: Response, answer: dict[str, Any]) -> Verdict:
+    if "fatal" in answer:
+        raise JudgeError(answer["fatal"])
+    if "undecided" in answer:
+        return make_verdict(response, example.judge, "undecided", "", answer["undecided"])
+    return Verdict(**answer["verdict"])

@@ -1,13 +1,14 @@
 """Judges room: the worker process of the pool. Started as ``python -m s3ft_jax.judges.worker``; never imports JAX.
 
-In: on standard input, a first line of settings, then one line for each pair: the judge's name, the example and the
-response. Out: on standard output, one line for each: a verdict, or why there is none. What a judge prints goes
-to standard error.
+In: on standard input, a first line of settings, then one line for each pair (the example, which names its judge, and
+the response), or for several at once. Out: on standard output, one line for each: a verdict, or why there is none. What
+a judge prints goes to standard error.
 
     {"level": "landlock", "wall_seconds": 4.0, "parent": 4711}
     {"example": "{...}", "response": "{...}"}      -> {"verdict": {...}}
                                                    -> {"undecided": "judge_error: ZeroDivisionError: division by zero"}
                                                    -> {"fatal": "judge.name='nubmers': there is no such judge; ..."}
+    {"pairs": [{...}, {...}]}                      -> {"answers": [{...}, {...}]}
 """
 
 from __future__ import annotations
@@ -42,9 +43,11 @@ def main() -> None:
         print(json.dumps(_answer(line)), file=replies, flush=True)
 
 
-def _answer(line: str) -> dict[str, Any]:
+def _answer(line: str | dict[str, Any]) -> dict[str, Any]:
     try:
-        pair = json.loads(line)
+        pair = json.loads(line) if isinstance(line, str) else line
+        if isinstance(pair, dict) and "pairs" in pair:
+            return {"answers": [_answer(one) for one in pair["pairs"]]}
         example = from_line(Example, pair["example"], "the pool's line")
         response = from_line(Response, pair["response"], "the pool's line")
     except (ValueError, KeyError, TypeError) as error:

@@ -137,7 +137,7 @@ def test_workers_judge_and_what_hangs_costs_its_worker(monkeypatch):
     monkeypatch.setattr(pool._Worker, "close", lambda self: None)
 
     def ask(self, message, seconds):
-        asked.append((json.loads(message["example"])["judge"], seconds))
+        asked.append((json.loads(message["pairs"][0]["example"])["judge"], seconds))
         raise pool._WorkerLost("judge_timeout: no verdict")
 
     monkeypatch.setattr(pool._Worker, "ask", ask)

@@ -154,3 +154,21 @@ def test_ctrl_c_leaves_no_worker(own_judge):
     with pytest.raises(KeyboardInterrupt):
         judge_all([pair(n, own_judge, "a") for n in range(4)], num_workers=1, on_progress=interrupt)
     assert workers() == set()
+
+
+def test_of_many_handed_over_at_once_only_the_one_to_blame_suffers(own_judge, monkeypatch):
+    monkeypatch.setattr(pool, "is_cheap", lambda judge: True)
+    monkeypatch.setattr(pool, "CHEAP_PAIRS", 0)
+    monkeypatch.setattr(pool, "CHUNK", 4)
+    texts = ["a", "die", "b", "c", "d", "e", "hang", "f", "g"]
+    seen = []
+    verdicts = judge_all(
+        [pair(number, own_judge, text) for number, text in enumerate(texts)],
+        num_workers=2,
+        pair_seconds=3.0,
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+    kinds = [verdict.reason.partition(":")[0] for verdict in verdicts]
+    assert kinds == ["own", "judge_died", "own", "own", "own", "own", "judge_timeout", "own", "own"]
+    assert [verdict.found for verdict in verdicts if verdict.outcome == "right"] == list("abcdefg")
+    assert seen[-1] == (9, 9) and [done for done, _ in seen] == list(range(1, 10))

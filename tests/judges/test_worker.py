@@ -127,3 +127,10 @@ def test_a_worker_whose_starter_is_gone_leaves():
         lines.write(json.dumps({"level": "", "wall_seconds": 2.0, "parent": 1 << 30}).encode() + b"\n")
         lines.flush()
         assert process.wait(timeout=30) == 1  # although its input is still open
+
+
+def test_several_pairs_in_one_line_are_answered_together(work):
+    pairs = [json.loads(line("exact", text, {"answer": "4"})) for text in ("4", "5")]
+    (_, answer), _ = work(json.dumps({"pairs": [*pairs, {"example": "x"}]}))
+    assert [one.get("verdict", {}).get("outcome") for one in answer["answers"]] == ["right", "wrong", None]
+    assert "not a line with an example" in answer["answers"][2]["fatal"]
