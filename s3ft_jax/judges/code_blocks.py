@@ -18,6 +18,7 @@ import textwrap
 import warnings
 
 _FENCE = re.compile(r"^[ \t]*(```+|~~~+)[^\n`]*\n(.*?)(?:^[ \t]*\1|\Z)", re.DOTALL | re.MULTILINE)
+_FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[^\n]*", re.MULTILINE)
 _BEGINS_CODE = re.compile(r"(?:async[ \t]+)?def[ \t]|class[ \t]|@\w|import[ \t]|from[ \t]+[\w.]+[ \t]+import\b")
 MAX_STARTS = 20
 """Lines tried as the first, and as the last, of a program among prose."""
@@ -57,7 +58,7 @@ def find_code(text: str, entry: str | None, head: str = "") -> Code:
     if head and not any(_mentions_definition(part, entry) for part in (*blocks, text)):
         return _read(head.rstrip() + "\n" + _body(blocks[-1] if blocks else text), entry)
     code = _choose(text, entry, blocks, marked)
-    return dataclasses.replace(code, source=_complete(head) + code.source) if head else code
+    return _after(_complete(head), code) if head else code
 
 
 def _choose(text: str, entry: str | None, blocks: list[str], marked: list[str]) -> Code:
@@ -116,7 +117,7 @@ def _with_helpers(code: Code, before: list[str]) -> Code:
             held |= {name: node for node in _parse(block)[1].body for name in _bound(node)}
         except (SyntaxError, ValueError, RecursionError):
             continue
-    tree = ast.parse(code.source)
+    tree = _parse(code.source)[1]
     here = {name for node in tree.body for name in _bound(node)}
     wanted, added = [tree], {}
     while wanted:
@@ -125,8 +126,17 @@ def _with_helpers(code: Code, before: list[str]) -> Code:
         added |= fresh
         wanted += fresh.values()
     nodes = sorted({id(node): node for node in added.values()}.values(), key=list(held.values()).index)
-    helpers = "".join(ast.unparse(node) + "\n" for node in nodes)
-    return dataclasses.replace(code, source=helpers + code.source)
+    try:
+        helpers = "".join(ast.unparse(node) + "\n" for node in nodes)
+    except RecursionError:
+        return code
+    return _after(helpers, code)
+
+
+def _after(before: str, code: Code) -> Code:
+    """The program behind other text; what it asks of __future__ must stay first."""
+    first = "".join(f"{line}\n" for line in _FUTURE.findall(code.source))
+    return dataclasses.replace(code, source=first + before + _FUTURE.sub("", code.source))
 
 
 def _bound(node: ast.stmt) -> list[str]:
@@ -158,9 +168,10 @@ def _among_prose(text: str, entry: str | None) -> Code | None:
 
 def _mentions_definition(block: str, entry: str | None) -> bool:
     name = re.escape(entry) if entry else r"\w+"
+    defined = rf"^[ \t]*(?:(?:async[ \t]+)?def|class)[ \t]+{name}\b"
     # "median = median([3, 1, 2])" shows how to call it
-    definition = rf"^[ \t]*(?:(?:async[ \t]+)?def|class)[ \t]+{name}\b|^{name}[ \t]*=(?!=)(?![^\n]*\b{name}[ \t]*\()"
-    return re.search(definition, block, re.MULTILINE) is not None
+    assigned = rf"^{name}[ \t]*=(?!=)(?:[ \t]*lambda\b|(?![^\n]*\b{name}[ \t]*\())"
+    return re.search(f"{defined}|{assigned}", block, re.MULTILINE) is not None
 
 
 def _read(source: str, entry: str | None) -> Code:

@@ -129,3 +129,22 @@ def test_the_marks_that_hold_the_function_count():
 def test_a_line_that_shows_how_to_call_it_is_no_definition():
     text = "```\ndef total(xs):\n    return sum(xs)\n```\n```\ntotal = total([1])\n```"
     assert run(find_code(text, "total").source, [1, 2]) == 3
+
+
+def test_a_lambda_that_calls_itself_is_a_definition():
+    text = "```\ntotal = lambda xs: xs[0] + total(xs[1:]) if xs else 0\n```\n```\nprint(total([1]))\n```"
+    assert run(find_code(text, "total").source, [1, 2]) == 3
+
+
+def test_what_is_asked_of_the_future_stays_first():
+    text = "```\ndef half(x):\n    return x / 2\n```\n```\nfrom __future__ import annotations\ndef total(xs: Nothing):\n    return half(sum(xs))\n```"  # fmt: skip # noqa: E501
+    assert run(find_code(text, "total").source, [4]) == 2
+    head = "import math\n\ndef total(xs):\n"
+    text = "from __future__ import annotations\n\ndef total(xs: Nothing):\n    return math.fsum(xs)\n"
+    assert run(find_code(text, "total", head).source, [4]) == 4
+
+
+def test_a_helper_too_deep_to_be_written_out_is_left():
+    deep = "x = " + "-" * 3000 + "1"
+    code = find_code(f"```\n{deep}\n```\n```\ndef total(xs):\n    return x\n```", "total")
+    assert code.function == "total" and not code.problem
