@@ -166,6 +166,7 @@ def make_step(
     activation_dtype: str = "float32",
     attention: Attention = Attention(),  # noqa: B008 (frozen)
     unroll: bool = False,
+    prng: str = "threefry2x32",
 ) -> Callable[[TrainState, nnx.State, Batch, int], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted optimizer step. The same arguments give the same step, so that runs in one process share its program.
 
@@ -173,6 +174,8 @@ def make_step(
       graphdef: structure of the decoder.
       settings: of the optimizer.
       chunk_tokens, remat, activation_dtype, attention, unroll: see ``next_token_loss`` and ``Decoder.hidden``.
+      prng: draws the adapters' dropout; see ``jax.random.key``. threefry2x32 is the same on every mesh and device, rbg
+        on one mesh and kind of device only, but compiles in a quarter of the time (benchmarks/RESULTS.md, "Plan").
 
     Returns:
       ``step(state, frozen, batch, seed) -> (state, metrics)``; the state's buffers are donated. The batch's arrays are
@@ -191,7 +194,7 @@ def make_step(
     gradient = jax.value_and_grad(summed_loss, has_aux=True)
 
     def step(state: TrainState, frozen: nnx.State, batch: Batch, seed: int) -> tuple[TrainState, dict[str, jax.Array]]:
-        step_key = jax.random.fold_in(jax.random.key(seed), state.step)
+        step_key = jax.random.fold_in(jax.random.key(seed, impl=prng), state.step)
 
         def add(sums, micro):
             index, batch = micro

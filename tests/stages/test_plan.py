@@ -119,6 +119,7 @@ def test_the_step_on_paper_is_that_of_a_run(split, chunk_tokens):
     real = train.step_settings(train.method_settings(config, ""), architecture, sharding.make_mesh(*split))
     assert paper.pop("attention").implementation == "splash" and real.pop("attention").implementation == "xla"
     assert paper.pop("unroll") is False and real.pop("unroll") is True  # on a CPU, a few layers are
+    assert (paper.pop("prng"), real.pop("prng")) == ("rbg", "threefry2x32")
     assert paper == real
     assert paper["chunk_tokens"] == chunk_tokens or split.row_parts * (train.LOGITS // architecture.vocab_size)
     assert TrainStep(experiment, split).sizes(8).chunk_tokens == real["chunk_tokens"]

@@ -1,6 +1,7 @@
 """train: settings per method, exact resume after a kill, adapters."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -121,6 +122,16 @@ def test_adapters_on_an_int8_base(copied):
     file.write_text(file.read_text().replace(base.params_digest, "another"))
     with pytest.raises(checkpoints.CheckpointError, match=f"{base.params_digest}, but the base here is another"):
         train.load_tuned(workdir, "s3ft", 0)
+
+
+@pytest.mark.parametrize(("platform", "prng"), [("cpu", "threefry2x32"), ("tpu", "rbg"), ("cuda", "rbg")])
+def test_dropout_is_drawn_by_the_accelerator_where_there_is_one(walked, platform, prng):
+    config, workdir = walked
+    device = types.SimpleNamespace(platform=platform)
+    mesh = types.SimpleNamespace(devices=np.array([device]), shape={"data": 1, "fsdp": 1, "tensor": 1})
+    settings = train.method_settings(config, "s3ft") | {"chunk_tokens": 8}
+    architecture = checkpoints.read_meta(workdir / "base").config
+    assert train.step_settings(settings, architecture, mesh)["prng"] == prng
 
 
 def test_adapters_are_checked_before_any_work(copied):
