@@ -20,8 +20,10 @@ import warnings
 _FENCE = re.compile(r"^[ \t]*(```+|~~~+)[^\n`]*\n(.*?)(?:^[ \t]*\1|\Z)", re.DOTALL | re.MULTILINE)
 _FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[^\n]*", re.MULTILINE)
 _BEGINS_CODE = re.compile(r"(?:async[ \t]+)?def[ \t]|class[ \t]|@\w|import[ \t]|from[ \t]+[\w.]+[ \t]+import\b")
-MAX_STARTS = 20
-"""Lines tried as the first, and as the last, of a program among prose."""
+NO_CODE = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What Python's parser raises for text that is no program, or one nested too deeply to read."""
+MAX_STARTS, MAX_ENDS = 5, 30
+"""Lines tried as the first, and for each as the last, of a program among prose."""
 _MARKS = re.compile(r"\[BEGIN\]\]?(.*?)(?:\[?\[DONE\]|\Z)", re.DOTALL)
 
 
@@ -97,7 +99,7 @@ def _parses(source: str) -> bool:
         warnings.simplefilter("ignore")
         try:
             ast.parse(source)
-        except (SyntaxError, ValueError, RecursionError):
+        except NO_CODE:
             return False
     return True
 
@@ -115,7 +117,7 @@ def _with_helpers(code: Code, before: list[str]) -> Code:
     for block in before:
         try:
             held |= {name: node for node in _parse(block)[1].body for name in _bound(node)}
-        except (SyntaxError, ValueError, RecursionError):
+        except NO_CODE:
             continue
     tree = _parse(code.source)[1]
     here = {name for node in tree.body for name in _bound(node)}
@@ -128,7 +130,7 @@ def _with_helpers(code: Code, before: list[str]) -> Code:
     nodes = sorted({id(node): node for node in added.values()}.values(), key=list(held.values()).index)
     try:
         helpers = "".join(ast.unparse(node) + "\n" for node in nodes)
-    except RecursionError:
+    except (RecursionError, MemoryError):
         return code
     return _after(helpers, code)
 
@@ -158,7 +160,7 @@ def _among_prose(text: str, entry: str | None) -> Code | None:
         ends = [
             end for end in range(len(lines), start, -1) if end == len(lines) or not lines[end].startswith((" ", "\t"))
         ]
-        for end in ends[:MAX_STARTS]:
+        for end in ends[:MAX_ENDS]:
             block = "\n".join(lines[start:end]) + "\n"
             code = _read(block, entry) if _mentions_definition(block, entry) else None
             if code is not None and not code.problem:
@@ -178,9 +180,11 @@ def _read(source: str, entry: str | None) -> Code:
     """Parse one source and name its function."""
     try:
         source, tree = _parse(source)
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except NO_CODE as error:
         line = getattr(error, "lineno", None)
-        detail = f"{getattr(error, 'msg', None) or error}" + (f" in line {line}" if line else "")
+        detail = (getattr(error, "msg", None) or str(error) or "nested too deeply") + (
+            f" in line {line}" if line else ""
+        )
         return Code(source, entry or "", "", "syntax", detail)
     heads = _definitions(tree)
     if entry is None and not heads:

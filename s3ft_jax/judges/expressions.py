@@ -127,7 +127,8 @@ def _settle(gold: str, found: str, rung: str, percent_asked: bool) -> tuple[Outc
         return "wrong", "no_answer: no box, mark or formula in the response"
     if len(gold) > MAX_CHARACTERS or len(found) > MAX_CHARACTERS:
         return "undecided", f"too_long: more than {MAX_CHARACTERS} characters"
-    if _same_text(gold) == _same_text(found) or _same_letter(gold, found):
+    texts = _same_text(gold), _same_text(found)
+    if texts[0] == texts[1] or _same_value(*texts) or _same_letter(gold, found):
         return "right", f"text: the same as gold ({rung})"
     if _COLON.search(gold) and _COLON.search(found) and not _same_ratio(gold, found):
         return "wrong", f"notation: {found!r} is not {gold!r} ({rung})"
@@ -176,9 +177,16 @@ def _same_text(answer: str) -> str:
     if it is a word."""
     text = _SPACING.sub("", _TEXT.sub(r"\1", answer.translate(_ALIKE)).replace("\\dfrac", "\\frac"))
     text = re.sub(r"([_^])\{(\w)\}", r"\1\2", text.removesuffix("."))
-    text = re.sub(r"^[a-zA-Z]=(?=[^=]*$)", "", text)
     word = re.fullmatch(r"\(?([a-zA-Z]+)\)?", text)
     return word[1].casefold() if word else text
+
+
+def _same_value(gold: str, found: str) -> bool:
+    """Whether two texts differ only in that one of them names the unknown: x=5 and 5; not x=5 and y=5."""
+    named = [re.fullmatch(r"[a-zA-Z]=([^=]+)", text) for text in (gold, found)]
+    if (named[0] is None) == (named[1] is None):
+        return False
+    return (named[0][1] if named[0] else gold) == (named[1][1] if named[1] else found)
 
 
 def _same_letter(gold: str, found: str) -> bool:
@@ -316,8 +324,11 @@ def _limited() -> Iterator[None]:
     if soft == resource.RLIM_INFINITY or soft > most:
         resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     try:
-        yield
-    finally:
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # once more, should the limit have struck on the way out; what was set is undone in any case
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -250,9 +250,8 @@ def _words_value(words: str) -> Fraction:
 
 def _read_last(text: str) -> Reading:
     """The last number of a text without any marker."""
-    lines = text.strip().splitlines()
-    for place in range(len(lines) - 1, -1, -1):
-        line = _clean(_without_list_number(lines, place))
+    for line in reversed(_without_list_numbers(text.strip().splitlines())):
+        line = _clean(line)
         if not _NUMBER.search(line):
             continue
         sentences = [part for part in re.split(r"(?<=[.;?])\s+", line) if _NUMBER.search(part)]
@@ -260,12 +259,15 @@ def _read_last(text: str) -> Reading:
     return Reading()
 
 
-def _without_list_number(lines: list[str], place: int) -> str:
-    """A line of a numbered list ("3. Done.", with "2." at the head of a line before it) without its number."""
-    match = _LIST_NUMBER.match(lines[place])
-    if match and any(re.match(rf"\s*{int(match[1]) - 1}[.)]\s", line) for line in lines[:place]):
-        return lines[place][match.end() :]
-    return lines[place]
+def _without_list_numbers(lines: list[str]) -> list[str]:
+    """Lines of a numbered list ("3. Done.", with "2." at the head of a line before it) without their numbers."""
+    found, left = set(), []
+    for line in lines:
+        match = _LIST_NUMBER.match(line)
+        left.append(line[match.end() :] if match and int(match[1]) - 1 in found else line)
+        if match:
+            found.add(int(match[1]))
+    return left
 
 
 @lru_cache(maxsize=8192)

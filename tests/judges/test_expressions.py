@@ -48,6 +48,8 @@ def judged(*args, **options) -> tuple[str, str]:
         ("\\boxed{5:1}", "\\boxed{10:2}", ("undecided", "notation")),
         ("\\boxed{5}", "The answer is 5!", ("undecided", "notation")),
         ("\\boxed{120}", "\\boxed{5!}", ("right", "equal")),
+        ("\\boxed{\\pm a_1}", "\\boxed{x = \\pm a_1}", ("right", "text")),
+        ("\\boxed{x = \\pm a_1}", "\\boxed{\\pm a_1}", ("right", "text")),
         ("\\boxed{x+1}", "\\boxed{it depends on x}", ("undecided", "words")),
         ("\\boxed{x+1}", "\\boxed{" + "x+" * 600 + "x}", ("undecided", "too_long")),
         ("\\boxed{x+1}", "\\boxed{\\frac{x}}", ("undecided", "unread")),

@@ -52,6 +52,16 @@ def judged(judge: str, check: dict, text: str, gold: str = "") -> Verdict:
     return verdict
 
 
+@pytest.fixture(scope="module")
+def sandbox():
+    try:
+        programs.open_sandbox(limits=Limits(wall_seconds=1.0), num_slots=1)
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
+    yield
+    programs.close_sandbox()
+
+
 @fuzzed
 @given(TEXTS)
 def test_numbers(text):
@@ -127,6 +137,23 @@ def test_replies_of_a_judging_model(reply):
     assert not decided or re.search(r"verdict\W*_*(same|different)", last[0], re.IGNORECASE)
 
 
+@settings(fuzzed, max_examples=max(20, CASES // 10))
+@given(st.lists(PIECES, min_size=1, max_size=3).map("".join))
+def test_a_text_that_goes_round_in_circles(sandbox, piece):
+    """As models write that do not stop; a rule that takes quadratic time would meet the suite's time limit."""
+    text = piece * (30_000 // len(piece))
+    for judge, check in (
+        ("numbers", {"answer": 271828183}),
+        ("answers", {"answers": ["Ouagadougou"], "contains": True, "distractors": ["Paris"]}),
+        ("answers", {"answers": [], "unanswerable": True}),
+        ("exact", {"answer": "Ouagadougou"}),
+        ("script(latin)", {}),
+        ("language(en)", {}),
+    ):
+        judged(judge, check, text)
+    assert judged("programs", {"entry": "g", "tests": ["assert g(2) == 271828183"]}, text).outcome == "wrong"
+
+
 NAME_PARTS = "first all any ( ) , numbers exact model length( 1 200 script( latin a:b"
 NAME_PIECES = st.sampled_from(NAME_PARTS.split())
 NAMES = st.lists(st.one_of(NAME_PIECES, st.text(max_size=3)), max_size=12).map("".join)
@@ -137,16 +164,6 @@ NAMES = st.lists(st.one_of(NAME_PIECES, st.text(max_size=3)), max_size=12).map("
 def test_names_of_compositions(name):
     with contextlib.suppress(JudgeError):
         assert composition.single_names(name)
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    try:
-        programs.open_sandbox(limits=Limits(wall_seconds=1.0), num_slots=1)
-    except SandboxUnavailable as error:
-        pytest.skip(str(error))
-    yield
-    programs.close_sandbox()
 
 
 CODE = st.sampled_from(["def g(x):", "    return x", "    x += 1", "for i in x:", "    pass"])

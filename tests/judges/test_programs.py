@@ -151,3 +151,9 @@ def test_mbpp_references_pass_and_mutated_ones_fail(data_dir):
     assert [verdict for verdict in verdicts if not verdict.reason.startswith("right")] == []
     assert len(failed) > 40
     assert [verdict for verdict in failed if verdict.outcome != "wrong"] == []
+
+
+@pytest.mark.parametrize("text", ["not " * 25_000, "-" * 100_000, "def f(x): return " + "-" * 50_000 + "4"])
+def test_what_pythons_parser_cannot_hold_is_no_fault_of_the_sandbox(text):
+    verdict = judge({"entry": "f", "tests": ["assert f(2) == 4"]}, text)
+    assert verdict.outcome == "wrong" and re.match(r"(no_code|syntax): \w", verdict.reason)
