@@ -3,7 +3,7 @@
     xla      the reference, attention.attend: scores [B, N, T, T] and, fused into them, the mask
     chunked  the same sums over a few queries at a time, recomputed in the backward pass: nothing is quadratic in T
     cudnn    cuDNN's fused attention on NVIDIA GPUs (jax.nn.dot_product_attention); bfloat16 or float16. The scores stay
-             on the chip, but packed rows need their mask [B, 1, T, T] in memory
+             on the chip; packed rows need their mask in memory, [B, 1, C, T] for at most C = 2,048 queries at a time
     splash   Pallas kernel for TPUs (jax.experimental.pallas.ops.tpu.splash_attention); mask blocks outside the causal
              triangle and the window are skipped, segments are compared inside the kernel
 
@@ -28,6 +28,8 @@ from s3ft_jax.sharding import ROWS
 IMPLEMENTATIONS = ("auto", "xla", "chunked", "cudnn", "splash")
 CHUNK = 256
 """Queries of one chunk."""
+MASKED = 2048
+"""Queries whose mask cuDNN gets at a time; up to this length a row is one part, and nothing is computed twice."""
 BLOCK = 512
 """Largest tile of the splash kernel, in queries and in keys; maxtext's default (configs/base.yml, sa_block_q)."""
 LANES = 128
@@ -147,36 +149,63 @@ def _reference(queries, keys, values, positions, segments, *, window, scale, sof
 
 
 def _chunked(queries, keys, values, positions, segments, *, window, scale, softcap) -> jax.Array:
-    batch, length, num_heads, head_dim = queries.shape
-    num_chunks = -(-length // CHUNK)
-    size = -(-length // num_chunks)
     keys, values = keys.swapaxes(1, 2), values.swapaxes(1, 2)
+
+    def part(own: jax.Array, mask: jax.Array) -> jax.Array:
+        return attend(own, keys, values, mask, scale=scale, softcap=softcap)
+
+    return _by_queries(part, CHUNK, queries, positions, segments, window)
+
+
+def _cudnn(queries, keys, values, positions, segments, *, window, scale, softcap, implementation="cudnn") -> jax.Array:
+    """``implementation`` of jax.nn.dot_product_attention: a CPU has xla only, and tests what is around it with that."""
+    if softcap or (queries.dtype not in (jnp.bfloat16, jnp.float16) and implementation == "cudnn"):
+        raise AttentionError(f"cudnn attention: no soft caps ({softcap}) and no {queries.dtype}; choose chunked")
+    fused = functools.partial(jax.nn.dot_product_attention, scale=scale, implementation=implementation)
+
+    def part(own: jax.Array, mask: jax.Array) -> jax.Array:
+        return fused(own, keys, values, mask=mask[:, None])
+
+    return _by_queries(part, MASKED, queries, positions, segments, window)
+
+
+def _by_queries(
+    part: Callable[[jax.Array, jax.Array], jax.Array],
+    most: int,
+    queries: jax.Array,
+    positions: jax.Array,
+    segments: jax.Array,
+    window: int | jax.Array,
+) -> jax.Array:
+    """Attention for up to ``most`` queries at a time, each part made again in the backward pass; one part is no loop.
+
+    Args:
+      part: queries [B, C, N, H], mask [B, C, T] -> [B, C, N, H].
+      most: C.
+      queries: [B, T, N, H]. positions, segments: [B, T].
+      window: see ``Attention.__call__``.
+    """
+    batch, length, num_heads, head_dim = queries.shape
+    num_chunks = -(-length // most)
+    size = -(-length // num_chunks)
 
     def chunks(array: jax.Array) -> jax.Array:
         """[B, T, ...] -> [chunks, B, size, ...], the last one filled up with zeros: segment 0, padding."""
         filled = jnp.pad(array, [(0, 0), (0, num_chunks * size - length), *[(0, 0)] * (array.ndim - 2)])
         return filled.reshape(batch, num_chunks, size, *array.shape[2:]).swapaxes(0, 1)
 
-    @jax.checkpoint
     def one(chunk: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         own_queries, own_positions, own_segments = chunk
         mask = (own_segments[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
         mask &= positions[:, None, :] <= own_positions[:, :, None]
         if not isinstance(window, int) or window:
             mask &= within(own_positions, positions, jnp.asarray(window))
-        return attend(own_queries, keys, values, mask, scale=scale, softcap=softcap)
+        return part(own_queries, mask)
 
-    mixed = jax.lax.map(one, (chunks(queries), chunks(positions), chunks(segments)))
+    if num_chunks == 1:
+        return one((queries, positions, segments))
+    mixed = jax.lax.map(jax.checkpoint(one), (chunks(queries), chunks(positions), chunks(segments)))
     return mixed.swapaxes(0, 1).reshape(batch, num_chunks * size, num_heads, head_dim)[:, :length]
-
-
-def _cudnn(queries, keys, values, positions, segments, *, window, scale, softcap) -> jax.Array:
-    if softcap or queries.dtype not in (jnp.bfloat16, jnp.float16):
-        raise AttentionError(f"cudnn attention: no soft caps ({softcap}) and no {queries.dtype}; choose chunked")
-    mask = segment_mask(positions, segments)
-    if window:
-        mask &= within(positions, positions, jnp.int32(window))
-    return jax.nn.dot_product_attention(queries, keys, values, mask=mask[:, None], scale=scale, implementation="cudnn")
 
 
 def _splash(queries, keys, values, positions, segments, *, window, scale, softcap, interpret) -> jax.Array:

@@ -71,6 +71,27 @@ def test_chunks_of_any_length(length, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("most", [2048, 32])
+@pytest.mark.parametrize("window", [0, 18])
+def test_what_stands_around_cudnn_is_the_reference(most, window, monkeypatch):
+    """Masks and parts of queries, with JAX's own attention in cuDNN's place."""
+    monkeypatch.setattr(kernels, "MASKED", most)
+    arrays = rows()
+    heads, segments = arrays[:3], arrays[4]
+    scale = heads[0].shape[-1] ** -0.5
+
+    def loss(implementation, *heads):
+        rule = functools.partial(kernels._cudnn, implementation="xla") if implementation else kernels._reference
+        mixed = rule(*heads, *arrays[3:], window=window, scale=scale, softcap=0.0)
+        return jnp.sum(jnp.sin(jnp.where(segments[:, :, None, None] > 0, mixed, 0.0)))
+
+    found, expected = (
+        jax.jit(jax.value_and_grad(loss, argnums=(1, 2, 3)), static_argnums=0)(name, *heads) for name in ("xla", "")
+    )
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 @pytest.mark.parametrize("kv_heads", [2, 1])
 def test_a_kernel_over_a_mesh_is_the_kernel_on_one_device(kv_heads):
     """One key-value head over tensor 2 does not divide: every device then computes all heads."""
@@ -82,17 +103,20 @@ def test_a_kernel_over_a_mesh_is_the_kernel_on_one_device(kv_heads):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_chunked_keeps_nothing_quadratic():
-    """What the compiled gradient needs beside its arguments grows with T, not with its square."""
+def test_nothing_quadratic_is_kept(monkeypatch):
+    """What the compiled gradient needs beside its arguments grows with T, not with its square; so do cuDNN's masks."""
+    monkeypatch.setattr(kernels, "MASKED", 256)
+    around_cudnn = functools.partial(kernels._cudnn, implementation="xla", window=0, scale=1.0, softcap=0.0)
 
-    def temporaries(name: str, length: int) -> int:
+    def temporaries(rule, length: int) -> int:
         heads = [jax.ShapeDtypeStruct((1, length, 1, 8), jnp.float32)] * 3
         tokens = [jax.ShapeDtypeStruct((1, length), jnp.int32)] * 2
-        gradient = jax.jit(jax.grad(lambda *arrays: jnp.sum(Attention(name)(*arrays)), argnums=(0, 1, 2)))
+        gradient = jax.jit(jax.grad(lambda *arrays: jnp.sum(rule(*arrays)), argnums=(0, 1, 2)))
         return gradient.lower(*heads, *tokens).compile().memory_analysis().temp_size_in_bytes
 
-    assert temporaries("chunked", 8192) <= 2.2 * temporaries("chunked", 4096)
-    assert temporaries("xla", 8192) > 3.9 * temporaries("xla", 4096)
+    for rule in (Attention("chunked"), around_cudnn):
+        assert temporaries(rule, 8192) <= 2.2 * temporaries(rule, 4096)
+    assert temporaries(Attention("xla"), 8192) > 3.9 * temporaries(Attention("xla"), 4096)
 
 
 @pytest.mark.parametrize(
