@@ -1,4 +1,4 @@
-"""Judges room: does a response say that a question cannot be answered? By phrases, in English.
+"""Judges room: does a response say that a question cannot be answered? By phrases, in English, near either end.
 
 In: the text of a response. Out: yes or no. The phrases are our own list. ``any(answers, model)``
 asks a model, as a second opinion, where they find nothing.

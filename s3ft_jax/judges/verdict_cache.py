@@ -65,9 +65,6 @@ class VerdictCache:
             self._files = max(self._files, int(pathlib.PurePath(name).stem) + 1)
             self._read(name, text)
 
-    def __len__(self) -> int:
-        return len(self._known)
-
     def key(self, example: Example, response: Response) -> str | None:
         """The digest a verdict is kept under; None if it is not kept: a cheap judge, or one without a source file."""
         version = None if pool.is_cheap(example.judge) else source_version(example.judge)

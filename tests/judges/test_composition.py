@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from s3ft_jax.judges import answers, model
 from s3ft_jax.judges.composition import RULES, Composition, judge_composed, parse, single_names
 from s3ft_jax.judges.verdicts import JudgeError, make_verdict
 from s3ft_jax.records import OUTCOMES, Example, Response
@@ -118,3 +119,23 @@ def test_each_judge_is_given_what_stands_under_its_name():
 
     judge_composed([pair(0, "first(a, b)", check={"a": {"answer": "1"}, "rest": 2})], look)
     assert seen == {"a": {"answer": "1"}, "b": {"a": {"answer": "1"}, "rest": 2}}
+
+
+def test_a_model_is_the_second_opinion_on_refusals():
+    """any(answers, model): a refusal in words that no phrase has; the model is asked about nothing else."""
+    asked = []
+
+    def ask(prompts):
+        asked.extend(prompts)
+        return ["Verdict: same" if "keeps silent" in prompt else "Verdict: different" for prompt in prompts]
+
+    def single(pairs):
+        if pairs[0][0].judge == "model":
+            return model.judge_all(pairs, ask=ask)
+        return [answers.judge(*one) for one in pairs]
+
+    texts = ["The passage does not say.", "On that, the writer keeps silent.", "It was built in 1911."]
+    check = {"unanswerable": True}
+    verdicts = judge_composed([pair(n, "any(answers, model)", text, check) for n, text in enumerate(texts)], single)
+    assert [verdict.outcome for verdict in verdicts] == ["right", "right", "wrong"]
+    assert len(asked) == 4 and not any("does not say." in prompt for prompt in asked)
