@@ -128,9 +128,20 @@ def train_defaults() -> ConfigDict:
                 "targets": ("q", "v"),
                 "base_dtype": "",  # of frozen kernels in training: bfloat16 or int8 (error is told); empty: as imported
             },
+            "freeze": (),  # patterns of parameters that must not learn, e.g. ("embedding", "blocks.*_norm.scale")
+            "loss": {
+                "average": "token",  # every trained token counts alike, or every example: token or example
+                "dft": False,  # weigh each token by its own probability (arXiv 2508.05629)
+                "mask_above": 0.0,  # nats; gold's tokens of a higher loss under the base are masked (STM: 2.5); 0: off
+                "kl": 0.0,  # factor of KL(base || model) at each trained token; 0: off
+                "label_smoothing": 0.0,  # share of each target spread over all tokens
+                "z_loss": 0.0,  # factor of log^2 of the softmax's denominator, e.g. 1e-4
+            },
+            "optimizer": "adamw",  # adamw, adafactor, lion or muon
             "learning_rate": 1e-5,  # peak
             "num_steps": 100,  # optimizer steps
-            "batch_size": 16,  # examples per optimizer step
+            "batch_size": 16,  # examples per optimizer step, in as many rows as they need
+            "batch_rows": 0,  # or: rows of max_length tokens per step, filled with what fits; 0: batch_size
             "accumulation": 1,  # micro-batches per step
             "max_length": 1024,  # tokens of a row; prompt and response of an example must fit
             "too_long": "error",  # an example that does not fit: error, or drop (counted and named)
@@ -139,10 +150,13 @@ def train_defaults() -> ConfigDict:
             "warmup_frac": 0.1,  # share of the steps
             "flat_frac": 0.0,  # share of the steps at the peak; then linear decay
             "final_frac": 0.0,  # rate at the end, share of the peak
-            "b1": 0.9,  # Adam
-            "b2": 0.99,  # Adam
-            "eps": 1e-8,  # Adam
-            "weight_decay": 0.0,  # on matrices
+            "schedule": "linear",  # how the rate falls: linear, cosine, or constant (not at all)
+            "b1": 0.9,  # first moment (adamw, lion)
+            "b2": 0.99,  # second moment (adamw, lion)
+            "eps": 1e-8,  # adamw
+            "weight_decay": 0.0,  # times learning rate and parameter
+            "decay_on": (),  # patterns of the parameters that decay; empty: all but norms and biases
+            "ema_decay": 0.0,  # of a moving average of the parameters, e.g. 0.99, which is then the tuned model; 0: off
             "clip_norm": 1.0,  # global gradient norm; 0: off
             "chunk_tokens": 0,  # tokens whose logits exist at a time; 0: as many as give a device 256 MiB of them
             "remat": "none",  # what the backward pass recomputes of a layer: none, dots (all but products), full
@@ -152,7 +166,19 @@ def train_defaults() -> ConfigDict:
             # every update below 1/256 of a weight
             "param_dtype": "float32",
             "save_every": 50,  # steps between checkpoints
+            "keep": 2,  # newest checkpoints kept while a run goes on; at its end the tuned model alone
             "max_skipped": 10,  # steps in a row without a finite loss before the run stops
+            "validate": {
+                "every": 0,  # steps between looks at held-out examples; 0: none
+                "count": 64,  # validation examples looked at
+                "score": True,  # answer and judge them too, not only their loss and the KL to the base
+                "use_best": "",  # the tuned model is the best by validation_score or validation_loss; empty: the last
+                "patience": 0,  # looks without a better one of these before the run ends; 0: never
+                "max_kl": 0.0,  # nats per token; a run that is further from the base ends; 0: never
+                "samples": 2,  # answers printed at each look
+            },
+            "trackers": (),  # beside metrics.jsonl: tensorboard, wandb
+            "wandb_project": "s3ft_jax",  # name of the project there
             "per_method": ConfigDict(),  # e.g. {"sft": {"learning_rate": 3e-4}}: what differs for one method
         }
     )

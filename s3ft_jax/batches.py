@@ -228,8 +228,44 @@ def _fill_rows(
         yield Step(tuple(rows))
 
 
-def build_batch(plan: BatchPlan, step: int, selections: Sequence[Selection]) -> Batch:
-    """The arrays of one step, [plan.rows_per_step, plan.row_length] each; see ``Batch`` for an example."""
+def token_weights(
+    selections: Sequence[Selection],
+    average: Literal["token", "example"] = "token",
+    *,
+    losses: Sequence[np.ndarray] = (),
+    mask_above: float = 0.0,
+) -> list[np.ndarray]:
+    """Weight of each response token of each selection, float32.
+
+    A gold answer of five tokens and its end token, whose third token the base finds unlikely, with ``mask_above`` 2.5:
+
+        losses     0.1 0.3 4.0 0.2 0.1 3.0
+        token        1   1   0   1   1   1      the end token is always trained, or the model never learns to stop
+        example    0.2 0.2   0 0.2 0.2 0.2      each example has weight 1 in all
+
+    Args:
+      selections: what is trained.
+      average: token: each counts 1; example: the tokens of an example share a weight of 1.
+      losses: of each selection's response tokens under the base, in nats; needed for ``mask_above``.
+      mask_above: tokens of gold with a higher loss get weight 0 (STM, arXiv 2501.14315, which takes 2.5 and masks
+        the end token like any other); 0: off.
+    """
+    found = []
+    for number, selection in enumerate(selections):
+        weights = np.ones(len(selection.response_ids), np.float32)
+        if mask_above and selection.origin == "gold":
+            weights[:-1] = losses[number][:-1] <= mask_above
+        found.append(weights / weights.sum() if average == "example" else weights)
+    return found
+
+
+def build_batch(
+    plan: BatchPlan, step: int, selections: Sequence[Selection], weighed: Sequence[np.ndarray] = ()
+) -> Batch:
+    """The arrays of one step, [plan.rows_per_step, plan.row_length] each; see ``Batch`` for an example.
+
+    ``weighed`` are the ``token_weights`` of the selections; empty: 1 for each response token.
+    """
     shape = (plan.rows_per_step, plan.row_length)
     tokens, positions, segments = (np.zeros(shape, np.int32) for _ in range(3))
     weights = np.zeros(shape, np.float32)
@@ -241,6 +277,6 @@ def build_batch(plan: BatchPlan, step: int, selections: Sequence[Selection]) -> 
             tokens[row, start:end] = prompt + response
             positions[row, start:end] = np.arange(end - start)
             segments[row, start:end] = segment
-            weights[row, middle:end] = 1.0
+            weights[row, middle:end] = weighed[index] if weighed else 1.0
             start = end
     return Batch(tokens, positions, segments, weights)

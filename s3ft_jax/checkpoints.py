@@ -5,7 +5,7 @@ A checkpoint is a folder:
     arrays/           Orbax: every array under its path, e.g. ``trainable/blocks/q/kernel``; of a run that trains
                       adapters only these and their optimizer state, the base is named by its digest
     tokenizer/        tokenizer files of the model
-    checkpoint.json   architecture, adapters, step, provenance, digest of the parameters; written last
+    checkpoint.json   architecture, adapters, step, provenance, digests of the parameters and the files; written last
 
 A folder without ``checkpoint.json`` was cut off while it was written, and does not count.
 """
@@ -19,7 +19,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -53,9 +53,13 @@ class CheckpointMeta:
       lora: adapters inside, or None.
       step: optimizer steps done; 0 for an imported model.
       provenance: where it came from (source folder, method, seed, digests); plain JSON.
-      params_digest: sha256 of the parameters' names, shapes, dtypes and bytes.
-      base_digest: ``params_digest`` of the base that the adapters belong to, which is not stored again; empty where
+      params_digest: sha256 of the parameters' names, shapes, dtypes and bytes; empty in the middle of a run.
+      base_digest: ``params_digest`` of the base that the arrays are laid on, which is not stored again; empty where
         all parameters are inside.
+      use: the tree that is the tuned model: ``trainable``, or ``average``, the moving average of it.
+      numbers: what was measured of the model when it was saved, e.g. {"validation_loss": 1.2}.
+      ended: why the run ended at this step though more were planned; empty where it did not.
+      files: path below ``arrays/`` -> [bytes, sha256], the latter empty on object stores, which check for themselves.
     """
 
     config: DecoderConfig
@@ -64,6 +68,10 @@ class CheckpointMeta:
     provenance: Mapping[str, Any]
     params_digest: str
     base_digest: str = ""
+    use: str = "trainable"
+    numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    ended: str = ""
+    files: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """As text, with ``from_json`` as inverse."""
@@ -149,7 +157,7 @@ def save(
     tokenizer: epath.Path | None = None,
     base_digest: str = "",
 ) -> CheckpointMeta:
-    """Write a checkpoint; ``checkpoint.json`` comes last.
+    """Write a checkpoint and wait until it is whole; ``checkpoint.json`` comes last.
 
     Args:
       folder: created; an unfinished one is replaced.
@@ -161,21 +169,89 @@ def save(
     Raises:
       CheckpointError: the disk has no room for it.
     """
+    with open_writer() as writer:
+        begin(folder, trees, writer)
+        digest = params_digest(trees["trainable"])  # while Orbax writes
+    meta = CheckpointMeta(config, lora, step, dict(provenance), digest, base_digest)
+    return finish(folder, meta, tokenizer)
+
+
+def open_writer() -> ocp.AsyncCheckpointer:
+    """What writes arrays while the program goes on; to be closed.
+
+    Weights are not compressed: that takes several times as long as writing them, and a second copy of them, for a few
+    percent.
+    """
+    return ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(use_compression=False))
+
+
+def begin(folder: epath.Path, trees: Mapping[str, Any], writer: ocp.AsyncCheckpointer) -> None:
+    """Start to write the arrays of a checkpoint. Arrays on accelerators have been copied to the host on return.
+
+    Raises:
+      CheckpointError: the disk has no room for it.
+    """
     if folder.exists():
         folder.rmtree()
     folder.mkdir(parents=True, exist_ok=True)
     check_space(folder, sum(leaf.nbytes for leaf in jax.tree.leaves(dict(trees))))
-    # compressing weights takes several times as long as writing them, and a second copy of them, for a few percent
-    handler = ocp.PyTreeCheckpointHandler(use_compression=False)
-    with ocp.AsyncCheckpointer(handler) as checkpointer:
-        arrays = {name: by_path(tree) for name, tree in trees.items()}
-        checkpointer.save(folder / "arrays", args=ocp.args.PyTreeSave(arrays))
-        digest = params_digest(trees["trainable"])  # while Orbax writes
+    arrays = {name: flat for name, tree in trees.items() if (flat := by_path(tree))}
+    writer.save(folder / "arrays", args=ocp.args.PyTreeSave(arrays))
+
+
+def finish(folder: epath.Path, meta: CheckpointMeta, tokenizer: epath.Path | None = None) -> CheckpointMeta:
+    """Make a folder whose arrays are written a checkpoint. Returns ``meta`` with its ``files``."""
     if tokenizer is not None:
         copy_folder(tokenizer, folder / "tokenizer")
-    meta = CheckpointMeta(config, lora, step, dict(provenance), digest, base_digest)
-    (folder / MARK).write_text(meta.to_json())
+    meta = dataclasses.replace(meta, files=_fingerprints(folder / "arrays"))
+    write_meta(folder, meta)
     return meta
+
+
+def write_meta(folder: epath.Path, meta: CheckpointMeta) -> None:
+    """``checkpoint.json``, the old one or the new one at any moment; object stores do so by themselves."""
+    target = folder / MARK
+    if "://" in str(folder):
+        target.write_text(meta.to_json())
+    else:
+        partial = folder / f"{MARK}.partial"
+        partial.write_text(meta.to_json())
+        partial.replace(target)
+
+
+def _fingerprints(folder: epath.Path) -> dict[str, list[Any]]:
+    """Path below the folder -> bytes and, where the folder is local, sha256."""
+    local = "://" not in str(folder)
+    return {
+        str(path.relative_to(folder)): [path.stat().length, _file_digest(path) if local else ""]
+        for path in sorted(_walk(folder))
+    }
+
+
+def _walk(folder: epath.Path) -> Iterator[epath.Path]:
+    for path in folder.iterdir():
+        yield from _walk(path) if path.is_dir() else [path]
+
+
+def _file_digest(path: epath.Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_damage(folder: epath.Path) -> str:
+    """What is wrong with the files of a finished checkpoint: one is missing or has other bytes. "" if nothing is."""
+    try:
+        written = read_meta(folder).files
+    except (ValueError, KeyError, TypeError) as error:
+        return f"{MARK} cannot be read: {error!r}"
+    wrong = []
+    for name, (size, digest) in written.items():
+        path = folder / "arrays" / name
+        if not path.exists():
+            wrong.append(f"arrays/{name} is missing")
+        elif path.stat().length != size or (digest and _file_digest(path) != digest):
+            wrong.append(f"arrays/{name} is not what was written")
+    return wrong[0] + (f", and {len(wrong) - 1} more files" if len(wrong) > 1 else "") if wrong else ""
 
 
 def copy_folder(source: epath.Path, target: epath.Path) -> None:
@@ -274,47 +350,22 @@ def load_decoder(folder: epath.Path, mesh: jax.sharding.Mesh | None = None, dtyp
     meta = read_meta(folder)
     graphdef, shapes = nnx.split(abstract_decoder(meta.config, meta.lora))
     shapes = shapes if mesh is None else placed(shapes, mesh)
-    return nnx.merge(graphdef, restore_tree(folder, "trainable", shapes, dtype))
+    return nnx.merge(graphdef, restore_tree(folder, meta.use, shapes, dtype))
 
 
 def newest(folder: epath.Path) -> int:
     """Step of the newest finished checkpoint below ``folder`` (``folder/STEP/``); 0 if there is none."""
-    return max(_finished(folder), default=0)
+    return max(finished(folder), default=0)
 
 
-def keep_newest(folder: epath.Path, count: int) -> None:
-    """Remove all but the ``count`` newest finished checkpoints below ``folder``."""
-    for step in sorted(_finished(folder))[:-count]:
+def keep_only(folder: epath.Path, steps: Sequence[int]) -> None:
+    """Remove the finished checkpoints below ``folder`` but those of these steps."""
+    for step in set(finished(folder)) - set(steps):
         (folder / str(step)).rmtree()
 
 
-def _finished(folder: epath.Path) -> list[int]:
+def finished(folder: epath.Path) -> list[int]:
+    """Steps of the finished checkpoints below ``folder``, in order."""
     if not folder.exists():
         return []
-    return [int(inner.name) for inner in folder.iterdir() if inner.name.isdigit() and (inner / MARK).exists()]
-
-
-class MetricsLog:
-    """``metrics.jsonl`` of one run, a line per step; on resume, the lines after the checkpoint are dropped.
-
-    Args:
-      path: the file.
-      first: step of the checkpoint resumed from; 0 for a new run.
-    """
-
-    def __init__(self, path: epath.Path, first: int):
-        self.path, self.tokens = path, 0
-        rows = []
-        if path.exists():
-            rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("")
-        for row in rows:
-            if row["step"] <= first:
-                self.add(row)
-
-    def add(self, row: Mapping[str, float]) -> None:
-        """Append one step: {"step": 3, "loss": ..., "tokens": ...}."""
-        self.tokens += int(row["tokens"])
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+    return sorted(int(inner.name) for inner in folder.iterdir() if inner.name.isdigit() and (inner / MARK).exists())

@@ -103,7 +103,7 @@ READERS = {
     "sample": ("stages/sample.py",),
     "judge": ("stages/judge.py", "stages/consult.py", "stages/prepare.py"),
     "select": ("stages/select.py",),
-    "train": ("stages/train.py", "stages/recipe.py"),
+    "train": ("stages/train.py", "stages/method_settings.py", "stages/validate.py", "stages/recipe.py"),
     "evaluate": ("stages/evaluate.py",),
     "export": ("stages/export_model.py",),
     "report": ("stages/report.py",),

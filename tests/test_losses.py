@@ -12,10 +12,10 @@ def test_two_rows_by_hand():
     logits = jnp.log(jnp.array([[[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]], [[0.3, 0.7], [0.6, 0.4], [0.5, 0.5]]]))
     tokens = jnp.array([[0, 1, 0], [1, 1, 1]])
     weights = jnp.array([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
-    total, count = next_token_loss(lambda h: h, logits, tokens, weights)
+    sums = next_token_loss(lambda h: h, logits, tokens, weights)
     # row 0: token 1 after position 0 (p 0.5), token 0 after position 1 (p 0.9); row 1: token 1 after position 1 (0.4)
-    np.testing.assert_allclose(total, -(np.log(0.5) + np.log(0.9) + np.log(0.4)), rtol=1e-6)
-    assert count == 3
+    np.testing.assert_allclose(sums.cross_entropy, -(np.log(0.5) + np.log(0.9) + np.log(0.4)), rtol=1e-6)
+    assert sums.objective == sums.cross_entropy and sums.weight == 3 and sums.kl == 0
 
 
 def test_chunks_give_the_same_loss_and_gradient():

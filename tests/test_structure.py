@@ -32,13 +32,14 @@ RULES = {
     "generation": ({"models"}, {"jax", "flax", "numpy"}),
     "scoring": ({"models", "losses", "generation"}, {"jax", "flax", "numpy"}),
     "training": ({"models", "losses", "batches"}, {"jax", "flax", "numpy", "optax"}),
-    "tuning": ({"training", "checkpoints", "batches", "progress", "models"}, {"jax", "flax", "etils"}),
+    "tuning": ({"training", "checkpoints", "batches", "progress", "models", "stopping"}, {"jax", "flax", "etils"}),
+    "stopping": (set(), set()),
     "checkpoints": ({"models", "sharding"}, {"jax", "flax", "numpy", "orbax", "etils"}),
     "hf_folder": (set(), {"huggingface_hub"}),
     "model_card": ({"records", "selection"}, set()),
     "planning": (
         {"sharding", "training", "batches", "generation", "models"},
-        {"jax", "flax", "optax"},
+        {"jax", "flax", "numpy", "optax"},
     ),
     "responder": ({"records", "prompts", "generation", "scoring", "models"}, {"numpy", "flax"}),
 }

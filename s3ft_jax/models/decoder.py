@@ -343,3 +343,9 @@ class Decoder(nnx.Module):
         for projection in self.projections().values():
             projection.merge_adapter()
         self.lora = None
+
+    def drop_adapters(self) -> None:
+        """Take every adapter off, so that the model is the base again (in place)."""
+        for projection in self.projections().values():
+            projection.drop_adapter()
+        self.lora = None

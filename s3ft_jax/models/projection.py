@@ -95,5 +95,10 @@ class Projection(nnx.Module):
             if self.kernel_scale is not None:
                 raise QuantizationError("an adapter cannot be added into int8 kernels: merge into the base as imported")
             self.kernel[...] = merged(self.kernel[...], self.lora_a[...], self.lora_b[...], self.lora.scale)
+            self.drop_adapter()
+
+    def drop_adapter(self) -> None:
+        """Take the adapter off, if there is one."""
+        if self.lora is not None:
             self.lora = None
             del self.lora_a, self.lora_b

@@ -1,4 +1,4 @@
-"""Arithmetic: operations and bytes of a train step, a prefill and a decode chunk, and the roofline they meet. No JAX.
+"""Arithmetic: operations and bytes of a train step, a prefill and a decode chunk, and the roofline they meet. No arrays.
 
 In: an architecture, the sizes of a run, bytes of weights per chip (memory.py). Out: ``Work`` of one chip, ``Bound``.
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+from s3ft_jax.models import kernels
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.planning.chips import Chip
 
@@ -20,7 +21,8 @@ SKIPPING = ("splash",)
 """Attention that leaves out keys after the query and before the window; the others compute every pair and mask."""
 BACKWARD = {"xla": 4, "cudnn": 5, "chunked": 5, "splash": 7}
 """Products of the size of attention's two forward ones that its backward pass takes: four gradients; the scores again,
-where they are not kept; scores and their gradients a second time in splash, whose backward pass is two kernels."""
+where they are not kept; scores and their gradients a second time in splash, whose backward pass is two kernels. A row
+of a single part is kept by ``chunked``; one of several is made whole again by ``cudnn``."""
 GRADIENT_BYTES = 4
 """Gradients are summed in float32 (``training.make_step``)."""
 
@@ -217,12 +219,19 @@ def train_flops(config: DecoderConfig, sizes: TrainSizes) -> int:
     pairs = sizes.micro_batches * sizes.rows * row_pairs(config, sizes.length, sizes.attention)
     attention = attention_flops(config, pairs)
     flops = (3 if sizes.tune == "full" else 2) * (dense + head) + 3 * adapters
-    flops += attention + attention // 2 * BACKWARD[sizes.attention]
+    flops += attention + attention // 2 * (BACKWARD[sizes.attention] + _parts_again(sizes))
     if sizes.remat == "full":
         flops += dense + adapters - sizes.tokens * _unread_flops(config, sizes)
     if sizes.remat != "none":
         flops += attention
     return flops + (head if slices > 1 else 0)
+
+
+def _parts_again(sizes: TrainSizes) -> int:
+    """Products more or fewer than ``BACKWARD``, from the parts into which ``kernels`` cuts a row's queries."""
+    if sizes.attention == "chunked" and sizes.length <= kernels.CHUNK:
+        return -1
+    return 2 if sizes.attention == "cudnn" and sizes.length > kernels.MASKED else 0
 
 
 def _unread_flops(config: DecoderConfig, sizes: TrainSizes) -> int:

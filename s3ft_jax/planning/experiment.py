@@ -31,7 +31,7 @@ class Experiment:
       config: architecture.
       dtype, tuned_dtype: of the parameters as imported, and while they are tuned (adapters are float32).
       lora, base_dtype: adapters (None: full fine-tuning) and the dtype of the frozen kernels beside them.
-      optimizer: see ``training.make_optimizer``.
+      optimizer: see ``training.Optimizer``.
       step: mesh, real or abstract -> arguments of ``training.make_step`` on a TPU, for the run and for its estimates.
       batch_size, accumulation, max_length: examples per step, each in a row of its own (packing makes fewer rows);
         micro-batches; tokens of a row.
@@ -44,7 +44,7 @@ class Experiment:
     tuned_dtype: str
     lora: Lora | None
     base_dtype: str
-    optimizer: training.OptimizerSettings
+    optimizer: training.Optimizer
     step: Callable[[Mesh | AbstractMesh], dict[str, Any]]
     batch_size: int
     accumulation: int

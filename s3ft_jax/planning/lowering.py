@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
@@ -46,19 +47,32 @@ def abstract_parts(
 
 
 def train_state(
-    parts: training.Parts, settings: training.OptimizerSettings, mesh: Mesh | AbstractMesh
+    parts: training.Parts, optimizer: training.Optimizer, mesh: Mesh | AbstractMesh
 ) -> tuple[training.TrainState, nnx.State]:
-    """State before the first step and frozen parameters. Adam's moments lie where their parameters lie.
+    """State before the first step and frozen parameters, where ``training.start`` puts them.
 
-    Its scalars are told no place, as those of ``training.start``.
+    What the optimizer keeps of a parameter, in its shape, lies where it lies; all else is whole on every device.
     """
     shardings = sharding.param_shardings(parts.trainable, mesh)
+    whole = NamedSharding(mesh, PartitionSpec())
     state = jax.eval_shape(
-        lambda trainable: training.start(parts._replace(trainable=trainable), settings), parts.trainable
+        lambda trainable: training.first_state(parts._replace(trainable=trainable), optimizer), parts.trainable
     )
-    moments = optax.tree_map_params(training.make_optimizer(settings), _with_sharding, state.opt_state, shardings)
+
+    def beside(leaf: jax.ShapeDtypeStruct, place: Any, param: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return _with_sharding(leaf, place if leaf.shape == param.shape else whole)
+
+    moments = optax.tree_map_params(
+        optimizer.transform(),
+        beside,
+        state.opt_state,
+        shardings,
+        state.trainable,
+        transform_non_params=lambda leaf: _with_sharding(leaf, whole),
+    )
     trainable, frozen = sharding.placed(state.trainable, mesh), sharding.placed(parts.frozen, mesh)
-    return training.TrainState(state.step, trainable, moments), frozen
+    average = None if state.average is None else sharding.placed(state.average, mesh)
+    return training.TrainState(_with_sharding(state.step, whole), trainable, moments, average), frozen
 
 
 def abstract_batch(sizes: TrainSizes, mesh: Mesh | AbstractMesh) -> Batch:
@@ -71,7 +85,7 @@ def abstract_batch(sizes: TrainSizes, mesh: Mesh | AbstractMesh) -> Batch:
 
 def lower_train(
     parts: training.Parts,
-    settings: training.OptimizerSettings,
+    optimizer: training.Optimizer,
     sizes: TrainSizes,
     mesh: Mesh,
     options: dict[str, Any],
@@ -80,14 +94,14 @@ def lower_train(
 
     Args:
       parts: of ``abstract_parts``.
-      settings: of the optimizer.
+      optimizer: how parameters move.
       sizes: of the batch.
       mesh: real, or of a topology.
       options: further arguments of ``training.make_step``.
     """
-    state, frozen = train_state(parts, settings, mesh)
-    step = training.make_step(parts.graphdef, settings, **options)
-    return step.lower(state, frozen, abstract_batch(sizes, mesh), 0)
+    state, frozen = train_state(parts, optimizer, mesh)
+    step = training.make_step(parts.graphdef, optimizer, **options)
+    return step.lower(state, frozen, abstract_batch(sizes, mesh), 0, np.float32(0))
 
 
 def sampling_engine(config: DecoderConfig, dtype: str, **sizes: int) -> tuple[Engine, nnx.State]:

@@ -61,7 +61,7 @@ def weights_of(
       state: those that learn, and the optimizer's state; None when sampling.
     """
     used = experts = head = gathered = gathered_trainable = layers = 0
-    learning, moments = (state.trainable, state.opt_state) if state is not None else ({}, {})
+    learning, moments = (state.trainable, (state.opt_state, state.average)) if state is not None else ({}, {})
     trainable = flat_params(learning) if learning else {}
     for path, leaf in (trainable | flat_params(frozen)).items():
         if path == "positions" or (path == "embedding" and not config.tie_embeddings):

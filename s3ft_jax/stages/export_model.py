@@ -24,8 +24,9 @@ from s3ft_jax.records import ORIGINS, Score
 from s3ft_jax.selection import METHODS
 from s3ft_jax.stages import evaluate
 from s3ft_jax.stages.launch import BASE, POCKET, pocket_model_folder
+from s3ft_jax.stages.method_settings import method_settings
 from s3ft_jax.stages.train import key as train_key
-from s3ft_jax.stages.train import load_tuned, method_settings
+from s3ft_jax.stages.train import load_tuned
 from s3ft_jax.workdir import Workdir, WorkdirError, flatten
 
 FORMS = ("merged", "adapter")

@@ -14,7 +14,7 @@ from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from s3ft_jax import hf_folder, training
+from s3ft_jax import hf_folder
 from s3ft_jax.models import families
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.weights import count_params
@@ -23,7 +23,7 @@ from s3ft_jax.planning.chips import FLOAT32_PASSES, GIB, PlanError, Topology, pa
 from s3ft_jax.planning.experiment import Experiment
 from s3ft_jax.planning.forecast import Forecast, Slice, forecasts
 from s3ft_jax.progress import console, say
-from s3ft_jax.stages import train
+from s3ft_jax.stages import method_settings
 from s3ft_jax.stages.launch import POCKET, plain_settings, pocket_model_folder
 
 BOUND = (
@@ -89,13 +89,13 @@ def describe(config: ConfigDict, architecture: DecoderConfig) -> Experiment:
 
     Prompts are taken as long as a training row has room for beside the longest answer.
     """
-    settings, sample = train.method_settings(config, ""), config.sample
+    settings, sample = method_settings.method_settings(config, ""), config.sample
     longest = min(settings["max_length"], architecture.max_positions)
     prompt = longest - sample.max_new_tokens
-    lora = train.adapters(settings["lora"], architecture) if settings["tune"] == "lora" else None
+    lora = method_settings.adapters(settings["lora"], architecture) if settings["tune"] == "lora" else None
 
     def step(mesh: Mesh | AbstractMesh) -> dict[str, Any]:
-        return train.step_settings(settings, architecture, mesh if isinstance(mesh, Mesh) else _of_tpus(mesh))
+        return method_settings.step_settings(settings, architecture, mesh if isinstance(mesh, Mesh) else _of_tpus(mesh))
 
     return Experiment(
         config=architecture,
@@ -103,7 +103,7 @@ def describe(config: ConfigDict, architecture: DecoderConfig) -> Experiment:
         tuned_dtype=config.model.dtype if lora else settings["param_dtype"],
         lora=lora,
         base_dtype=settings["lora"]["base_dtype"],
-        optimizer=training.OptimizerSettings(**{name: settings[name] for name in train.OPTIMIZER}),
+        optimizer=method_settings.optimizer(settings),
         step=step,
         batch_size=settings["batch_size"],
         accumulation=settings["accumulation"],
@@ -117,7 +117,7 @@ def describe(config: ConfigDict, architecture: DecoderConfig) -> Experiment:
 
 
 def _of_tpus(mesh: AbstractMesh) -> Any:
-    """What ``train.step_settings`` asks of a mesh: sizes, and a device's platform."""
+    """What ``step_settings`` asks of a mesh: sizes, and a device's platform."""
     device = types.SimpleNamespace(platform="tpu")
     return types.SimpleNamespace(shape=mesh.shape, devices=np.array([device]))
 

@@ -110,11 +110,12 @@ def pretrain(config: ConfigDict, workdir: Workdir, facts: dict[str, Any]) -> Dec
         for step in range(first, config.num_steps):
             yield training.split_micro(batches.build_batch(plan, step, rows), 1)
 
-    keys = ("b1", "b2", "eps", "weight_decay", "clip_norm", "learning_rate", "warmup_frac", "flat_frac", "final_frac")
-    optimizer = training.OptimizerSettings(num_steps=config.num_steps, **{key: config[key] for key in keys})
+    moving, rates = ("b1", "b2", "eps", "weight_decay", "clip_norm"), ("warmup_frac", "flat_frac", "final_frac")
+    optimizer = training.Optimizer(**{key: config[key] for key in moving})
+    schedule = training.Schedule(config.learning_rate, config.num_steps, **{key: config[key] for key in rates})
     parts = training.take_apart(make_decoder(config), "full")
-    settings = tuning.RunSettings("pretrain", config.seed, config.num_steps, config.save_every)
-    state, _, facts["tokens"] = tuning.tune(parts, optimizer, workdir / "checkpoints", batches_from, settings)
+    settings = tuning.RunSettings("pretrain", optimizer, schedule, config.seed, config.num_steps, config.save_every)
+    state, _, facts["tokens"] = tuning.tune(parts, workdir / "checkpoints", batches_from, settings)
     return nnx.merge(parts.graphdef, state.trainable, parts.frozen)
 
 

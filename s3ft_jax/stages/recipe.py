@@ -25,11 +25,12 @@ def origins_wanted(methods: tuple[str, ...]) -> list[str]:
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     """import, prepare, sample, judge (compare), select, train, evaluate, report."""
     from s3ft_jax.stages import compare, evaluate, import_model, judge, prepare, report, sample, select, train
+    from s3ft_jax.stages.method_settings import check_settings
 
     check_methods(config.methods)
     import_model.run(config, workdir, redo=redo)
     prepare.run(config, workdir, redo=redo)
-    train.check_settings(config, workdir)
+    check_settings(config, workdir)
     judge.check_judges(config, workdir)
     if config.judge.compare:
         judge.check_judges(compare.second(config), workdir)

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
 from s3ft_jax import batches, checkpoints, sharding, training, tuning
-from s3ft_jax.models import kernels
-from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.models.decoder import REMAT, Decoder
-from s3ft_jax.models.lora import Lora, choose_targets
-from s3ft_jax.models.quantization import check_dtype
+from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import say
+from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Selection
+from s3ft_jax.responder import shared_scorer
 from s3ft_jax.stages.launch import BASE, plain_settings
+from s3ft_jax.stages.method_settings import (
+    adapters,
+    method_settings,
+    optimizer,
+    schedule,
+    settling,
+    step_settings,
+)
+from s3ft_jax.stages.validate import Validation
 from s3ft_jax.workdir import Workdir, WorkdirError
-
-LOGITS = 2**26
-"""Logits that a device makes at a time where ``train.chunk_tokens`` is 0: 256 MiB in float32."""
-UNROLLED_LAYERS = 8
-"""On a CPU a loop over layers copies what each of them leaves for the backward pass; a few layers need no loop."""
-OPTIMIZER = ("learning_rate", "num_steps", "warmup_frac", "flat_frac", "final_frac")
-OPTIMIZER += ("b1", "b2", "eps", "weight_decay", "clip_norm")
 
 
 def key(method: str, seed: int) -> str:
@@ -39,25 +41,14 @@ def folder(method: str, seed: int) -> str:
     return f"checkpoints/{method}/seed-{seed}"
 
 
-def method_settings(config: ConfigDict, method: str) -> dict[str, Any]:
-    """``train`` settings of one method: the shared ones, with those of ``train.per_method`` on top."""
-    settings = plain_settings(config.train)
-    settings.pop("seeds")
-    own = settings.pop("per_method").get(method, {})
-    unknown = sorted(set(own) - set(settings))
-    if unknown:
-        raise WorkdirError(f"train.per_method.{method}: {unknown} are not settings of train")
-    return settings | own
-
-
 def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: bool = False) -> None:
     """Fine-tune, resuming from the newest checkpoint."""
     settings = method_settings(config, method)
     where = folder(method, seed)
     with workdir.stage(
         key(method, seed),
-        settings=settings | {"seed": seed, "mesh": plain_settings(config.mesh)},
-        reads=["import", f"select-{method}"],
+        settings=settling(settings) | {"seed": seed, "mesh": plain_settings(config.mesh)},
+        reads=["import", f"select-{method}"] + (["prepare"] if settings["validate"]["every"] else []),
         writes=[where],
         redo=redo,
     ) as stage:
@@ -70,11 +61,11 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
             row_length=settings["max_length"],
             num_steps=settings["num_steps"],
             seed=seed,
-            examples_per_step=settings["batch_size"],
+            examples_per_step=0 if settings["batch_rows"] else settings["batch_size"],
+            rows_per_step=settings["batch_rows"],
             too_long=settings["too_long"],
         )
-        mesh = sharding.make_mesh(**plain_settings(config.mesh))
-        meta, facts = tune(settings, workdir, method, seed, plan, chosen, mesh)
+        meta, facts = Tuning(config, workdir, method, seed, plan, chosen).run()
         stage.outputs = {where: meta.params_digest}
         stage.facts = {
             "examples": len(chosen),
@@ -83,48 +74,6 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
             "rows_per_step": plan.rows_per_step,
             **facts,
         }
-
-
-def check_settings(config: ConfigDict, workdir: Workdir) -> None:
-    """Find out what training would refuse before hours of sampling: the mesh, each method's step and adapters.
-
-    Raises:
-      WorkdirError, AttentionError, ShardingError, LoraError, QuantizationError: naming the setting.
-    """
-    mesh = sharding.make_mesh(**plain_settings(config.mesh))
-    architecture = checkpoints.read_meta(workdir / BASE).config
-    for method in config.methods:
-        settings = method_settings(config, method)
-        step_settings(settings, architecture, mesh)
-        if settings["tune"] == "lora":
-            adapters(settings["lora"], architecture)
-
-
-def step_settings(settings: dict[str, Any], architecture: DecoderConfig, mesh: jax.sharding.Mesh) -> dict[str, Any]:
-    """The arguments of ``training.make_step`` beside structure and optimizer.
-
-    Raises:
-      WorkdirError: ``train.tune``, ``remat``, ``param_dtype`` or ``activation_dtype`` has no such choice.
-      AttentionError: see ``kernels.choose``.
-    """
-    floats = ("float32", "bfloat16")
-    known = {"tune": ("full", "lora"), "remat": tuple(REMAT), "param_dtype": floats, "activation_dtype": floats}
-    for name, choices in known.items():
-        if settings[name] not in choices:
-            raise WorkdirError(f"train.{name} = {settings[name]!r}; choose from {', '.join(choices)}")
-    platform = mesh.devices.flat[0].platform
-    attention = kernels.choose(
-        settings["attention"], platform, settings["activation_dtype"], architecture.attn_softcap, mesh
-    )
-    chunk_tokens = settings["chunk_tokens"] or sharding.row_parts(mesh) * max(1, LOGITS // architecture.vocab_size)
-    return {
-        "chunk_tokens": chunk_tokens,
-        "remat": settings["remat"],
-        "activation_dtype": settings["activation_dtype"],
-        "attention": attention,
-        "unroll": platform == "cpu" and architecture.num_layers <= UNROLLED_LAYERS,
-        "prng": "threefry2x32" if platform == "cpu" else "rbg",
-    }
 
 
 def length_of(chosen: Selection) -> int:
@@ -147,73 +96,158 @@ def check_lengths(selections: list[Selection], max_positions: int) -> None:
         )
 
 
-def adapters(settings: dict[str, Any], architecture: DecoderConfig) -> Lora:
-    """``train.lora`` for a model of this architecture, its targets' patterns resolved.
+class Tuning:
+    """One method, one seed: what the rooms are given.
 
-    Raises:
-      LoraError, QuantizationError: a setting that cannot be, or a target the model lacks.
+    Args:
+      config, workdir, method, seed: of the stage.
+      plan: every step of the run.
+      selections: what ``plan`` speaks of.
     """
-    check_dtype(settings["base_dtype"])
-    projections = checkpoints.abstract_decoder(architecture, None).projections()
-    return Lora(
-        rank=settings["rank"],
-        alpha=settings["alpha"],
-        dropout=settings["dropout"],
-        targets=choose_targets(settings["targets"], projections),
-        rank_stabilized=settings["rank_stabilized"],
-    )
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Workdir,
+        method: str,
+        seed: int,
+        plan: batches.BatchPlan,
+        selections: list[Selection],
+    ):
+        self.config, self.workdir, self.method, self.seed = config, workdir, method, seed
+        self.plan, self.selections = plan, selections
+        self.settings = method_settings(config, method)
+        self.mesh = sharding.make_mesh(**plain_settings(config.mesh))
+        self.folder = folder(method, seed)
+        self.base_meta = checkpoints.read_meta(workdir / BASE)
+        self.step = step_settings(self.settings, self.base_meta.config, self.mesh)
+        self.weighed: list[np.ndarray] = []
+
+    def run(self) -> tuple[checkpoints.CheckpointMeta, dict[str, Any]]:
+        """Train to the end. Returns the tuned model's meta and facts for the manifest, the tokens among them."""
+        kept = [chosen for chosen in self.selections if length_of(chosen) <= self.plan.row_length]
+        check_lengths(kept, self.base_meta.config.max_positions)
+        self.weighed, facts = self._weigh()
+        parts, more = self._build()
+        base = self._base(parts)
+        watcher = None
+        if self.settings["validate"]["every"]:
+            watcher = Validation(
+                self.config, self.workdir, self.settings, parts.graphdef, parts.frozen, base, self.step
+            )
+        # the step needs a base only where its loss does
+        for_loss = base if self.step["loss"].kl else None
+        run = self._run_settings(parts, None if for_loss is None else for_loss[0])
+        _, meta, tokens = tuning.tune(
+            parts,
+            self.workdir / self.folder,
+            self._batches_from,
+            run,
+            base=None if for_loss is None else for_loss[1],
+            watcher=watcher,
+        )
+        ended = {"ended": meta.ended} if meta.ended else {}
+        return meta, facts | more | ended | {"tokens": tokens, "step": meta.step} | dict(meta.numbers)
+
+    def _run_settings(self, parts: training.Parts, base_graphdef: nnx.GraphDef | None) -> tuning.RunSettings:
+        settings = self.settings
+        partial = settings["tune"] == "lora" or bool(settings["freeze"])
+        return tuning.RunSettings(
+            title=f"train {self.method} seed {self.seed}",
+            optimizer=optimizer(settings),
+            schedule=schedule(settings),
+            seed=self.seed,
+            num_steps=settings["num_steps"],
+            save_every=settings["save_every"],
+            keep=settings["keep"],
+            keep_best=settings["validate"]["use_best"],
+            max_skipped=settings["max_skipped"],
+            step=self.step | {"base_graphdef": base_graphdef},
+            provenance={
+                "method": self.method,
+                "seed": self.seed,
+                "settings": settings,
+                "base": self.workdir.stage_digest("import"),
+            },
+            tokenizer=self.workdir / BASE / "tokenizer",
+            base_digest=self.base_meta.params_digest if partial else "",
+            describe=self._describe,
+            trackers=tuple(settings["trackers"]),
+            project=settings["wandb_project"],
+        )
+
+    def _describe(self, number: int) -> str:
+        """The examples of a step, for people."""
+        members = [i for row in self.plan.steps[number - 1].rows for i in row]
+        return f"Its examples: {', '.join(self.selections[i].example_id for i in members)}."
+
+    def _batches_from(self, first: int) -> Iterator[batches.Batch]:
+        for number in range(first, self.settings["num_steps"]):
+            batch = batches.build_batch(self.plan, number, self.selections, self.weighed)
+            rows = training.split_micro(batch, self.settings["accumulation"], sharding.row_parts(self.mesh))
+            yield sharding.shard_batch(rows, self.mesh)
+
+    def _weigh(self) -> tuple[list[np.ndarray], dict[str, Any]]:
+        """Each token's weight, and how many are masked. The base's losses are kept: a resumed run has the same."""
+        wanted = self.settings["loss"]
+        if not wanted["mask_above"]:
+            return batches.token_weights(self.selections, wanted["average"]), {}
+        name = f"{self.folder}/base_losses.npy"
+        if not (self.workdir / name).exists():
+            losses = np.concatenate(base_losses(self.config, self.workdir, self.selections))
+            file = io.BytesIO()
+            np.save(file, losses, allow_pickle=False)
+            self.workdir.write_bytes(name, file.getvalue())
+        ends = np.cumsum([len(chosen.response_ids) for chosen in self.selections])[:-1]
+        losses = np.split(np.load(io.BytesIO((self.workdir / name).read_bytes()), allow_pickle=False), ends)
+        weighed = batches.token_weights(
+            self.selections, wanted["average"], losses=losses, mask_above=wanted["mask_above"]
+        )
+        masked = sum(int(np.sum(weights == 0)) for weights in weighed)
+        total = sum(len(weights) for weights in weighed)
+        say(f"train: {masked:,} of {total:,} answer tokens masked, {masked / total:.1%}")
+        return weighed, {"masked_tokens": masked, "answer_tokens": total}
+
+    def _build(self) -> tuple[training.Parts, dict[str, Any]]:
+        """The base, with adapters if asked for, taken apart on the mesh; and facts measured on a batch."""
+        settings, facts = self.settings, {}
+        dtype = settings["param_dtype"] if settings["tune"] == "full" else None
+        decoder = checkpoints.load_decoder(self.workdir / BASE, self.mesh, dtype)
+        if settings["tune"] == "lora":
+            dtype = settings["lora"]["base_dtype"]
+            decoder.add_adapters(adapters(settings["lora"], decoder.config), nnx.Rngs(self.seed))
+            if dtype:
+                first = batches.build_batch(self.plan, 0, self.selections)
+                facts = {"base_dtype": dtype, "base_error": training.shrink_base(decoder, dtype, first)}
+                say(
+                    f"train: frozen kernels as {dtype}; largest change of a logit {facts['base_error']:.2%} of the "
+                    "largest"
+                )
+        graphdef, *params = training.take_apart(decoder, settings["tune"], settings["freeze"])
+        return training.Parts(graphdef, *(sharding.shard_params(part, self.mesh) for part in params)), facts
+
+    def _base(self, parts: training.Parts) -> tuple[nnx.GraphDef, nnx.State] | None:
+        """The base's structure and parameters, where something asks for them.
+
+        With adapters these are the frozen parameters themselves; full tuning keeps a second copy.
+        """
+        if not self.step["loss"].kl and not self.settings["validate"]["every"]:
+            return None
+        if self.settings["tune"] == "full":
+            return nnx.split(checkpoints.load_decoder(self.workdir / BASE, self.mesh))
+        decoder = nnx.merge(*parts)
+        decoder.drop_adapters()
+        return nnx.split(decoder)
 
 
-def build(
-    settings: dict[str, Any], workdir: Workdir, seed: int, first: batches.Batch, mesh: jax.sharding.Mesh
-) -> tuple[training.Parts, dict[str, Any]]:
-    """The base, with adapters if asked for, taken apart on the mesh; and what is to be told, measured on ``first``."""
-    dtype = settings["param_dtype"] if settings["tune"] == "full" else None
-    decoder, facts = checkpoints.load_decoder(workdir / BASE, mesh, dtype), {}
-    if settings["tune"] == "lora":
-        dtype = settings["lora"]["base_dtype"]
-        decoder.add_adapters(adapters(settings["lora"], decoder.config), nnx.Rngs(seed))
-        if dtype:
-            facts = {"base_dtype": dtype, "base_error": training.shrink_base(decoder, dtype, first)}
-            say(f"train: frozen kernels as {dtype}; largest change of a logit {facts['base_error']:.2%} of the largest")
-    graphdef, *params = training.take_apart(decoder, settings["tune"])
-    return training.Parts(graphdef, *(sharding.shard_params(part, mesh) for part in params)), facts
-
-
-def tune(
-    settings: dict[str, Any],
-    workdir: Workdir,
-    method: str,
-    seed: int,
-    plan: batches.BatchPlan,
-    selections: list[Selection],
-    mesh: jax.sharding.Mesh,
-) -> tuple[checkpoints.CheckpointMeta, dict[str, Any]]:
-    """Run the loop over a mesh. Returns the last checkpoint's meta and facts, the number of tokens among them."""
-
-    def batches_from(first: int) -> Iterator[batches.Batch]:
-        for number in range(first, settings["num_steps"]):
-            batch = batches.build_batch(plan, number, selections)
-            rows = training.split_micro(batch, settings["accumulation"], sharding.row_parts(mesh))
-            yield sharding.shard_batch(rows, mesh)
-
-    base = checkpoints.read_meta(workdir / BASE)
-    run = tuning.RunSettings(
-        title=f"train {method} seed {seed}",
-        seed=seed,
-        num_steps=settings["num_steps"],
-        save_every=settings["save_every"],
-        max_skipped=settings["max_skipped"],
-        step=step_settings(settings, base.config, mesh),
-        provenance={"method": method, "seed": seed, "settings": settings, "base": workdir.stage_digest("import")},
-        base_digest=base.params_digest if settings["tune"] == "lora" else "",
-    )
-    optimizer = training.OptimizerSettings(**{name: settings[name] for name in OPTIMIZER})
-    kept = [chosen for chosen in selections if length_of(chosen) <= plan.row_length]
-    check_lengths(kept, base.config.max_positions)
-    parts, facts = build(settings, workdir, seed, batches.build_batch(plan, 0, selections), mesh)
-    _, meta, tokens = tuning.tune(parts, optimizer, workdir / folder(method, seed), batches_from, run)
-    return meta, facts | {"tokens": tokens}
+def base_losses(config: ConfigDict, workdir: Workdir, selections: Sequence[Selection]) -> list[np.ndarray]:
+    """Loss of every response token under the base, in nats, float32."""
+    graphdef, params = nnx.split(checkpoints.load_decoder(workdir / BASE))
+    encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
+    architecture = checkpoints.read_meta(workdir / BASE).config
+    scorer = shared_scorer(graphdef, architecture, encoder.pad_id, config.evaluate.batch_tokens)
+    prompts, responses = ([getattr(one, name) for one in selections] for name in ("prompt_ids", "response_ids"))
+    return [-np.asarray(one, np.float32) for one in scorer.logprobs(params, prompts, responses)]
 
 
 def load_tuned(workdir: Workdir, method: str, seed: int, *, merge: bool = True) -> Decoder:
@@ -223,20 +257,27 @@ def load_tuned(workdir: Workdir, method: str, seed: int, *, merge: bool = True) 
       merge: add adapters into the kernels, so that the model is a plain one, ready to generate.
 
     Raises:
-      CheckpointError: it has not been trained, or its adapters were trained on another base.
+      CheckpointError: it has not been trained, or its arrays belong to another base.
     """
     where = workdir / folder(method, seed)
     newest = where / str(checkpoints.newest(where))
     meta = checkpoints.read_meta(newest)
-    if meta.lora is None:
+    if not meta.base_digest:
         return checkpoints.load_decoder(newest)
     checkpoints.check_base(newest, checkpoints.read_meta(workdir / BASE).params_digest)
     # a sum in bfloat16 would lose small updates
     decoder = checkpoints.load_decoder(workdir / BASE, dtype=jnp.float32 if merge else None)
-    decoder.add_adapters(meta.lora, nnx.Rngs(0))
-    parts = training.take_apart(decoder, "lora")
-    trainable = checkpoints.restore_tree(newest, "trainable", parts.trainable)
-    decoder = nnx.merge(parts.graphdef, jax.tree.map(jnp.asarray, trainable), parts.frozen)
+    return laid_on(decoder, newest, meta, merge=merge)
+
+
+def laid_on(decoder: Decoder, where: Any, meta: checkpoints.CheckpointMeta, *, merge: bool) -> Decoder:
+    """The base with a checkpoint's arrays on it: adapters, or those parameters that were not frozen."""
+    if meta.lora is not None:
+        decoder.add_adapters(meta.lora, nnx.Rngs(0))
+    frozen: Mapping[str, Any] = meta.provenance["settings"]
+    parts = training.take_apart(decoder, "full" if meta.lora is None else "lora", frozen["freeze"])
+    tuned = checkpoints.restore_tree(where, meta.use, parts.trainable)
+    decoder = nnx.merge(parts.graphdef, jax.tree.map(jnp.asarray, tuned), parts.frozen)
     if merge:
         decoder.merge_adapters()
     return decoder

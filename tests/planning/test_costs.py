@@ -10,6 +10,7 @@ from flax import nnx
 from tiny_experiment import CONFIG, SETTINGS, step
 
 from s3ft_jax import sharding, training
+from s3ft_jax.models import kernels
 from s3ft_jax.models.decoder import Decoder, KVCache
 from s3ft_jax.models.kernels import Attention
 from s3ft_jax.models.lora import Lora
@@ -45,7 +46,7 @@ def lowered_step(config, sizes: costs.TrainSizes, **options):
     state, frozen = lowering.train_state(parts, SETTINGS, mesh)
     batch = lowering.abstract_batch(sizes, mesh)
     program = training.make_step(parts.graphdef, SETTINGS, **options)
-    jaxpr = jax.make_jaxpr(program)(state, frozen, batch, 0)
+    jaxpr = jax.make_jaxpr(program)(state, frozen, batch, 0, 0.0)
     return jaxpr.jaxpr, lambda: lowering.lower_train(parts, SETTINGS, sizes, mesh, options)
 
 
@@ -79,10 +80,19 @@ def test_places_of_a_slice_as_the_loss_takes_them(places, expected):
 
 @pytest.mark.parametrize("tune", ["full", "lora"])
 @pytest.mark.parametrize(
-    "remat, attention, chunk_tokens",
-    [("none", "xla", 0), ("full", "xla", 20), ("dots", "xla", 20), ("none", "chunked", 0), ("full", "chunked", 6)],
+    "remat, attention, chunk_tokens, part",
+    [
+        ("none", "xla", 0, 256),
+        ("full", "xla", 20, 256),
+        ("dots", "xla", 20, 256),
+        ("none", "chunked", 0, 256),
+        ("none", "chunked", 0, 8),
+        ("full", "chunked", 6, 8),
+    ],
 )
-def test_a_step_takes_the_operations_that_are_traced(tune, remat, attention, chunk_tokens):
+def test_a_step_takes_the_operations_that_are_traced(tune, remat, attention, chunk_tokens, part, monkeypatch):
+    monkeypatch.setattr(kernels, "CHUNK", part)
+    training.make_step.cache_clear()
     lora = {"tune": tune, "rank": 4, "targets": LORA.targets} if tune == "lora" else {}
     sizes = costs.TrainSizes(2, 2, 16, remat=remat, attention=attention, chunk_tokens=chunk_tokens, **lora)
     assert costs.train_flops(CONFIG, sizes) == traced_flops(lowered_step(CONFIG, sizes)[0])

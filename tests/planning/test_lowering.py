@@ -34,7 +34,9 @@ def test_the_step_is_that_of_a_run(lora):
     state = training.start(parts, SETTINGS, copy=False)
     rows = np.ones((8, 16), np.int32)
     batch = sharding.shard_batch(training.split_micro(Batch(rows, rows, rows, rows.astype(np.float32)), 2, 4), mesh)
-    real = training.make_step(parts.graphdef, SETTINGS, **step(mesh)).lower(state, parts.frozen, batch, 0)
+    real = training.make_step(parts.graphdef, SETTINGS, **step(mesh)).lower(
+        state, parts.frozen, batch, 0, np.float32(0)
+    )
     assert planned.as_text() == real.as_text()
 
 

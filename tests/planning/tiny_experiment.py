@@ -11,7 +11,7 @@ from s3ft_jax.planning.experiment import Experiment
 CONFIG = DecoderConfig(
     vocab_size=128, num_layers=2, model_dim=64, mlp_dim=128, num_heads=4, num_kv_heads=2, head_dim=16, max_positions=256
 )
-SETTINGS = training.OptimizerSettings(1e-3, 10)
+SETTINGS = training.Optimizer()
 
 
 def step(mesh: Any = None, **changes: Any) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from s3ft_jax.models.families import UnsupportedModel
 from s3ft_jax.planning import compiled, costs, memory
 from s3ft_jax.planning.chips import PlanError, parse_topology
 from s3ft_jax.planning.experiment import TrainStep
-from s3ft_jax.stages import plan, train
+from s3ft_jax.stages import method_settings, plan
+from s3ft_jax.workdir import WorkdirError
 from small import small_config
 
 LLAMA = {
@@ -99,7 +100,7 @@ def test_what_does_not_fit_comes_with_what_to_do(folder, capsys, overrides, part
         ("model.path={}/empty", "v5e:2x2", hf_folder.HFFolderError, "config.json: missing"),
         ("model.path={}/other.json", "v5e:2x2", UnsupportedModel, "mamba"),
         ("mesh.tensor=3", "v5e:2x2", sharding.ShardingError, "tensor 3 does not fit 4 devices"),
-        ("train.remat=some", "v5e:2x2", train.WorkdirError, "train.remat = 'some'"),
+        ("train.remat=some", "v5e:2x2", WorkdirError, "train.remat = 'some'"),
     ],
 )
 def test_what_cannot_be_planned_says_why(tmp_path, override, topology, error, part):
@@ -116,12 +117,14 @@ def test_the_step_on_paper_is_that_of_a_run(split, chunk_tokens):
     architecture = plan.read_model(config)
     experiment = plan.describe(config, architecture)
     paper = experiment.step(memory.abstract_mesh(split))
-    real = train.step_settings(train.method_settings(config, ""), architecture, sharding.make_mesh(*split))
+    settings = method_settings.method_settings(config, "")
+    real = method_settings.step_settings(settings, architecture, sharding.make_mesh(*split))
     assert paper.pop("attention").implementation == "splash" and real.pop("attention").implementation == "xla"
     assert paper.pop("unroll") is False and real.pop("unroll") is True  # on a CPU, a few layers are
     assert (paper.pop("prng"), real.pop("prng")) == ("rbg", "threefry2x32")
     assert paper == real
-    assert paper["chunk_tokens"] == chunk_tokens or split.row_parts * (train.LOGITS // architecture.vocab_size)
+    own = split.row_parts * (method_settings.LOGITS // architecture.vocab_size)
+    assert paper["chunk_tokens"] == (chunk_tokens or own)
     assert TrainStep(experiment, split).sizes(8).chunk_tokens == real["chunk_tokens"]
 
 

@@ -8,17 +8,17 @@ import pytest
 
 from s3ft_jax import checkpoints
 from s3ft_jax.records import Selection
-from s3ft_jax.stages import train
+from s3ft_jax.stages import method_settings, train
 from s3ft_jax.workdir import WorkdirError
 from small import small_config
 
 
 def test_settings_of_one_method_lie_on_top_of_the_shared_ones():
     config = small_config("train.per_method={'sft': {'learning_rate': 0.5}}")
-    assert train.method_settings(config, "sft")["learning_rate"] == 0.5
-    assert train.method_settings(config, "s3ft")["learning_rate"] == config.train.learning_rate
+    assert method_settings.method_settings(config, "sft")["learning_rate"] == 0.5
+    assert method_settings.method_settings(config, "s3ft")["learning_rate"] == config.train.learning_rate
     with pytest.raises(WorkdirError, match=r"train\.per_method\.sft: \['learning_rat'\]"):
-        train.method_settings(small_config("train.per_method={'sft': {'learning_rat': 0.5}}"), "sft")
+        method_settings.method_settings(small_config("train.per_method={'sft': {'learning_rat': 0.5}}"), "sft")
 
 
 def test_an_example_longer_than_the_model_reads_is_refused_by_name():
@@ -49,10 +49,10 @@ def stop_after(step, config, workdir):
 
     build = batches.build_batch
 
-    def dying(plan, number, selections):
+    def dying(plan, number, *rest):
         if number == step:
             raise KeyboardInterrupt
-        return build(plan, number, selections)
+        return build(plan, number, *rest)
 
     batches.build_batch = dying
     try:
@@ -129,9 +129,9 @@ def test_dropout_is_drawn_by_the_accelerator_where_there_is_one(walked, platform
     config, workdir = walked
     device = types.SimpleNamespace(platform=platform)
     mesh = types.SimpleNamespace(devices=np.array([device]), shape={"data": 1, "fsdp": 1, "tensor": 1})
-    settings = train.method_settings(config, "s3ft") | {"chunk_tokens": 8}
+    settings = method_settings.method_settings(config, "s3ft") | {"chunk_tokens": 8}
     architecture = checkpoints.read_meta(workdir / "base").config
-    assert train.step_settings(settings, architecture, mesh)["prng"] == prng
+    assert method_settings.step_settings(settings, architecture, mesh)["prng"] == prng
 
 
 def test_adapters_are_checked_before_any_work(copied):
@@ -139,8 +139,8 @@ def test_adapters_are_checked_before_any_work(copied):
     with config.unlocked():
         config.train.tune, config.train.lora.targets = "lora", ("q_proj",)
     with pytest.raises(ValueError, match="'q_proj' is Hugging Face's name, here it is q"):
-        train.check_settings(config, workdir)
+        method_settings.check_settings(config, workdir)
     with config.unlocked():
         config.train.lora.targets, config.train.lora.base_dtype = ("q",), "int4"
     with pytest.raises(ValueError, match=r"lora\.base_dtype: 'int4'"):
-        train.check_settings(config, workdir)
+        method_settings.check_settings(config, workdir)

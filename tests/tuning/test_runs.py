@@ -25,7 +25,7 @@ def batch(number: int) -> Batch:
     return Batch(tokens, positions, np.ones_like(tokens), weights)
 
 
-def run(folder, die_at=None, lora=None, base_digest=""):
+def run(folder, die_at=None, lora=None, base_digest="", watcher=None, **more):
     decoder = Decoder(CONFIG, rngs=nnx.Rngs(0))
     if lora is not None:
         decoder.add_adapters(lora, nnx.Rngs(1))
@@ -38,14 +38,9 @@ def run(folder, die_at=None, lora=None, base_digest=""):
                 raise KeyboardInterrupt
             yield batch(number)
 
-    settings = training.OptimizerSettings(1e-2, 5)
-    return tuning.tune(
-        parts,
-        settings,
-        epath.Path(folder),
-        batches_from,
-        tuning.RunSettings("t", 0, num_steps=5, save_every=2, base_digest=base_digest),
-    )
+    moving = training.Optimizer(), training.Schedule(1e-2, 5)
+    settings = tuning.RunSettings("t", *moving, 0, num_steps=5, save_every=2, base_digest=base_digest, **more)
+    return tuning.tune(parts, epath.Path(folder), batches_from, settings, watcher=watcher)
 
 
 def test_a_run_that_dies_ends_with_the_same_bits(tmp_path):

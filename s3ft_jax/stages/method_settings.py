@@ -1,0 +1,149 @@
+"""The settings of one method: config section ``train`` -> what the rooms of training ask for. No files, no logic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from s3ft_jax import checkpoints, sharding, training
+from s3ft_jax.losses import Loss
+from s3ft_jax.models import kernels
+from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.models.decoder import REMAT
+from s3ft_jax.models.lora import Lora, choose_targets
+from s3ft_jax.models.quantization import check_dtype
+from s3ft_jax.stages.launch import BASE, plain_settings
+from s3ft_jax.tuning import check_trackers
+from s3ft_jax.workdir import Workdir, WorkdirError
+
+LOGITS = 2**26
+"""Logits that a device makes at a time where ``train.chunk_tokens`` is 0: 256 MiB in float32."""
+UNROLLED_LAYERS = 8
+"""On a CPU a loop over layers copies what each of them leaves for the backward pass; a few layers need no loop."""
+UNSETTLING = ("trackers", "wandb_project", "keep")
+"""Settings that change nothing of what is trained; a run goes on where they are others."""
+
+
+def method_settings(config: ConfigDict, method: str) -> dict[str, Any]:
+    """``train`` settings of one method: the shared ones, with those of ``train.per_method`` on top.
+
+    Raises:
+      WorkdirError: ``per_method`` names something that is no setting of ``train``.
+    """
+    settings = plain_settings(config.train)
+    settings.pop("seeds")
+    own = settings.pop("per_method").get(method, {})
+    return _laid_on(settings, own, f"train.per_method.{method}")
+
+
+def _laid_on(settings: dict[str, Any], own: dict[str, Any], where: str) -> dict[str, Any]:
+    """``own`` on top of ``settings``, section by section."""
+    unknown = sorted(set(own) - set(settings))
+    if unknown:
+        raise WorkdirError(f"{where}: {unknown} are not settings of train")
+    inner = {
+        name: _laid_on(settings[name], value, f"{where}.{name}") if isinstance(settings[name], dict) else value
+        for name, value in own.items()
+    }
+    return settings | inner
+
+
+def settling(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those that decide what a run trains."""
+    return {name: value for name, value in settings.items() if name not in UNSETTLING}
+
+
+def optimizer(settings: dict[str, Any]) -> training.Optimizer:
+    """How parameters move. Raises OptimizerError."""
+    names = ("b1", "b2", "eps", "weight_decay", "clip_norm", "ema_decay")
+    values = {name: settings[name] for name in names}
+    return training.Optimizer(settings["optimizer"], decay_on=tuple(settings["decay_on"]), **values)
+
+
+def schedule(settings: dict[str, Any]) -> training.Schedule:
+    """The learning rate of each step. Raises OptimizerError."""
+    names = ("learning_rate", "num_steps", "warmup_frac", "flat_frac", "final_frac")
+    return training.Schedule(shape=settings["schedule"], **{name: settings[name] for name in names})
+
+
+def loss(settings: dict[str, Any]) -> Loss:
+    """What is minimised.
+
+    Raises:
+      WorkdirError: a factor out of its range.
+    """
+    values = settings["loss"]
+    if values["average"] not in ("token", "example"):
+        raise WorkdirError(f"train.loss.average = {values['average']!r}; choose token or example")
+    if not 0.0 <= values["label_smoothing"] < 1.0:
+        raise WorkdirError(f"train.loss.label_smoothing = {values['label_smoothing']}; at least 0 and below 1")
+    negative = [name for name in ("z_loss", "kl", "mask_above") if values[name] < 0]
+    if negative:
+        raise WorkdirError(f"train.loss.{negative[0]} = {values[negative[0]]}; at least 0, where 0 is off")
+    return Loss(**{name: values[name] for name in ("dft", "label_smoothing", "z_loss", "kl")})
+
+
+def step_settings(settings: dict[str, Any], architecture: DecoderConfig, mesh: jax.sharding.Mesh) -> dict[str, Any]:
+    """The arguments of ``training.make_step`` beside structures and optimizer.
+
+    Raises:
+      WorkdirError: ``train.tune``, ``remat``, ``param_dtype`` or ``activation_dtype`` has no such choice.
+      AttentionError: see ``kernels.choose``.
+    """
+    floats = ("float32", "bfloat16")
+    known = {"tune": ("full", "lora"), "remat": tuple(REMAT), "param_dtype": floats, "activation_dtype": floats}
+    for name, choices in known.items():
+        if settings[name] not in choices:
+            raise WorkdirError(f"train.{name} = {settings[name]!r}; choose from {', '.join(choices)}")
+    platform = mesh.devices.flat[0].platform
+    attention = kernels.choose(
+        settings["attention"], platform, settings["activation_dtype"], architecture.attn_softcap, mesh
+    )
+    chunk_tokens = settings["chunk_tokens"] or sharding.row_parts(mesh) * max(1, LOGITS // architecture.vocab_size)
+    return {
+        "loss": loss(settings),
+        "chunk_tokens": chunk_tokens,
+        "remat": settings["remat"],
+        "activation_dtype": settings["activation_dtype"],
+        "attention": attention,
+        "unroll": platform == "cpu" and architecture.num_layers <= UNROLLED_LAYERS,
+        "prng": "threefry2x32" if platform == "cpu" else "rbg",
+    }
+
+
+def adapters(settings: dict[str, Any], architecture: DecoderConfig) -> Lora:
+    """``train.lora`` for a model of this architecture, its targets' patterns resolved.
+
+    Raises:
+      LoraError, QuantizationError: a setting that cannot be, or a target the model lacks.
+    """
+    check_dtype(settings["base_dtype"])
+    projections = checkpoints.abstract_decoder(architecture, None).projections()
+    return Lora(
+        rank=settings["rank"],
+        alpha=settings["alpha"],
+        dropout=settings["dropout"],
+        targets=choose_targets(settings["targets"], projections),
+        rank_stabilized=settings["rank_stabilized"],
+    )
+
+
+def check_settings(config: ConfigDict, workdir: Workdir) -> None:
+    """Find out what training would refuse before hours of sampling: the mesh, each method's step, adapters, trackers.
+
+    Raises:
+      WorkdirError, AttentionError, ShardingError, LoraError, QuantizationError, OptimizerError, TrackerError: naming
+        the setting.
+    """
+    mesh = sharding.make_mesh(**plain_settings(config.mesh))
+    architecture = checkpoints.read_meta(workdir / BASE).config
+    check_trackers(config.train.trackers)
+    for method in config.methods:
+        settings = method_settings(config, method)
+        step_settings(settings, architecture, mesh)
+        optimizer(settings)
+        schedule(settings)
+        lora = adapters(settings["lora"], architecture) if settings["tune"] == "lora" else None
+        training.take_apart(checkpoints.abstract_decoder(architecture, lora), settings["tune"], settings["freeze"])

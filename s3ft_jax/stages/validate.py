@@ -1,0 +1,170 @@
+"""Looks at a model while it is tuned: held-out loss, distance from the base, answers to held-out questions, judged.
+
+Part of the stage ``train``; what is measured goes to metrics.jsonl, beside the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+
+from s3ft_jax import batches, sharding, training
+from s3ft_jax.generation.sampling import Sampling
+from s3ft_jax.progress import say
+from s3ft_jax.prompts import PromptEncoder
+from s3ft_jax.records import Example, Selection
+from s3ft_jax.responder import ResponseSettings, respond
+from s3ft_jax.stages.judge import judge_responses
+from s3ft_jax.stages.launch import BASE, plain_settings
+from s3ft_jax.tuning.saving import is_cost
+from s3ft_jax.workdir import Workdir, WorkdirError
+
+NUMBERS = ("validation_score", "validation_loss", "validation_kl")
+"""What a look measures: share of answers judged right; nats per gold token; KL(base || model), nats per gold token."""
+
+
+class Validation:
+    """A ``tuning.Watcher`` over the first examples of the validation split.
+
+    Args:
+      config, workdir: of the stage.
+      settings: of the method.
+      graphdef, frozen: of the decoder taken apart.
+      base: structure and parameters of the base.
+      step: arguments of ``training.make_step``, of which the probe takes those of the forward pass.
+
+    Raises:
+      WorkdirError: a setting that cannot be, or there is no validation example.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Workdir,
+        settings: Mapping[str, Any],
+        graphdef: nnx.GraphDef,
+        frozen: nnx.State,
+        base: tuple[nnx.GraphDef, nnx.State],
+        step: Mapping[str, Any],
+    ):
+        self.config, self.workdir, self.settings = config, workdir, settings["validate"]
+        self.num_steps, self.average = settings["num_steps"], bool(settings["ema_decay"])
+        check(self.settings)
+        self.graphdef, self.frozen, self.base = graphdef, frozen, base
+        self.encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
+        self.examples = workdir.read_records(Example, "examples/validation.jsonl")[: self.settings["count"]]
+        if not self.examples:
+            raise WorkdirError("train.validate.every is set, but there are no validation examples: task.num_validation")
+        self.batches = self._gold(settings)
+        options = {name: step[name] for name in ("chunk_tokens", "activation_dtype", "attention", "unroll")}
+        self.probe = training.make_probe(graphdef, base[0], **options)
+
+    def due(self, number: int) -> bool:
+        """See ``tuning.Watcher``."""
+        return number % self.settings["every"] == 0 or number == self.num_steps
+
+    def look(
+        self, number: int, state: training.TrainState, before: Sequence[Mapping[str, float]]
+    ) -> tuple[dict[str, float], str]:
+        """See ``tuning.Watcher``."""
+        params = state.average if self.average else state.trainable
+        sums = [self.probe(params, self.frozen, batch, self.base[1]) for batch in self.batches]
+        weight = sum(float(one.weight) for one in sums)
+        numbers = {
+            "validation_loss": sum(float(one.cross_entropy) for one in sums) / weight,
+            "validation_kl": sum(float(one.kl) for one in sums) / weight,
+        }
+        if self.settings["score"]:
+            numbers["validation_score"] = self._score(params)
+        shown = ", ".join(f"{name.removeprefix('validation_')} {value:.4g}" for name, value in numbers.items())
+        say(f"step {number}, {len(self.examples)} validation examples: {shown}")
+        return numbers, self._reason(numbers, before)
+
+    def _reason(self, numbers: Mapping[str, float], before: Sequence[Mapping[str, float]]) -> str:
+        """Why the run should end; "" if it should not."""
+        most = self.settings["max_kl"]
+        if most and numbers["validation_kl"] > most:
+            return f"KL to the base {numbers['validation_kl']:.3g} above train.validate.max_kl = {most:g}"
+        patience, name = self.settings["patience"], self.settings["use_best"] or "validation_loss"
+        sign = -1.0 if is_cost(name) else 1.0
+        series = [sign * row[name] for row in before if name in row] + [sign * numbers[name]]
+        since = len(series) - 1 - int(np.argmax(series))
+        if patience and since >= patience:
+            return f"no better {name} for {since} looks (train.validate.patience)"
+        return ""
+
+    def _score(self, params: nnx.State) -> float:
+        """Share of the examples answered right, greedily; prints a few answers."""
+        decoder = nnx.merge(self.graphdef, params, self.frozen)
+        graphdef, whole = nnx.split(decoder)
+        settings = ResponseSettings(
+            sampling=Sampling(temperature=0.0),
+            max_new_tokens=self.config.evaluate.max_new_tokens,
+            seed=self.config.sample.seed,
+            num_slots=self.config.sample.num_slots,
+            chunk_steps=self.config.sample.chunk_steps,
+        )
+        responses = respond(
+            self.examples,
+            "own",
+            graphdef=graphdef,
+            params=whole,
+            config=decoder.config,
+            encoder=self.encoder,
+            settings=settings,
+        )
+        verdicts = judge_responses(self.config, self.workdir, self.examples, responses, "judge validation answers")
+        for response, verdict in list(zip(responses, verdicts, strict=True))[: self.settings["samples"]]:
+            text = " ".join(response.text.split())
+            say(f"  {response.example_id}: {verdict.outcome}: {text[:160]}{'...' if len(text) > 160 else ''}")
+        return float(np.mean([verdict.outcome == "right" for verdict in verdicts]))
+
+    def _gold(self, settings: Mapping[str, Any]) -> list[batches.Batch]:
+        """Prompts and gold answers, packed once into batches as large as a micro-batch of training."""
+        mesh = sharding.make_mesh(**plain_settings(self.config.mesh))
+        rows = [
+            Selection(
+                example.id,
+                "validation",
+                "gold",
+                None,
+                example.gold,
+                self.encoder.encode_prompt(example.messages, example.id),
+                self.encoder.encode_response(example.messages, example.gold, example.id),
+                "held out",
+            )
+            for example in self.examples
+        ]
+        longest = settings["max_length"]
+        fitting = [row for row in rows if len(row.prompt_ids) + len(row.response_ids) <= longest]
+        if len(fitting) < len(rows):
+            say(f"validation: {len(rows) - len(fitting)} gold answers exceed train.max_length: not in the loss")
+        plan = batches.plan_batches(
+            fitting, row_length=longest, num_steps=1, seed=0, examples_per_step=len(fitting), too_long="error"
+        )
+        whole, parts = batches.build_batch(plan, 0, fitting), sharding.row_parts(mesh)
+        size = max(1, settings["batch_size"] // settings["accumulation"])
+        split = training.split_micro(whole, -(-len(whole.tokens) // size), parts)
+        return [
+            sharding.shard_batch(batches.Batch(*(part[number] for part in split)), mesh)
+            for number in range(split.tokens.shape[0])
+        ]
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Refuse a ``train.validate`` that cannot be.
+
+    Raises:
+      WorkdirError: names the key.
+    """
+    best = settings["use_best"]
+    if best and best not in NUMBERS:
+        raise WorkdirError(f"train.validate.use_best = {best!r}; choose from {', '.join(NUMBERS)}, or leave it empty")
+    if best and not settings["every"]:
+        raise WorkdirError(f"train.validate.use_best = {best!r} needs train.validate.every above 0")
+    if best == "validation_score" and not settings["score"]:
+        raise WorkdirError("train.validate.use_best = 'validation_score' needs train.validate.score = True")

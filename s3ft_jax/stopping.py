@@ -1,0 +1,94 @@
+"""Stopping: SIGTERM (a preemption, a scheduler's time limit) ends the program in order, at any moment.
+
+The program then ends with ``EXIT_CODE``, on which a script starts it again. Where the main thread cannot react, deep in
+a compiler say, a thread of this room ends the process after ``GRACE_S`` seconds; what lies on the disk is whole at any
+time, since every room writes its marks last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+EXIT_CODE = 75
+"""EX_TEMPFAIL of sysexits.h: try again."""
+GRACE_S = 20.0
+"""Seconds the main thread has to notice. Cloud TPU and spot machines are taken away 30 seconds after the signal."""
+
+
+class Stopped(BaseException):
+    """SIGTERM came. Like KeyboardInterrupt no Exception, so that nothing takes it for a failure of its own."""
+
+
+class Request:
+    """Whether the program has been asked to stop, for work that stops only between two steps."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+
+_deferring: list[Request] = []
+_noticed = threading.Event()
+_before_exit: list[Callable[[], object]] = []
+
+
+def install() -> None:
+    """Handle SIGTERM from now on. Only the main thread of a process may call it; a second call changes nothing."""
+    if signal.getsignal(signal.SIGTERM) is _on_signal:
+        return
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(reading, writing), name="stopping", daemon=True).start()
+    signal.signal(signal.SIGTERM, _on_signal)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Request]:
+    """Within this block SIGTERM only sets ``requested``; behind it, it raises ``Stopped``."""
+    request = Request()
+    _deferring.append(request)
+    try:
+        yield request
+    finally:
+        _deferring.remove(request)
+    if request.requested:
+        raise Stopped
+
+
+@contextlib.contextmanager
+def finishing(work: Callable[[], object]) -> Iterator[None]:
+    """Within this block, a process that is ended by force first calls ``work``: to wait for a file, say."""
+    _before_exit.append(work)
+    try:
+        yield
+    finally:
+        _before_exit.remove(work)
+
+
+def _on_signal(number: int, frame: object) -> None:
+    """Run by the main thread, as soon as it runs Python again."""
+    _noticed.set()
+    if not _deferring:
+        raise Stopped
+    for request in _deferring:
+        request.requested = True
+
+
+def _watch(reading: socket.socket, writing: socket.socket) -> None:
+    """Told of signals at once, whatever the main thread does. ``writing`` is held open."""
+    while signal.SIGTERM not in reading.recv(64):
+        pass
+    if _noticed.wait(GRACE_S):
+        return
+    for work in list(_before_exit):
+        with contextlib.suppress(Exception):
+            work()
+    message = f"stopped by SIGTERM in work that cannot be interrupted (exit code {EXIT_CODE}); the same command goes on"
+    print(f"error: {message} where it was", file=sys.stderr, flush=True)
+    os._exit(EXIT_CODE)

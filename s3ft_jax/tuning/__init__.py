@@ -1,0 +1,21 @@
+"""Tuning: a run that survives a kill, watched and saved while it goes on.
+
+In: a decoder taken apart, batches by step number, settings. Out: the checkpoint that is the tuned model.
+"""
+
+from s3ft_jax.tuning.metrics import TRACKERS, MetricsLog, TrackerError, check_trackers
+from s3ft_jax.tuning.runs import Watcher, tune
+from s3ft_jax.tuning.saving import Saver, resume
+from s3ft_jax.tuning.settings import RunSettings
+
+__all__ = [
+    "TRACKERS",
+    "MetricsLog",
+    "RunSettings",
+    "Saver",
+    "TrackerError",
+    "Watcher",
+    "check_trackers",
+    "resume",
+    "tune",
+]

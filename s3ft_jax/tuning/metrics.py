@@ -1,0 +1,154 @@
+"""What a run measures of itself: a line per step in ``metrics.jsonl``, always, and trackers that follow it by option.
+
+In: numbers by step. Out: the file; TensorBoard's event files; a run of Weights & Biases.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from etils import epath
+
+TRACKERS = ("tensorboard", "wandb")
+
+
+class TrackerError(ValueError):
+    """A tracker that is not known, or whose package is missing. The message names the config key and the fix."""
+
+
+class Tracker(Protocol):
+    """Follows a run: gets every step's numbers, in order, a step never twice in one process."""
+
+    def add(self, step: int, numbers: Mapping[str, float]) -> None:
+        """One step's numbers."""
+
+    def close(self) -> None:
+        """Hand over what is left."""
+
+
+class MetricsLog:
+    """``metrics.jsonl`` of one run, a line per step; on resume, the lines after the checkpoint are dropped.
+
+    Args:
+      path: the file.
+      first: step of the checkpoint resumed from; 0 for a new run.
+      trackers: told of every new line too.
+
+    Attributes:
+      tokens: trained so far.
+      measured: the lines of a watcher, which are no step's.
+    """
+
+    def __init__(self, path: epath.Path, first: int, trackers: Sequence[Tracker] = ()):
+        self.path, self.tokens, self.trackers = path, 0, tuple(trackers)
+        rows = []
+        if path.exists():
+            rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [row for row in rows if row["step"] <= first]
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        self.tokens = sum(int(row.get("tokens", 0)) for row in kept)
+        self.measured = [row for row in kept if "tokens" not in row]
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Append one line, e.g. {"step": 3, "loss": ..., "tokens": ...}; a step may have several."""
+        self.tokens += int(row.get("tokens", 0))
+        self.measured += [] if "tokens" in row else [dict(row)]
+        with self.path.open("a") as file:
+            file.write(json.dumps(dict(row)) + "\n")
+        for tracker in self.trackers:
+            tracker.add(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
+
+    def close(self) -> None:
+        """Close the trackers."""
+        for tracker in self.trackers:
+            tracker.close()
+
+
+class TensorBoard:
+    """Event files below a folder, by tensorboardX. On resume, what was shown of later steps is purged."""
+
+    def __init__(self, folder: epath.Path, first: int):
+        module = _needed("tensorboardX", "tensorboard")
+        self.writer = module.SummaryWriter(str(folder), purge_step=first + 1)
+
+    def add(self, step: int, numbers: Mapping[str, float]) -> None:
+        """See ``Tracker``."""
+        for name, value in numbers.items():
+            self.writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """See ``Tracker``."""
+        self.writer.close()
+
+
+class Wandb:
+    """A run of Weights & Biases, whose identity follows from the folder, so that a resumed run goes on in it."""
+
+    def __init__(self, folder: epath.Path, title: str, project: str, settings: Mapping[str, Any]):
+        module = _needed("wandb", "wandb")
+        folder.mkdir(parents=True, exist_ok=True)
+        known = folder / "wandb_id"
+        identity = known.read_text() if known.exists() else module.util.generate_id()
+        known.write_text(identity)
+        self.run = module.init(
+            project=project, name=title, id=identity, resume="allow", dir=str(folder), config=dict(settings)
+        )
+        self.run.define_metric("*", step_metric="step")
+
+    def add(self, step: int, numbers: Mapping[str, float]) -> None:
+        """See ``Tracker``."""
+        self.run.log({"step": step, **numbers})
+
+    def close(self) -> None:
+        """See ``Tracker``."""
+        self.run.finish()
+
+
+def open_trackers(
+    names: Sequence[str], folder: epath.Path, first: int, title: str, project: str, settings: Mapping[str, Any]
+) -> list[Tracker]:
+    """Trackers by name.
+
+    Args:
+      names: some of ``TRACKERS``.
+      folder: of the run.
+      first: step of the checkpoint resumed from; 0 for a new run.
+      title, project, settings: shown by Weights & Biases.
+
+    Raises:
+      TrackerError: a name is not known, or its package is not installed.
+    """
+    check_trackers(names)
+    made: list[Tracker] = []
+    for name in names:
+        if name == "tensorboard":
+            made.append(TensorBoard(folder / "tensorboard", first))
+        else:
+            made.append(Wandb(folder, title, project, settings))
+    return made
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Find out before hours of work that a tracker cannot be had.
+
+    Raises:
+      TrackerError: see ``open_trackers``.
+    """
+    unknown = sorted(set(names) - set(TRACKERS))
+    if unknown:
+        raise TrackerError(f"train.trackers: {unknown} not known; choose from {', '.join(TRACKERS)}")
+    for name in names:
+        _needed("tensorboardX" if name == "tensorboard" else name, name)
+
+
+def _needed(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise TrackerError(
+            f"train.trackers: {extra} needs the package {module}: pip install 's3ft_jax[{extra}]'"
+        ) from None

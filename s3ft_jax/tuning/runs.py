@@ -1,0 +1,143 @@
+"""A run: loop, checkpoints, metrics and progress in one place, ended and taken up again at any moment.
+
+In: a decoder taken apart and batches by step number. Out: the last checkpoint. Fine-tuning and the pocket model's
+pretraining are both this. A run that finds a checkpoint goes on from it and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from etils import epath
+from flax import nnx
+
+from s3ft_jax import stopping, training
+from s3ft_jax.batches import Batch
+from s3ft_jax.checkpoints import CheckpointMeta, read_meta
+from s3ft_jax.progress import Ticker, progress, say
+from s3ft_jax.tuning.metrics import MetricsLog, open_trackers
+from s3ft_jax.tuning.saving import Saver, resume
+from s3ft_jax.tuning.settings import RunSettings
+
+
+class Watcher(Protocol):
+    """Looks at the state now and then: measures it, may end the run early, keeps what it needs on disk."""
+
+    def due(self, number: int) -> bool:
+        """Whether to look after step ``number``."""
+
+    def look(
+        self, number: int, state: training.TrainState, before: Sequence[Mapping[str, float]]
+    ) -> tuple[Mapping[str, float], str]:
+        """What is measured of the state, and why the run should end here; "" if it should not.
+
+        Args:
+          number: steps done.
+          state: after them.
+          before: what was measured at earlier looks, each with its ``step``, also before a kill.
+        """
+
+
+def tune(
+    parts: training.Parts,
+    folder: epath.Path,
+    batches_from: Callable[[int], Iterator[Batch]],
+    run: RunSettings,
+    *,
+    base: nnx.State | None = None,
+    watcher: Watcher | None = None,
+) -> tuple[training.TrainState, CheckpointMeta, int]:
+    """Train to the end, from the newest checkpoint in ``folder`` on.
+
+    Args:
+      parts: the decoder taken apart; its trainable buffers are used up.
+      folder: checkpoints go to ``folder/STEP/``, metrics to ``folder/metrics.jsonl``.
+      batches_from: number of steps done -> the batches still to do, [A, rows, T] each.
+      run: see ``RunSettings``.
+      base: parameters of the base, where ``run.step`` has its structure.
+      watcher: see ``Watcher``; None: nobody looks.
+
+    Returns:
+      (last state, meta of the checkpoint that is the tuned model, tokens trained on).
+
+    Raises:
+      Stopped: SIGTERM came; the newest state is saved.
+      TrainingDiverged: see ``training.fit``.
+    """
+    state, first = resume(parts, run.optimizer, folder, run.base_digest)
+    step = training.make_step(parts.graphdef, run.optimizer, **run.step)
+    trackers = open_trackers(run.trackers, folder, first, run.title, run.project, run.provenance)
+    log = MetricsLog(folder / "metrics.jsonl", first, trackers)
+    ended = first and read_meta(folder / str(first)).ended
+    with (
+        stopping.deferred() as stop,
+        Saver(folder, nnx.merge(*parts), run) as saver,
+        stopping.finishing(saver.wait),
+        progress(run.title, run.num_steps) as ticker,
+    ):
+        ticker.advance(first)
+        looks = _Looks(run, saver, log, watcher, stop)
+        state = training.fit(
+            state,
+            parts.frozen,
+            step,
+            iter(()) if ended else batches_from(first),
+            run.schedule,
+            seed=run.seed,
+            base=base,
+            on_step=_Told(ticker, log).add,
+            on_state=looks.look,
+            look_at=looks.due,
+            describe=run.describe,
+            max_skipped=run.max_skipped,
+        )
+        log.close()
+        meta = None if stop.requested else saver.seal(state)  # stopped: what follows is never reached
+    return state, meta, log.tokens
+
+
+class _Looks:
+    """What happens between two steps, now and then: the state is measured and saved, and the run may end."""
+
+    def __init__(
+        self, run: RunSettings, saver: Saver, log: MetricsLog, watcher: Watcher | None, stop: stopping.Request
+    ):
+        self.run, self.saver, self.log, self.watcher, self.stop = run, saver, log, watcher, stop
+
+    def due(self, number: int) -> bool:
+        """Whether to look after step ``number``."""
+        watched = self.watcher is not None and self.watcher.due(number)
+        return watched or self.stop.requested or number % self.run.save_every == 0 or number == self.run.num_steps
+
+    def look(self, number: int, state: training.TrainState) -> bool:
+        """Whether the run ends here."""
+        numbers, reason = {}, ""
+        if self.watcher is not None and self.watcher.due(number) and not self.stop.requested:
+            numbers, reason = self.watcher.look(number, state, self.log.measured)
+            self.log.add({"step": number, **numbers})
+        self.saver.save(number, state, numbers, reason)
+        if reason:
+            say(f"{self.run.title}: ends at step {number}: {reason}")
+        return bool(reason) or self.stop.requested
+
+
+class _Told:
+    """Hands a step's metrics on: to the log, and to the person who watches the bar."""
+
+    def __init__(self, ticker: Ticker, log: MetricsLog):
+        self.ticker, self.log = ticker, log
+        self.before, self.tokens, self.rate = time.monotonic(), 0.0, 0.0
+
+    def add(self, number: int, metrics: dict[str, float]) -> None:
+        """One step's; several come at a time, so the rate is taken over those that came together."""
+        now = time.monotonic()
+        if now - self.before > 0.05:
+            self.rate, self.tokens, self.before = self.tokens / (now - self.before), 0.0, now
+        self.tokens += metrics["tokens"]
+        note = f"loss {metrics['loss']:.3f}"
+        if self.rate:
+            note += f", {self.rate:,.0f} trained tokens/s"
+        self.ticker.advance(1, note)
+        self.log.add({"step": number} | metrics)

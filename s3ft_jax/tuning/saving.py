@@ -1,0 +1,191 @@
+"""Checkpoints of a run: written while training goes on, the newest and the best kept, and found again after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from etils import epath
+
+from s3ft_jax import checkpoints, training
+from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.progress import say
+from s3ft_jax.tuning.settings import RunSettings
+
+
+class Saver:
+    """Writes the checkpoints of one run, each on a thread of its own; a context, which waits for the last one.
+
+    Args:
+      folder: checkpoints go to ``folder/STEP/``.
+      decoder: whose architecture and adapters go into each.
+      run: how many are kept, and what else goes into them.
+    """
+
+    def __init__(self, folder: epath.Path, decoder: Decoder, run: RunSettings):
+        self.folder, self.config, self.lora, self.run = folder, decoder.config, decoder.lora, run
+        self.last = checkpoints.newest(folder)
+        self._writer: Any = None
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> Saver:
+        self._writer = checkpoints.open_writer()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self.wait()
+        finally:
+            self._writer.close()
+
+    def save(
+        self, number: int, state: training.TrainState, numbers: Mapping[str, float] | None = None, ended: str = ""
+    ) -> None:
+        """Begin to save the state after step ``number``; its buffers may be used up at once.
+
+        Args:
+          number: steps done.
+          state: to save.
+          ended: see ``CheckpointMeta``.
+          numbers: measured of it; with ``run.keep_best`` among them, they decide which checkpoint is kept as the best.
+
+        Raises:
+          CheckpointError: the disk has no room; or the checkpoint before this one could not be written.
+        """
+        self.wait()
+        where = self.folder / str(number)
+        trees = {name: tree for name, tree in state._asdict().items() if tree is not None}
+        checkpoints.begin(where, _out_of_reach(trees), self._writer)
+        meta = self._meta(number, numbers or {}, ended)
+        self._thread = threading.Thread(target=self._finish, args=(where, meta), name="saving")
+        self._thread.start()
+        self.last = number
+
+    def wait(self) -> None:
+        """Until what is being written is whole. Raises what went wrong with it."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def seal(self, state: training.TrainState) -> checkpoints.CheckpointMeta:
+        """End the run: only the checkpoint that is the tuned model stays, and gets the digest of its parameters.
+
+        That is the best one by ``run.keep_best``, else the last.
+
+        Args:
+          state: the last one, whose shapes and places are those of all.
+        """
+        self.wait()
+        chosen = next(iter(self._best()), self.last)
+        where = self.folder / str(chosen)
+        meta = checkpoints.read_meta(where)
+        if not meta.params_digest:
+            tree = getattr(state, meta.use)
+            tree = tree if chosen == int(state.step) else checkpoints.restore_tree(where, meta.use, tree)
+            meta = dataclasses.replace(meta, params_digest=checkpoints.params_digest(tree))
+            checkpoints.write_meta(where, meta)
+        checkpoints.keep_only(self.folder, [chosen])
+        return meta
+
+    def _meta(self, number: int, numbers: Mapping[str, float], ended: str) -> checkpoints.CheckpointMeta:
+        return checkpoints.CheckpointMeta(
+            config=self.config,
+            lora=self.lora,
+            step=number,
+            provenance=dict(self.run.provenance),
+            params_digest="",  # of the tuned model alone: see seal
+            base_digest=self.run.base_digest,
+            use="average" if self.run.optimizer.ema_decay else "trainable",
+            numbers=dict(numbers),
+            ended=ended,
+        )
+
+    def _finish(self, where: epath.Path, meta: checkpoints.CheckpointMeta) -> None:
+        try:
+            self._writer.wait_until_finished()
+            checkpoints.finish(where, meta, self.run.tokenizer)
+            newest = checkpoints.finished(self.folder)[-self.run.keep :]
+            checkpoints.keep_only(self.folder, [*newest, *self._best()])
+        except BaseException as error:
+            self._error = error
+
+    def _best(self) -> tuple[int, ...]:
+        """Step of the best checkpoint by ``run.keep_best``; none without it."""
+        best = best_step(self.folder, self.run.keep_best) if self.run.keep_best else 0
+        return (best,) if best else ()
+
+
+def best_step(folder: epath.Path, name: str) -> int:
+    """Step of the finished checkpoint with the best number of this name; the earliest of equals; 0 if none has it.
+
+    Scores are better when higher; whatever is called a loss or a kl is better when lower.
+    """
+    sign = -1.0 if is_cost(name) else 1.0
+    known = {step: checkpoints.read_meta(folder / str(step)).numbers.get(name) for step in checkpoints.finished(folder)}
+    found = {step: sign * number for step, number in known.items() if number is not None}
+    return max(found, key=lambda step: (found[step], -step), default=0)
+
+
+def is_cost(name: str) -> bool:
+    """Whether a number of this name is better when it is lower."""
+    return "loss" in name or "kl" in name
+
+
+def _out_of_reach(trees: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arrays that the next step cannot overwrite while they are being written: a CPU device's memory is the host's."""
+
+    on_host = all(device.platform == "cpu" for device in jax.tree.leaves(trees)[0].sharding.device_set)
+    return _copied(dict(trees)) if on_host else trees
+
+
+@jax.jit
+def _copied(trees: Any) -> Any:
+    return jax.tree.map(jnp.copy, trees)
+
+
+def resume(
+    parts: training.Parts, optimizer: training.Optimizer, folder: epath.Path, base_digest: str = ""
+) -> tuple[training.TrainState, int]:
+    """The state of the newest whole checkpoint below ``folder`` and its step; the start and 0 if there is none.
+
+    The trainable buffers of ``parts`` become the state's, or are freed for the checkpoint's. A checkpoint whose files
+    are not what was written is put aside as ``STEP.damaged``, with a warning, and the one before it is used.
+
+    Raises:
+      CheckpointError: its arrays belong to another base than ``base_digest``.
+    """
+    state = training.start(parts, optimizer, copy=False)
+    first = newest_whole(folder, say)
+    if first:
+        checkpoints.check_base(folder / str(first), base_digest)
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
+        for leaf in jax.tree.leaves(state):  # two states may not fit
+            leaf.delete()
+        trees = {
+            name: None if tree is None else checkpoints.restore_tree(folder / str(first), name, tree)
+            for name, tree in like._asdict().items()
+        }
+        state = training.TrainState(**trees)
+    return state, first
+
+
+def newest_whole(folder: epath.Path, warn: Callable[[str], object]) -> int:
+    """Step of the newest checkpoint whose files are what was written; 0 if there is none. Others are put aside."""
+    for step in reversed(checkpoints.finished(folder)):
+        where, aside = folder / str(step), folder / f"{step}.damaged"
+        damage = checkpoints.find_damage(where)
+        if not damage:
+            return step
+        if aside.exists():
+            aside.rmtree()
+        where.rename(aside)
+        warn(f"warning: {where}: damaged: {damage}. It is now {aside}; training goes on from the one before it.")
+    return 0
