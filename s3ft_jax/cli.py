@@ -160,14 +160,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides = [a.removeprefix("--config.") for a in arguments if a.startswith("--config.")]
     parsed = build_parser().parse_args([a for a in arguments if not a.startswith("--config.")])
     command = COMMANDS[parsed.command]
+    from s3ft_jax import stopping
     from s3ft_jax.config import ConfigError
 
+    stopping.install()
     try:
         return _run(command, parsed, overrides)
     except ConfigError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return _fail("stopped; the same command goes on where it was", 130)
+    except stopping.Stopped:
+        return _fail("stopped by SIGTERM; the same command goes on where it was", stopping.EXIT_CODE)
     except Exception as error:
         # an error class of ours carries a message for people; no room and no right to write are nobody's bug; anything
         # else is a bug and keeps its traceback

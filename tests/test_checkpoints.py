@@ -1,6 +1,7 @@
 """checkpoints: whole or not at all, rebuilt from themselves, and a misfit names both sides."""
 
-import json
+import dataclasses
+import pathlib
 import shutil
 
 import jax
@@ -131,22 +132,51 @@ def test_the_digest_sees_every_piece_and_not_where_an_array_lies(monkeypatch):
 
 
 def test_old_checkpoints_are_removed(tmp_path):
-    for step in (1, 2, 10):
+    for step in (2, 4, 10):
         (tmp_path / str(step)).mkdir()
         (tmp_path / str(step) / checkpoints.MARK).write_text("{}")
-    checkpoints.keep_newest(epath.Path(tmp_path), 2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "2"]
+    (tmp_path / "12").mkdir()  # unfinished
+    assert checkpoints.finished(epath.Path(tmp_path)) == [2, 4, 10]
+    checkpoints.keep_only(epath.Path(tmp_path), [2, 10])
+    assert checkpoints.finished(epath.Path(tmp_path)) == [2, 10] and (tmp_path / "12").exists()
 
 
-def test_metrics_after_the_checkpoint_are_dropped(tmp_path):
-    path = epath.Path(tmp_path / "metrics.jsonl")
-    log = checkpoints.MetricsLog(path, 0)
-    for step in (1, 2, 3):
-        log.add({"step": step, "tokens": 10.0})
-    path.write_text(path.read_text() + '{"step": 4, "tok')
-    log = checkpoints.MetricsLog(path, 2)
-    assert log.tokens == 20
-    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
+def largest_file(folder):
+    return max(
+        (path for path in (folder / "arrays").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
+    )
+
+
+def test_damage_is_found_and_named(saved):
+    _, folder = saved
+    assert checkpoints.find_damage(folder) == ""
+    path = largest_file(pathlib.Path(folder))
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    name = f"arrays/{path.relative_to(folder / 'arrays')}"
+    assert checkpoints.find_damage(folder) == f"{name} is not what was written"
+    path.write_bytes(whole[:-1])
+    assert checkpoints.find_damage(folder) == f"{name} is not what was written"
+    path.unlink()
+    assert checkpoints.find_damage(folder) == f"{name} is missing"
+    shutil.rmtree(folder / "arrays")
+    assert "is missing, and" in checkpoints.find_damage(folder) and "more files" in checkpoints.find_damage(folder)
+    (folder / checkpoints.MARK).write_text("{")
+    assert checkpoints.find_damage(folder).startswith("checkpoint.json cannot be read")
+
+
+def test_the_mark_is_the_old_one_or_the_new_one(saved, monkeypatch):
+    _, folder = saved
+    meta = checkpoints.read_meta(folder)
+
+    def killed(self, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(folder), "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.write_meta(folder, dataclasses.replace(meta, step=9))
+    assert checkpoints.read_meta(folder) == meta and checkpoints.find_damage(folder) == ""
 
 
 def test_a_full_disk_is_refused_before_orbax_writes(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Arithmetic: operations and bytes of a train step, a prefill and a decode chunk, and the roofline they meet. No arrays.
+"""Arithmetic: operations and bytes of a train step, a prefill and a decode chunk, and the roofline they meet.
 
 In: an architecture, the sizes of a run, bytes of weights per chip (memory.py). Out: ``Work`` of one chip, ``Bound``.
 

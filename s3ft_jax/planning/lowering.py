@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
@@ -22,6 +21,7 @@ from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder, KVCache
 from s3ft_jax.models.lora import Lora
 from s3ft_jax.planning.costs import TrainSizes
+from s3ft_jax.training.optimizers import path_name
 
 
 def abstract_parts(
@@ -53,25 +53,21 @@ def train_state(
 
     What the optimizer keeps of a parameter, in its shape, lies where it lies; all else is whole on every device.
     """
-    shardings = sharding.param_shardings(parts.trainable, mesh)
     whole = NamedSharding(mesh, PartitionSpec())
     state = jax.eval_shape(
         lambda trainable: training.first_state(parts._replace(trainable=trainable), optimizer), parts.trainable
     )
-
-    def beside(leaf: jax.ShapeDtypeStruct, place: Any, param: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        return _with_sharding(leaf, place if leaf.shape == param.shape else whole)
-
-    moments = optax.tree_map_params(
-        optimizer.transform(),
-        beside,
-        state.opt_state,
-        shardings,
-        state.trainable,
-        transform_non_params=lambda leaf: _with_sharding(leaf, whole),
-    )
     trainable, frozen = sharding.placed(state.trainable, mesh), sharding.placed(parts.frozen, mesh)
+    params = {path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(trainable)[0]}
+
+    def beside(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        """By the end of its path, which is a parameter's where the leaf belongs to one."""
+        param = next((params[name] for name in params if f".{path_name(path)}".endswith(f".{name}")), None)
+        own = param is not None and param.shape == leaf.shape
+        return _with_sharding(leaf, param.sharding if own else whole)
+
     average = None if state.average is None else sharding.placed(state.average, mesh)
+    moments = jax.tree.map_with_path(beside, state.opt_state)
     return training.TrainState(_with_sharding(state.step, whole), trainable, moments, average), frozen
 
 

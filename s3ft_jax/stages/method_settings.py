@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -22,6 +23,9 @@ LOGITS = 2**26
 """Logits that a device makes at a time where ``train.chunk_tokens`` is 0: 256 MiB in float32."""
 UNROLLED_LAYERS = 8
 """On a CPU a loop over layers copies what each of them leaves for the backward pass; a few layers need no loop."""
+NUMBERS = ("validation_score", "validation_loss", "validation_kl")
+"""What a look of ``validate`` measures: share of answers judged right; nats per gold token; KL(base || model), nats per
+gold token."""
 UNSETTLING = ("trackers", "wandb_project", "keep")
 """Settings that change nothing of what is trained; a run goes on where they are others."""
 
@@ -130,6 +134,21 @@ def adapters(settings: dict[str, Any], architecture: DecoderConfig) -> Lora:
     )
 
 
+def check_validation(settings: Mapping[str, Any]) -> None:
+    """Refuse a section ``train.validate`` that cannot be.
+
+    Raises:
+      WorkdirError: names the key.
+    """
+    best = settings["use_best"]
+    if best and best not in NUMBERS:
+        raise WorkdirError(f"train.validate.use_best = {best!r}; choose from {', '.join(NUMBERS)}, or leave it empty")
+    if best and not settings["every"]:
+        raise WorkdirError(f"train.validate.use_best = {best!r} needs train.validate.every above 0")
+    if best == "validation_score" and not settings["score"]:
+        raise WorkdirError("train.validate.use_best = 'validation_score' needs train.validate.score = True")
+
+
 def check_settings(config: ConfigDict, workdir: Workdir) -> None:
     """Find out what training would refuse before hours of sampling: the mesh, each method's step, adapters, trackers.
 
@@ -145,5 +164,6 @@ def check_settings(config: ConfigDict, workdir: Workdir) -> None:
         step_settings(settings, architecture, mesh)
         optimizer(settings)
         schedule(settings)
+        check_validation(settings["validate"])
         lora = adapters(settings["lora"], architecture) if settings["tune"] == "lora" else None
         training.take_apart(checkpoints.abstract_decoder(architecture, lora), settings["tune"], settings["freeze"])

@@ -114,7 +114,9 @@ def pretrain(config: ConfigDict, workdir: Workdir, facts: dict[str, Any]) -> Dec
     optimizer = training.Optimizer(**{key: config[key] for key in moving})
     schedule = training.Schedule(config.learning_rate, config.num_steps, **{key: config[key] for key in rates})
     parts = training.take_apart(make_decoder(config), "full")
-    settings = tuning.RunSettings("pretrain", optimizer, schedule, config.seed, config.num_steps, config.save_every)
+    settings = tuning.RunSettings(
+        "pretrain", optimizer, schedule, tuning.Saving(config.save_every), config.seed, config.num_steps
+    )
     state, _, facts["tokens"] = tuning.tune(parts, workdir / "checkpoints", batches_from, settings)
     return nnx.merge(parts.graphdef, state.trainable, parts.frozen)
 

@@ -152,17 +152,10 @@ class Tuning:
     def _run_settings(self, parts: training.Parts, base_graphdef: nnx.GraphDef | None) -> tuning.RunSettings:
         settings = self.settings
         partial = settings["tune"] == "lora" or bool(settings["freeze"])
-        return tuning.RunSettings(
-            title=f"train {self.method} seed {self.seed}",
-            optimizer=optimizer(settings),
-            schedule=schedule(settings),
-            seed=self.seed,
-            num_steps=settings["num_steps"],
-            save_every=settings["save_every"],
+        saving = tuning.Saving(
+            every=settings["save_every"],
             keep=settings["keep"],
-            keep_best=settings["validate"]["use_best"],
-            max_skipped=settings["max_skipped"],
-            step=self.step | {"base_graphdef": base_graphdef},
+            best=settings["validate"]["use_best"],
             provenance={
                 "method": self.method,
                 "seed": self.seed,
@@ -171,6 +164,16 @@ class Tuning:
             },
             tokenizer=self.workdir / BASE / "tokenizer",
             base_digest=self.base_meta.params_digest if partial else "",
+        )
+        return tuning.RunSettings(
+            title=f"train {self.method} seed {self.seed}",
+            optimizer=optimizer(settings),
+            schedule=schedule(settings),
+            saving=saving,
+            seed=self.seed,
+            num_steps=settings["num_steps"],
+            max_skipped=settings["max_skipped"],
+            step=self.step | {"base_graphdef": base_graphdef},
             describe=self._describe,
             trackers=tuple(settings["trackers"]),
             project=settings["wandb_project"],

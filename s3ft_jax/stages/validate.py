@@ -23,9 +23,6 @@ from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.tuning.saving import is_cost
 from s3ft_jax.workdir import Workdir, WorkdirError
 
-NUMBERS = ("validation_score", "validation_loss", "validation_kl")
-"""What a look measures: share of answers judged right; nats per gold token; KL(base || model), nats per gold token."""
-
 
 class Validation:
     """A ``tuning.Watcher`` over the first examples of the validation split.
@@ -53,7 +50,6 @@ class Validation:
     ):
         self.config, self.workdir, self.settings = config, workdir, settings["validate"]
         self.num_steps, self.average = settings["num_steps"], bool(settings["ema_decay"])
-        check(self.settings)
         self.graphdef, self.frozen, self.base = graphdef, frozen, base
         self.encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
         self.examples = workdir.read_records(Example, "examples/validation.jsonl")[: self.settings["count"]]
@@ -153,18 +149,3 @@ class Validation:
             sharding.shard_batch(batches.Batch(*(part[number] for part in split)), mesh)
             for number in range(split.tokens.shape[0])
         ]
-
-
-def check(settings: Mapping[str, Any]) -> None:
-    """Refuse a ``train.validate`` that cannot be.
-
-    Raises:
-      WorkdirError: names the key.
-    """
-    best = settings["use_best"]
-    if best and best not in NUMBERS:
-        raise WorkdirError(f"train.validate.use_best = {best!r}; choose from {', '.join(NUMBERS)}, or leave it empty")
-    if best and not settings["every"]:
-        raise WorkdirError(f"train.validate.use_best = {best!r} needs train.validate.every above 0")
-    if best == "validation_score" and not settings["score"]:
-        raise WorkdirError("train.validate.use_best = 'validation_score' needs train.validate.score = True")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -147,23 +148,22 @@ def _muon(own: Optimizer) -> optax.GradientTransformation:
     Updates are scaled as in Liu et al. 2025 (arXiv 2502.16982, section 2.2: 0.2), so that AdamW's rates fit.
     """
 
-    def dimensions(params: Any) -> Any:
+    def dimensions(path: Sequence[Any], leaf: Any) -> MuonDimensionNumbers | None:
         """Layers (and experts) are stacked before the two axes that are made orthogonal."""
+        stacked = len(leaf.shape) >= 3 and path_name(path).startswith(_STACKED)
+        return MuonDimensionNumbers(len(leaf.shape) - 2, len(leaf.shape) - 1) if stacked else None
 
-        def of(path: Sequence[Any], leaf: Any) -> MuonDimensionNumbers | None:
-            stacked = len(leaf.shape) >= 3 and path_name(path).startswith(_STACKED)
-            return MuonDimensionNumbers(len(leaf.shape) - 2, len(leaf.shape) - 1) if stacked else None
-
-        return jax.tree.map_with_path(of, params)
-
-    return optax.contrib.muon(
+    muon = optax.contrib.muon(
         1.0,
-        adam_b1=own.b1,
-        adam_b2=own.b2,
-        eps=own.eps,
-        muon_weight_dimension_numbers=dimensions,
+        muon_weight_dimension_numbers=functools.partial(jax.tree.map_with_path, dimensions),
         consistent_rms=0.2,
     )
+
+    def kinds(params: Any) -> Any:
+        return jax.tree.map_with_path(lambda path, leaf: "muon" if dimensions(path, leaf) else "adamw", params)
+
+    # optax.contrib.muon has an AdamW of its own, with Nesterov's momentum: not the one that is called adamw here
+    return optax.partition({"muon": muon, "adamw": _adamw(own)}, kinds)
 
 
 OPTIMIZERS: Mapping[str, Callable[[Optimizer], optax.GradientTransformation]] = {

@@ -4,15 +4,15 @@ In: a decoder taken apart, batches by step number, settings. Out: the checkpoint
 """
 
 from s3ft_jax.tuning.metrics import TRACKERS, MetricsLog, TrackerError, check_trackers
-from s3ft_jax.tuning.runs import Watcher, tune
-from s3ft_jax.tuning.saving import Saver, resume
-from s3ft_jax.tuning.settings import RunSettings
+from s3ft_jax.tuning.runs import RunSettings, Watcher, tune
+from s3ft_jax.tuning.saving import Saver, Saving, resume
 
 __all__ = [
     "TRACKERS",
     "MetricsLog",
     "RunSettings",
     "Saver",
+    "Saving",
     "TrackerError",
     "Watcher",
     "check_trackers",

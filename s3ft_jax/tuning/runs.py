@@ -6,9 +6,10 @@ pretraining are both this. A run that finds a checkpoint goes on from it and end
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from etils import epath
 from flax import nnx
@@ -18,8 +19,36 @@ from s3ft_jax.batches import Batch
 from s3ft_jax.checkpoints import CheckpointMeta, read_meta
 from s3ft_jax.progress import Ticker, progress, say
 from s3ft_jax.tuning.metrics import MetricsLog, open_trackers
-from s3ft_jax.tuning.saving import Saver, resume
-from s3ft_jax.tuning.settings import RunSettings
+from s3ft_jax.tuning.saving import Saver, Saving, resume
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """A run.
+
+    Attributes:
+      title: shown beside the bar.
+      optimizer, schedule: how parameters move.
+      saving: which checkpoints are written and kept.
+      seed: of adapter dropout.
+      num_steps: steps of the run; may be fewer than the schedule is made for.
+      max_skipped: steps in a row that may fail.
+      step: further arguments of ``training.make_step``.
+      describe: step number -> the examples it trains on, for messages.
+      trackers, project: see ``metrics.open_trackers``.
+    """
+
+    title: str
+    optimizer: training.Optimizer
+    schedule: training.Schedule
+    saving: Saving
+    seed: int
+    num_steps: int
+    max_skipped: int = 10
+    step: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    describe: Callable[[int], str] = lambda number: ""
+    trackers: tuple[str, ...] = ()
+    project: str = "s3ft_jax"
 
 
 class Watcher(Protocol):
@@ -66,14 +95,14 @@ def tune(
       Stopped: SIGTERM came; the newest state is saved.
       TrainingDiverged: see ``training.fit``.
     """
-    state, first = resume(parts, run.optimizer, folder, run.base_digest)
+    state, first = resume(parts, run.optimizer, folder, run.saving.base_digest)
     step = training.make_step(parts.graphdef, run.optimizer, **run.step)
-    trackers = open_trackers(run.trackers, folder, first, run.title, run.project, run.provenance)
+    trackers = open_trackers(run.trackers, folder, first, run.title, run.project, run.saving.provenance)
     log = MetricsLog(folder / "metrics.jsonl", first, trackers)
     ended = first and read_meta(folder / str(first)).ended
     with (
         stopping.deferred() as stop,
-        Saver(folder, nnx.merge(*parts), run) as saver,
+        Saver(folder, nnx.merge(*parts), run.saving) as saver,
         stopping.finishing(saver.wait),
         progress(run.title, run.num_steps) as ticker,
     ):
@@ -109,7 +138,7 @@ class _Looks:
     def due(self, number: int) -> bool:
         """Whether to look after step ``number``."""
         watched = self.watcher is not None and self.watcher.due(number)
-        return watched or self.stop.requested or number % self.run.save_every == 0 or number == self.run.num_steps
+        return watched or self.stop.requested or number % self.run.saving.every == 0 or number == self.run.num_steps
 
     def look(self, number: int, state: training.TrainState) -> bool:
         """Whether the run ends here."""

@@ -14,7 +14,27 @@ from etils import epath
 from s3ft_jax import checkpoints, training
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import say
-from s3ft_jax.tuning.settings import RunSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """Which checkpoints a run writes and keeps.
+
+    Attributes:
+      every: steps between them; the last step is always saved.
+      keep: newest ones kept while the run goes on; at its end the tuned model alone.
+      best: number by which the best one is kept and is the tuned model, e.g. ``validation_loss``; empty: the last is.
+      provenance: kept in each.
+      tokenizer: folder of the tokenizer's files, copied into each; None: none is.
+      base_digest: of the frozen base, where not all parameters are trained; a checkpoint of another base is refused.
+    """
+
+    every: int
+    keep: int = 2
+    best: str = ""
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tokenizer: epath.Path | None = None
+    base_digest: str = ""
 
 
 class Saver:
@@ -23,11 +43,11 @@ class Saver:
     Args:
       folder: checkpoints go to ``folder/STEP/``.
       decoder: whose architecture and adapters go into each.
-      run: how many are kept, and what else goes into them.
+      saving: how many are kept, and what else goes into them.
     """
 
-    def __init__(self, folder: epath.Path, decoder: Decoder, run: RunSettings):
-        self.folder, self.config, self.lora, self.run = folder, decoder.config, decoder.lora, run
+    def __init__(self, folder: epath.Path, decoder: Decoder, saving: Saving):
+        self.folder, self.config, self.lora, self.saving = folder, decoder.config, decoder.lora, saving
         self.last = checkpoints.newest(folder)
         self._writer: Any = None
         self._thread: threading.Thread | None = None
@@ -52,7 +72,7 @@ class Saver:
           number: steps done.
           state: to save.
           ended: see ``CheckpointMeta``.
-          numbers: measured of it; with ``run.keep_best`` among them, they decide which checkpoint is kept as the best.
+          numbers: measured of it; with ``saving.best`` among them, they decide which checkpoint is kept as the best.
 
         Raises:
           CheckpointError: the disk has no room; or the checkpoint before this one could not be written.
@@ -61,7 +81,18 @@ class Saver:
         where = self.folder / str(number)
         trees = {name: tree for name, tree in state._asdict().items() if tree is not None}
         checkpoints.begin(where, _out_of_reach(trees), self._writer)
-        meta = self._meta(number, numbers or {}, ended)
+        use = "trainable" if state.average is None else "average"
+        meta = checkpoints.CheckpointMeta(
+            config=self.config,
+            lora=self.lora,
+            step=number,
+            provenance=dict(self.saving.provenance),
+            params_digest="",  # of the tuned model alone: see seal
+            base_digest=self.saving.base_digest,
+            use=use,
+            numbers=dict(numbers or {}),
+            ended=ended,
+        )
         self._thread = threading.Thread(target=self._finish, args=(where, meta), name="saving")
         self._thread.start()
         self.last = number
@@ -78,7 +109,7 @@ class Saver:
     def seal(self, state: training.TrainState) -> checkpoints.CheckpointMeta:
         """End the run: only the checkpoint that is the tuned model stays, and gets the digest of its parameters.
 
-        That is the best one by ``run.keep_best``, else the last.
+        That is the best one by ``saving.best``, else the last.
 
         Args:
           state: the last one, whose shapes and places are those of all.
@@ -95,31 +126,18 @@ class Saver:
         checkpoints.keep_only(self.folder, [chosen])
         return meta
 
-    def _meta(self, number: int, numbers: Mapping[str, float], ended: str) -> checkpoints.CheckpointMeta:
-        return checkpoints.CheckpointMeta(
-            config=self.config,
-            lora=self.lora,
-            step=number,
-            provenance=dict(self.run.provenance),
-            params_digest="",  # of the tuned model alone: see seal
-            base_digest=self.run.base_digest,
-            use="average" if self.run.optimizer.ema_decay else "trainable",
-            numbers=dict(numbers),
-            ended=ended,
-        )
-
     def _finish(self, where: epath.Path, meta: checkpoints.CheckpointMeta) -> None:
         try:
             self._writer.wait_until_finished()
-            checkpoints.finish(where, meta, self.run.tokenizer)
-            newest = checkpoints.finished(self.folder)[-self.run.keep :]
+            checkpoints.finish(where, meta, self.saving.tokenizer)
+            newest = checkpoints.finished(self.folder)[-self.saving.keep :]
             checkpoints.keep_only(self.folder, [*newest, *self._best()])
         except BaseException as error:
             self._error = error
 
     def _best(self) -> tuple[int, ...]:
-        """Step of the best checkpoint by ``run.keep_best``; none without it."""
-        best = best_step(self.folder, self.run.keep_best) if self.run.keep_best else 0
+        """Step of the best checkpoint by ``saving.best``; none without it."""
+        best = best_step(self.folder, self.saving.best) if self.saving.best else 0
         return (best,) if best else ()
 
 

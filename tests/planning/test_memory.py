@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
-from tiny_experiment import CONFIG, SETTINGS, changed, step
+from tiny_experiment import CONFIG, changed, step
 
 from s3ft_jax import sharding, training
 from s3ft_jax.models.decoder import Decoder, KVCache
@@ -46,17 +46,18 @@ def test_so_are_those_of_sampling():
     assert 0 < rows < 100 * decode.size  # ids, positions, keys and settings of each slot
 
 
-def test_the_state_of_a_real_run_lies_where_the_plan_puts_it():
-    mesh = sharding.make_mesh(2, 2, 2)
+@pytest.mark.parametrize("name", training.OPTIMIZERS)
+def test_the_state_of_a_real_run_lies_where_the_plan_puts_it(name):
+    mesh, optimizer = sharding.make_mesh(2, 2, 2), training.Optimizer(name, weight_decay=0.1, ema_decay=0.9)
     decoder = Decoder(CONFIG, rngs=nnx.Rngs(0))
     decoder.add_adapters(LORA, nnx.Rngs(0))
     parts = training.take_apart(decoder, "lora")
-    real = training.start(parts._replace(trainable=sharding.shard_params(parts.trainable, mesh)), SETTINGS, copy=False)
-    planned, _ = lowering.train_state(parts, SETTINGS, mesh)
+    placed = parts._replace(trainable=sharding.shard_params(parts.trainable, mesh))
+    real, (planned, _) = training.start(placed, optimizer), lowering.train_state(parts, optimizer, mesh)
     here = 0
     for array, shape in zip(jax.tree.leaves(real), jax.tree.leaves(planned), strict=True):
         assert (array.shape, array.dtype) == (shape.shape, shape.dtype)
-        assert not array.ndim or array.sharding.is_equivalent_to(shape.sharding, array.ndim)
+        assert array.sharding.is_equivalent_to(shape.sharding, array.ndim)
         here += array.addressable_shards[0].data.nbytes
     assert memory.bytes_per_chip(planned) == here
 

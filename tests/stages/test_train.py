@@ -1,24 +1,14 @@
 """train: settings per method, exact resume after a kill, adapters."""
 
 import json
-import types
 
 import numpy as np
 import pytest
 
 from s3ft_jax import checkpoints
 from s3ft_jax.records import Selection
-from s3ft_jax.stages import method_settings, train
+from s3ft_jax.stages import train
 from s3ft_jax.workdir import WorkdirError
-from small import small_config
-
-
-def test_settings_of_one_method_lie_on_top_of_the_shared_ones():
-    config = small_config("train.per_method={'sft': {'learning_rate': 0.5}}")
-    assert method_settings.method_settings(config, "sft")["learning_rate"] == 0.5
-    assert method_settings.method_settings(config, "s3ft")["learning_rate"] == config.train.learning_rate
-    with pytest.raises(WorkdirError, match=r"train\.per_method\.sft: \['learning_rat'\]"):
-        method_settings.method_settings(small_config("train.per_method={'sft': {'learning_rat': 0.5}}"), "sft")
 
 
 def test_an_example_longer_than_the_model_reads_is_refused_by_name():
@@ -122,25 +112,3 @@ def test_adapters_on_an_int8_base(copied):
     file.write_text(file.read_text().replace(base.params_digest, "another"))
     with pytest.raises(checkpoints.CheckpointError, match=f"{base.params_digest}, but the base here is another"):
         train.load_tuned(workdir, "s3ft", 0)
-
-
-@pytest.mark.parametrize(("platform", "prng"), [("cpu", "threefry2x32"), ("tpu", "rbg"), ("cuda", "rbg")])
-def test_dropout_is_drawn_by_the_accelerator_where_there_is_one(walked, platform, prng):
-    config, workdir = walked
-    device = types.SimpleNamespace(platform=platform)
-    mesh = types.SimpleNamespace(devices=np.array([device]), shape={"data": 1, "fsdp": 1, "tensor": 1})
-    settings = method_settings.method_settings(config, "s3ft") | {"chunk_tokens": 8}
-    architecture = checkpoints.read_meta(workdir / "base").config
-    assert method_settings.step_settings(settings, architecture, mesh)["prng"] == prng
-
-
-def test_adapters_are_checked_before_any_work(copied):
-    config, workdir = copied
-    with config.unlocked():
-        config.train.tune, config.train.lora.targets = "lora", ("q_proj",)
-    with pytest.raises(ValueError, match="'q_proj' is Hugging Face's name, here it is q"):
-        method_settings.check_settings(config, workdir)
-    with config.unlocked():
-        config.train.lora.targets, config.train.lora.base_dtype = ("q",), "int4"
-    with pytest.raises(ValueError, match=r"lora\.base_dtype: 'int4'"):
-        method_settings.check_settings(config, workdir)

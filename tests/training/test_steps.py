@@ -1,16 +1,19 @@
 """training: one step's invariants, adapters, divergence, and stop-and-resume equal to straight through."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from s3ft_jax import checkpoints, training
-from s3ft_jax.batches import Batch, build_batch, plan_batches
+from s3ft_jax.batches import Batch, build_batch, plan_batches, token_weights
+from s3ft_jax.losses import Loss
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Adapter, Lora
 from s3ft_jax.records import Selection
+from s3ft_jax.training.optimizers import path_name
 
 CONFIG = DecoderConfig(32, 2, 16, 24, 4, 2, 4, 64, tie_embeddings=True)
 
@@ -196,3 +199,103 @@ def test_one_program_serves_the_whole_run():
         training.fit(state, parts.frozen, step, steps(6), schedule, seed=seed, on_step=lambda n, m: None)
     assert step._cache_size() == 1, "another seed, rate or length of the run compiled something"
     assert training.make_step(parts.graphdef, optimizer) is step, "another run here takes the same program"
+
+
+def named(tree) -> dict:
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def test_what_is_frozen_stays_and_has_no_optimizer_state():
+    freeze = ("embedding", "blocks.*_norm.scale", "blocks.q.*")
+    parts = training.take_apart(decoder(), "full", freeze)
+    assert set(named(parts.frozen)) == {
+        "embedding", "blocks.attention_norm.scale", "blocks.mlp_norm.scale", "blocks.q.kernel",
+    }  # fmt: skip
+    state = training.start(parts, training.Optimizer())
+    assert len(jax.tree.leaves(state.opt_state)) == 1 + 2 * len(jax.tree.leaves(parts.trainable))
+    step = training.make_step(parts.graphdef, training.Optimizer())
+    after, metrics = step(state, parts.frozen, next(steps(1)), 0, np.float32(0.1))
+    assert metrics["loss"] > 0 and not np.array_equal(named(after.trainable)["final_norm.scale"], np.ones(16))
+
+
+@pytest.mark.parametrize(
+    ("freeze", "message"),
+    [
+        (("embeding",), r"train\.freeze: 'embeding' names none of .*embedding"),
+        (("*",), r"train\.freeze = \('\*',\) leaves no parameter to learn"),
+    ],
+)
+def test_a_freeze_that_cannot_be_is_refused(freeze, message):
+    with pytest.raises(training.OptimizerError, match=message):
+        training.take_apart(decoder(), "full", freeze)
+
+
+def test_the_average_follows_the_parameters():
+    seen = []
+    start = training.start(training.take_apart(decoder(), "full"), training.Optimizer()).trainable
+    average = jax.tree.map(np.array, start)
+
+    def on_state(number, state):
+        nonlocal average
+        average = jax.tree.map(lambda a, p: 0.75 * a + 0.25 * np.array(p), average, state.trainable)
+        seen.append(jax.tree.map(np.array, state.average))
+
+    train(
+        steps(3), num_steps=3, optimizer=training.Optimizer(ema_decay=0.75), on_state=on_state, look_at=lambda n: True
+    )
+    same(seen[-1], average, atol=1e-6)
+
+
+@pytest.mark.parametrize("tune", ["full", "lora"])
+def test_kl_is_measured_against_the_base_and_holds_the_model_near_it(tune):
+    """With adapters the base is the frozen parameters without them; else it is a copy."""
+    near = {}
+    for kl in (0.0, 30.0):
+        model = decoder(Lora(4, 8.0, 0.0, ("q", "down")) if tune == "lora" else None)
+        parts, optimizer = training.take_apart(model, tune), training.Optimizer()
+        model = nnx.merge(parts.graphdef, *jax.tree.map(jnp.copy, (parts.trainable, parts.frozen)))
+        model.drop_adapters()
+        base_graphdef, base = nnx.split(model)
+        step = training.make_step(parts.graphdef, optimizer, loss=Loss(kl=kl), base_graphdef=base_graphdef)
+        state, rows = training.start(parts, optimizer), []
+        training.fit(
+            state, parts.frozen, step, steps(12), training.Schedule(5e-2, 12), seed=0, base=base,
+            on_step=lambda number, metrics, rows=rows: rows.append(metrics),
+        )  # fmt: skip
+        assert abs(rows[0]["kl"]) < 1e-6 and rows[-1]["kl"] > 0
+        if kl:
+            np.testing.assert_allclose(rows[-1]["objective"], rows[-1]["loss"] + kl * rows[-1]["kl"], rtol=1e-4)
+        near[kl] = rows[-1]["kl"]
+    assert near[30.0] < 0.5 * near[0.0]
+
+
+def test_a_probe_measures_what_a_step_would():
+    parts = training.take_apart(decoder(), "full")
+    base_graphdef, base = nnx.split(Decoder(CONFIG, rngs=nnx.Rngs(5)))
+    batch = next(steps(1))
+    rows = Batch(*(part[0] for part in batch))
+    sums = training.make_probe(parts.graphdef, base_graphdef)(parts.trainable, parts.frozen, rows, base)
+    step = training.make_step(parts.graphdef, training.Optimizer(), loss=Loss(kl=1.0), base_graphdef=base_graphdef)
+    _, metrics = step(training.start(parts, training.Optimizer()), parts.frozen, batch, 0, np.float32(0), base)
+    np.testing.assert_allclose(sums.cross_entropy / sums.weight, metrics["loss"], rtol=1e-5)
+    np.testing.assert_allclose(sums.kl / sums.weight, metrics["kl"], rtol=1e-4)
+    assert float(sums.kl) > 0
+
+
+def test_examples_weigh_alike_where_that_is_asked_for():
+    """The mean over examples of each one's mean loss, whatever its length."""
+    parts = training.take_apart(decoder(), "full")
+    plan = plan_batches(SELECTIONS, row_length=24, num_steps=1, seed=0, examples_per_step=8)
+    step = training.make_step(parts.graphdef, training.Optimizer())
+
+    def loss(batch) -> float:
+        state = training.start(parts, training.Optimizer())
+        return float(step(state, parts.frozen, training.split_micro(batch, 1), 0, np.float32(0))[1]["loss"])
+
+    whole = loss(build_batch(plan, 0, SELECTIONS, token_weights(SELECTIONS, "example")))
+    chosen = [i for row in plan.steps[0].rows for i in row]
+    alone = []
+    for i in chosen:
+        weighed = [np.full(len(s.response_ids), float(j == i), np.float32) for j, s in enumerate(SELECTIONS)]
+        alone.append(loss(build_batch(plan, 0, SELECTIONS, weighed)))
+    np.testing.assert_allclose(whole, np.mean(alone), rtol=1e-5)

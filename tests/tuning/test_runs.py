@@ -1,5 +1,8 @@
 """tuning: a run that dies goes on from its checkpoint, and the last step is always saved."""
 
+import contextlib
+import json
+
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -7,7 +10,7 @@ import pytest
 from etils import epath
 from flax import nnx
 
-from s3ft_jax import checkpoints, training, tuning
+from s3ft_jax import checkpoints, stopping, training, tuning
 from s3ft_jax.batches import Batch
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
@@ -25,7 +28,7 @@ def batch(number: int) -> Batch:
     return Batch(tokens, positions, np.ones_like(tokens), weights)
 
 
-def run(folder, die_at=None, lora=None, base_digest="", watcher=None, **more):
+def run(folder, die_at=None, lora=None, base_digest="", watcher=None, optimizer=training.Optimizer(), **more):  # noqa: B008
     decoder = Decoder(CONFIG, rngs=nnx.Rngs(0))
     if lora is not None:
         decoder.add_adapters(lora, nnx.Rngs(1))
@@ -38,8 +41,9 @@ def run(folder, die_at=None, lora=None, base_digest="", watcher=None, **more):
                 raise KeyboardInterrupt
             yield batch(number)
 
-    moving = training.Optimizer(), training.Schedule(1e-2, 5)
-    settings = tuning.RunSettings("t", *moving, 0, num_steps=5, save_every=2, base_digest=base_digest, **more)
+    moving = optimizer, training.Schedule(1e-2, 5)
+    saving = tuning.Saving(2, base_digest=base_digest, **more)
+    settings = tuning.RunSettings("t", *moving, saving, 0, num_steps=5)
     return tuning.tune(parts, epath.Path(folder), batches_from, settings, watcher=watcher)
 
 
@@ -82,3 +86,83 @@ def test_adapters_of_another_base_are_refused(tmp_path):
     run(tmp_path, lora=lora, base_digest="abc")
     with pytest.raises(checkpoints.CheckpointError, match="trained on the base abc, but the base here is def"):
         run(tmp_path, lora=lora, base_digest="def")
+
+
+class Watching:
+    """Measures what it is told to, and ends the run at a step."""
+
+    def __init__(self, values, end_at=0):
+        self.values, self.end_at, self.seen = values, end_at, []
+
+    def due(self, number):
+        return number in self.values
+
+    def look(self, number, state, before):
+        self.seen.append((number, int(state.step), [row["validation_loss"] for row in before]))
+        return {"validation_loss": self.values[number]}, "told to" if number == self.end_at else ""
+
+
+def test_a_watcher_sees_what_was_measured_before_also_before_a_kill(tmp_path):
+    watcher = Watching({1: 0.5, 3: 0.4, 5: 0.6})
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, die_at=4, watcher=watcher)
+    _, meta, tokens = run(tmp_path, watcher=watcher)
+    assert watcher.seen == [(1, 1, []), (3, 3, [0.5]), (5, 5, [0.5, 0.4])] and tokens == 50
+    assert meta.step == 5 and meta.numbers == {"validation_loss": 0.6}
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["step"], row.get("validation_loss")) for row in rows if "tokens" not in row] == [
+        (1, 0.5), (3, 0.4), (5, 0.6),
+    ]  # fmt: skip
+    assert [row["step"] for row in rows if "tokens" in row] == [1, 2, 3, 4, 5]
+
+
+def test_the_best_by_a_watcher_is_the_tuned_model(tmp_path):
+    state, meta, _ = run(tmp_path, watcher=Watching({1: 0.5, 3: 0.4, 5: 0.6}), best="validation_loss")
+    assert int(state.step) == 5 and meta.step == 3 and checkpoints.finished(epath.Path(tmp_path)) == [3]
+
+
+def test_a_run_that_a_watcher_ended_stays_ended(tmp_path, monkeypatch):
+    watcher = Watching({2: 0.5, 3: 0.4, 5: 0.3}, end_at=3)
+    killed = monkeypatch.context()
+    with killed as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tuning.Saver, "seal", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        run(tmp_path, watcher=watcher)
+    state, meta, tokens = run(tmp_path, watcher=watcher)
+    assert int(state.step) == 3 and meta.step == 3 and meta.ended == "told to" and tokens == 30
+    assert [number for number, *_ in watcher.seen] == [2, 3]
+
+
+def test_a_request_to_stop_saves_the_newest_state_at_once(tmp_path, monkeypatch):
+    """As SIGTERM does; tests/test_stopping.py sends a real one."""
+    requests = []
+
+    @contextlib.contextmanager
+    def deferred():
+        requests.append(stopping.Request())
+        yield requests[-1]
+        if requests[-1].requested:
+            raise stopping.Stopped
+
+    class Asking(Watching):
+        def due(self, number):
+            requests[-1].requested |= number == 3 and len(requests) == 1
+            return False
+
+    straight, meta, _ = run(tmp_path / "straight")
+    monkeypatch.setattr(stopping, "deferred", deferred)
+    with pytest.raises(stopping.Stopped):
+        run(tmp_path / "stopped", watcher=Asking({}))
+    assert checkpoints.newest(epath.Path(tmp_path / "stopped")) == 3
+    resumed, again, tokens = run(tmp_path / "stopped", watcher=Asking({}))
+    assert again.params_digest == meta.params_digest and tokens == 50
+    for left, right in zip(jax.tree.leaves(straight), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_run_with_an_average_dies_and_ends_with_the_same_bits(tmp_path):
+    options = {"optimizer": training.Optimizer("muon", ema_decay=0.5)}
+    straight, meta, _ = run(tmp_path / "straight", **options)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "dying", die_at=3, **options)
+    _, again, _ = run(tmp_path / "dying", **options)
+    assert again.params_digest == meta.params_digest == checkpoints.params_digest(straight.average)
