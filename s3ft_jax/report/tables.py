@@ -158,9 +158,42 @@ def targets_table(flow: Flow) -> Table:
     body = []
     for method, counts in flow.targets.items():
         total = sum(counts.values())
-        cells = [Cell(f"{counts[origin]:,}", share(counts[origin], total)) for origin in ORIGINS]
+        cells = [Cell(f"{count:,}", share(count, total)) for count in counts.values()]
         body.append((label(method_name(method), method), *cells, Cell(f"{total:,}")))
-    return Table("Training targets by origin.", ("", *ORIGINS, "targets"), tuple(body))
+    origins = next(iter(flow.targets.values()), {})
+    return Table("Training targets by origin.", ("", *origins, "targets"), tuple(body))
+
+
+def rungs_table(flow: Flow) -> Table | None:
+    """Every rung of every method: who reached it, who was accepted, and what was sampled for that; None if unknown."""
+    body = []
+    for method, rungs in flow.rungs.items():
+        for origin, rung in rungs.items():
+            accepted, tokens = rung["accepted"], rung["tokens"]
+            cells = [Cell(f"{rung[name]:,}") for name in ("reached", "accepted")]
+            cells.append(Cell(share(accepted, rung["reached"])))
+            cells += [Cell(f"{rung[name]:,}") for name in ("targets", "responses", "tokens")]
+            cells.append(Cell(f"{tokens / accepted:,.0f}" if accepted and tokens else "\u2013"))
+            body.append((label(method_name(method), method), label(origin), *cells))
+    columns = ("", "rung", "reached", "accepted", "share", "targets", "responses", "tokens", "tokens per accepted")
+    caption = (
+        "The rungs of each method: questions that reached one because none before gave a target, those accepted there, "
+        "and what was sampled for them (by this method alone; prompts are not counted)."
+    )
+    return Table(caption, columns, tuple(body)) if body else None
+
+
+def pass_rate_table(flow: Flow) -> Table | None:
+    """Questions by the number of their own responses that were right; None where there are none."""
+    rate = flow.pass_rate
+    if not rate:
+        return None
+    body = tuple(
+        (label(number), Cell(f"{count:,}", share(count, rate["examples"])))
+        for number, count in rate["by_right"].items()
+    )
+    caption = f"Pass rate of own responses: {percent(rate['mean'])} % right, mean over {rate['examples']:,} questions."
+    return Table(caption, ("own responses right", "questions"), body)
 
 
 def responses_table(flow: Flow) -> Table:
