@@ -13,7 +13,7 @@ def edit_distance(one: Sequence[int], two: Sequence[int]) -> int:
 
     By Myers' bit vectors in Hyyro's form (H. Hyyro 2003, "A bit-vector algorithm for computing Levenshtein and Damerau
     edit distances"): a column of the table is two whole numbers, so a pair costs len(two) steps on len(one) bits, about
-    a millisecond for 500 tokens each.
+    half a millisecond for 500 tokens each.
 
     Args:
       one, two: token ids; of more than ``LONGEST`` only the first are compared.

@@ -77,7 +77,7 @@ def pass_rates(verdicts: Iterable[Verdict]) -> dict[str, Any]:
 
     Returns:
       ``examples`` (questions judged), ``mean`` (of right / judged over them, undecided counting as not right) and
-      ``by_right``: number of right responses -> questions that have so many.
+      ``by_right``: number of right responses, from 0 to all, -> questions that have so many.
     """
     judged: Counter[str] = Counter()
     right: Counter[str] = Counter()
@@ -85,9 +85,10 @@ def pass_rates(verdicts: Iterable[Verdict]) -> dict[str, Any]:
         judged[verdict.example_id] += 1
         right[verdict.example_id] += verdict.outcome == "right"
     by_right = Counter(right[example_id] for example_id in judged)
+    most = max(judged.values(), default=-1)
     mean = sum(right[example_id] / count for example_id, count in judged.items()) / max(1, len(judged))
     return {
         "examples": len(judged),
         "mean": mean,
-        "by_right": {str(number): by_right[number] for number in sorted(by_right)},
+        "by_right": {str(number): by_right[number] for number in range(most + 1)},
     }

@@ -47,4 +47,6 @@ def test_pass_rates_by_hand():
     outcomes = {"a": ["right", "right"], "b": ["wrong", "undecided"], "c": ["right", "wrong"], "d": ["wrong", "wrong"]}
     verdicts = [Verdict(i, "own", n, "exact", o, "", o) for i, all_ in outcomes.items() for n, o in enumerate(all_)]
     assert pass_rates(verdicts) == {"examples": 4, "mean": 0.375, "by_right": {"0": 2, "1": 1, "2": 1}}
+    none_right_once = [verdict for verdict in verdicts if verdict.example_id != "c"]
+    assert pass_rates(none_right_once)["by_right"] == {"0": 2, "1": 0, "2": 1}
     assert pass_rates([]) == {"examples": 0, "mean": 0.0, "by_right": {}}

@@ -32,6 +32,7 @@ class OriginFlow:
       asked: distinct examples judged.
       answered: distinct examples with at least one right response that no gate refused.
       unasked: reason -> examples that could not be asked.
+      gated: right responses that a gate refused; None where there is no gate.
     """
 
     origin: str
@@ -43,6 +44,7 @@ class OriginFlow:
     asked: int
     answered: int
     unasked: Mapping[str, int]
+    gated: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +125,7 @@ def _origin_flow(evidence: Evidence, origin: str) -> OriginFlow:
         asked=len({verdict.example_id for verdict in verdicts}),
         answered=len(_answered(verdicts, gated)),
         unasked=evidence.unasked.get(origin, {}),
+        gated=len(gated) if origin in evidence.gated else None,
     )
 
 
@@ -160,6 +163,7 @@ def flow_values(flow: Flow) -> dict[str, Any]:
                 "examples_judged": origin.asked,
                 "examples_right": origin.answered,
                 "unasked": dict(origin.unasked),
+                "refused_by_gate": origin.gated,
             }
             for origin in flow.origins
         },

@@ -175,7 +175,7 @@ def rungs_table(flow: Flow) -> Table | None:
             cells += [Cell(f"{rung[name]:,}") for name in ("targets", "responses", "tokens")]
             cells.append(Cell(f"{tokens / accepted:,.0f}" if accepted and tokens else "\u2013"))
             body.append((label(method_name(method), method), label(origin), *cells))
-    columns = ("", "rung", "reached", "accepted", "share", "targets", "responses", "tokens", "tokens per accepted")
+    columns = ("", "rung", "reached", "accepted", "acceptance", "targets", "responses", "tokens", "tokens per accepted")
     caption = (
         "The rungs of each method: questions that reached one because none before gave a target, those accepted there, "
         "and what was sampled for them (by this method alone; prompts are not counted)."
@@ -197,8 +197,9 @@ def pass_rate_table(flow: Flow) -> Table | None:
 
 
 def responses_table(flow: Flow) -> Table:
-    """What became of the sampled responses: ended or cut, right, wrong or undecided."""
+    """What became of the sampled responses: ended or cut, right, wrong or undecided; refused by a gate, if there is."""
     body = []
+    gated = any(origin.gated is not None for origin in flow.origins)
     for origin in flow.origins:
         judged = sum(origin.outcomes.values())
         counts = [origin.sampled, origin.ended, origin.cut]
@@ -207,8 +208,10 @@ def responses_table(flow: Flow) -> Table:
             Cell(f"{origin.outcomes[outcome]:,}", share(origin.outcomes[outcome], judged)) if judged else Cell("\u2013")
             for outcome in OUTCOMES
         ]
+        if gated:
+            cells.append(Cell("\u2013" if origin.gated is None else f"{origin.gated:,}"))
         body.append((label(origin.origin), *cells))
-    columns = ("", "sampled", "ended", "cut at limit", *OUTCOMES)
+    columns = ("", "sampled", "ended", "cut at limit", *OUTCOMES, *(("right, refused by the gate",) if gated else ()))
     return Table("Responses sampled on the training questions, and the judge's verdicts.", columns, tuple(body))
 
 

@@ -60,8 +60,8 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
             "refused": dict(refused),
             "tokens": sum(one.tokens for one in likelihoods if one.logprob is not None),
         }
-        told = "".join(f", {count} refused: {reason}" for reason, count in sorted(refused.items()))
-        say(f"gate: {number} right paraphrases{told}")
+        told = "".join(f"; {count} {reason}" for reason, count in sorted(refused.items()))
+        say(f"gate: {number} right paraphrases, {refused.total()} refused{told}")
 
 
 def right_ones(workdir: Workdir) -> tuple[list[Example], dict[str, list[Response]]]:

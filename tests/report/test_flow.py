@@ -94,6 +94,7 @@ def test_a_gate_takes_from_the_accepted_and_is_a_class_of_its_own():
     told = values["responses"]["paraphrase"]
     assert {"outcome": "right", "class": "less likely than gold", "count": 2} in told["reasons"]
     assert told["examples_right"] == 1 and told["unasked"] == {"no reason": 2}
+    assert told["refused_by_gate"] == 2 and values["responses"]["own"]["refused_by_gate"] is None
     assert values["rungs"] == RUNGS and values["pass_rate"]["by_right"] == {"0": 4}
     assert flow_values(build_flow(synthetic_evidence()))["pass_rate"] is None
 

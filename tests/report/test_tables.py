@@ -14,6 +14,7 @@ from s3ft_jax.report.tables import (
     logprobs_table,
     paired_table,
     pass_rate_table,
+    responses_table,
     rungs_table,
     scores_table,
     targets_table,
@@ -98,6 +99,12 @@ def test_rungs_tell_acceptance_and_cost():
         ["S3FT", "gold", "6", "6", "100.0 %", "6", "0", "0", "\u2013"],
     ]
     assert rungs_table(build_flow(synthetic_evidence())) is None
+
+
+def test_a_gate_has_a_column_also_where_it_refused_nothing():
+    table = responses_table(build_flow(synthetic_evidence(gated={"paraphrase": {}})))
+    assert table.columns[-1] == "right, refused by the gate" and [row[-1] for row in texts(table)] == ["\u2013", "0"]
+    assert responses_table(build_flow(synthetic_evidence())).columns[-1] == "undecided"
 
 
 def test_pass_rates_by_number_of_right_responses():

@@ -6,7 +6,7 @@ import pytest
 
 from s3ft_jax.records import Response, Selection, Verdict
 from s3ft_jax.selection import Gold
-from s3ft_jax.stages.select import check_prompts, check_settings
+from s3ft_jax.stages.select import check_prompts, check_settings, settings_of
 from s3ft_jax.workdir import WorkdirError
 from small import small_config
 
@@ -73,3 +73,12 @@ def test_a_repair_must_go_on_from_the_plain_prompt_and_gold_as_they_are_now():
 def test_settings_that_cannot_be_are_named(override):
     with pytest.raises(WorkdirError, match=override.split("=")[0].replace(".", r"\.")):
         check_settings(small_config(override))
+
+
+def test_settings_of_a_method_are_only_those_it_follows_from():
+    config = small_config("select.paraphrase_gate=likelier", "select.max_targets=2", "replay.frac=0.1")
+    plain = {"pick": "first"}
+    assert settings_of(config, "ssr") == plain | {"method": "ssr"}
+    assert settings_of(config, "rft") == plain | {"method": "rft", "max_targets": 2}
+    assert settings_of(config, "s3ft") == plain | {"method": "s3ft", "paraphrase_gate": "likelier"}
+    assert settings_of(config, "sft-replay") == plain | {"method": "sft-replay", "replay": {"frac": 0.1, "seed": 0}}
