@@ -27,6 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.task.data = args.data
     config.judge.name = args.judge
     config.general.tasks = ("pocket/skills",) if args.model == "pocket" else ()
+    config.replay.task = "pocket/skills" if args.model == "pocket" else ""
     config.sample.max_new_tokens = 96 if args.model == "pocket" else 512
     config.evaluate.max_new_tokens = config.sample.max_new_tokens
     config.train.tune = args.tune

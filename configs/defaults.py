@@ -33,6 +33,11 @@ def defaults() -> ConfigDict:
             "sample": {
                 "num_own": 1,  # own answers per training question
                 "num_paraphrase": 1,  # paraphrases of gold per question
+                "num_repair": 1,  # repairs per question without a right own answer
+                # continue: the model goes on from a beginning of gold; mend: it is shown gold and its own wrong answer
+                "repair": "continue",
+                "repair_frac": 0.5,  # share of gold's tokens handed over; cut at the nearest line or sentence border
+                "repair_prompt": "",  # of mend, with {question}, {gold} and {wrong}; empty: MEND_PROMPT of repairs.py
                 "temperature": 0.7,  # 0: greedy
                 "top_k": 0,  # 0: off
                 "top_p": 1.0,  # 1: off
@@ -61,12 +66,17 @@ def defaults() -> ConfigDict:
                     "max_new_tokens": 256,  # tokens of a reply
                     "least_canaries": 0.8,  # share of each kind of canary that must pass, or the run stops
                 },
-                "leak_filter": True,  # a paraphrase that speaks of "the reference answer" counts as wrong
+                "leak_filter": True,  # a paraphrase or mended answer that speaks of "the reference answer" is wrong
             },
             "methods": ("sft", "ssr", "sdft", "s3ft"),  # what to compare; see s3ft_jax/selection.py
             "select": {
-                "pick": "first",  # which of several right responses: first or likeliest
+                # which of several right responses: first, likeliest (per token), or diverse (the one whose edit
+                # distance from the others is largest)
+                "pick": "first",
+                "max_targets": 0,  # responses kept per question by a method that keeps all (rft), most diverse; 0: all
+                "paraphrase_gate": "",  # likelier: a right paraphrase must also be likelier than gold under the base
             },
+            "replay": replay_defaults(),
             "train": train_defaults(),
             "evaluate": {
                 "split": "test",  # test, or validation while choosing settings
@@ -109,6 +119,22 @@ def task_defaults() -> ConfigDict:
             "gold_style": "mid",  # pocket tasks: near, mid or far from the model's own style
             "prompt": "",  # your own wording, with {question}; empty: the task's
             "paraphrase_prompt": "",  # with {question} and {gold}; empty: the task's
+        }
+    )
+
+
+def replay_defaults() -> ConfigDict:
+    """General rows that the methods with replay (sft-replay, s3ft-replay) mix into training."""
+    return ConfigDict(
+        {
+            "task": "",  # custom for rows of your own, or a key of s3ft_jax.tasks.TASKS, whose train split is taken
+            "data": "",  # file, folder, hub id or tfds:name/config, as task.data
+            "splits": ConfigDict(),  # e.g. {"train": "chats.jsonl"}, as task.splits
+            "columns": ConfigDict(),  # e.g. {"question": "query"}, as task.columns
+            "bad_rows": "error",  # a row that cannot be used: error, or skip (counted and listed)
+            "limit": 0,  # rows read; 0: all
+            "frac": 0.01,  # share of the training rows that are general ones
+            "seed": 0,  # of the draw of rows, and of generated ones
         }
     )
 

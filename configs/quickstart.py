@@ -52,6 +52,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.task.num_train = 1024
     config.task.num_validation = 512
     config.task.num_test = 600
+    config.replay.task = "pocket/skills"  # other questions of the general skills than those measured
     config.sample.temperature = 0.7
     config.sample.max_new_tokens = 96
     config.sample.num_slots = 128

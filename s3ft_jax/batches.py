@@ -87,17 +87,21 @@ def hash_order(names: Sequence[str], salt: str) -> list[int]:
 def draw(selections: Sequence[Selection], count: int, seed: int) -> list[Selection]:
     """The selections of a seeded subset of ``count`` examples; all of them if ``count`` is 0.
 
-    The same seed draws the same examples for every method, so methods differ in targets only.
+    The same seed draws the same examples for every method, so methods differ in targets only. Replayed rows come on
+    top, as many as keep their share, drawn by the same seed.
 
     Raises:
       BatchError: there are fewer examples than ``count``.
     """
-    ids = sorted({selection.example_id for selection in selections})
+    ids = sorted({selection.example_id for selection in selections if selection.origin != "replay"})
     if count > len(ids):
         raise BatchError(f"train.num_examples is {count} but there are only {len(ids)} examples with a selection")
     if count == 0:
         return list(selections)
     chosen = {ids[index] for index in hash_order(ids, f"draw/{seed}")[:count]}
+    replayed = [selection.example_id for selection in selections if selection.origin == "replay"]
+    kept = max(1, round(len(replayed) * count / len(ids)))  # a share that is asked for is never rounded away
+    chosen |= {replayed[index] for index in hash_order(replayed, f"draw/{seed}")[:kept]}
     return [selection for selection in selections if selection.example_id in chosen]
 
 

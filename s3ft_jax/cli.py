@@ -14,6 +14,8 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from s3ft_jax.records import SAMPLED
+
 _EXAMPLE = "--config=configs/quickstart.py --workdir=runs/quickstart"
 
 
@@ -41,7 +43,9 @@ class Command:
 COMMANDS = {
     "run": Command("the whole recipe, from import to report", _EXAMPLE, "recipe"),
     "import": Command("Hugging Face folder or hub id -> base/", _EXAMPLE, "import_model"),
-    "prepare": Command("data rows -> examples/", _EXAMPLE, "prepare", device=False),
+    "prepare": Command(
+        "data rows -> examples/ (also the general rows that methods replay)", _EXAMPLE, "prepare", device=False
+    ),
     "sample": Command("examples -> responses/ORIGIN", f"own {_EXAMPLE}", "sample", ("origin",)),
     "judge": Command(
         "responses -> verdicts/ORIGIN, or how good a judge is against labels",
@@ -56,6 +60,11 @@ COMMANDS = {
         "compare",
         ("origin",),
         device=False,
+    ),
+    "gate": Command(
+        "gold and right paraphrases -> likelihoods/: how likely the base finds them (select.paraphrase_gate)",
+        f"{_EXAMPLE} --config.select.paraphrase_gate=likelier",
+        "gate",
     ),
     "select": Command(
         "responses and verdicts -> selections/METHOD", f"s3ft {_EXAMPLE}", "select", ("method",), device=False
@@ -106,8 +115,8 @@ WITHOUT_WORKDIR = ("doctor", "plan")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
-    "origin": lambda p: p.add_argument("origin", choices=("own", "paraphrase"), help="which responses"),
-    "judged": lambda p: p.add_argument("origin", nargs="?", choices=("own", "paraphrase"), help="which responses"),
+    "origin": lambda p: p.add_argument("origin", choices=SAMPLED, help="which responses"),
+    "judged": lambda p: p.add_argument("origin", nargs="?", choices=SAMPLED, help="which responses"),
     "calibrate": lambda p: p.add_argument("--calibrate", default="", metavar="LABELS", help="a file of labels instead"),
     "again": lambda p: p.add_argument(
         "--again", action="store_true", help="judge what was judged before anew, and say which verdicts changed"
@@ -206,7 +215,7 @@ def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> 
 
         return calibrate.run(config, workdir, parsed.calibrate) or 0
     if command.module == "judge" and parsed.origin is None:
-        raise ConfigError("s3ft judge: say which responses, own or paraphrase, or give --calibrate=LABELS")
+        raise ConfigError("s3ft judge: say which responses, own, paraphrase or repair, or give --calibrate=LABELS")
     for name in ("origin", "again", "method", "seed"):
         if hasattr(parsed, name):
             extra[name] = getattr(parsed, name)

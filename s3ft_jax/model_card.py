@@ -26,8 +26,11 @@ _LICENCE = (
 _ORIGIN_MEANING = {
     "own": "the model's own answer, accepted by the judge",
     "paraphrase": "the model's paraphrase of the gold answer, accepted by the judge",
+    "repair": "the model's continuation of a beginning of gold, or its mended wrong answer, accepted by the judge",
     "gold": "the data set's gold answer",
+    "replay": "a row of general data, mixed in",
 }
+_USUAL = ("own", "paraphrase", "gold")
 
 
 def model_card(
@@ -94,6 +97,8 @@ def _origin_table(counts: Mapping[str, int]) -> str:
     lines = ["| origin | meaning | examples | share |", "| --- | --- | ---: | ---: |"]
     for origin in ORIGINS:
         count = counts.get(origin, 0)
+        if not count and origin not in _USUAL:
+            continue
         share = f"{100 * count / total:.1f} %" if total else "-"
         lines.append(f"| {origin} | {_ORIGIN_MEANING[origin]} | {count} | {share} |")
     return "\n".join(lines)

@@ -1,11 +1,11 @@
-"""The records that walk between the rooms: Example, Response, Verdict, Selection, Score.
+"""The records that walk between the rooms: Example, Response, Verdict, Likelihood, Selection, Score.
 
 Each is a frozen dataclass that is one JSON object on one line of a file in the workdir, so that a person can open
 every file and ``grep ID -r workdir`` shows the whole life of one example. No JAX, no tokenizer, standard library only.
 
 One word per idea, everywhere: *example* (a question with its gold answer), *response* (a text the model produced),
 *verdict* (what a judge said of a response), *selection* (what will be trained on), *score* (one number of the report),
-*origin* (where a text came from: own, paraphrase or gold).
+*origin* (where a text came from: own, paraphrase, repair, gold or replay).
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args
 
-Origin = Literal["own", "paraphrase", "gold"]
+Origin = Literal["own", "paraphrase", "repair", "gold", "replay"]
 Outcome = Literal["right", "wrong", "undecided"]
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
+SAMPLED: tuple[Origin, ...] = ("own", "paraphrase", "repair")
+"""The origins that the model writes itself, in the order in which they are sampled."""
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 Message = Mapping[str, str]
@@ -31,7 +33,7 @@ class Example:
     Attributes:
       id: stable for ever and unique in a run, ``task/split/number``, e.g. ``gsm8k/train/00017``.
       task: name of the task or general skill it belongs to, e.g. ``gsm8k``.
-      split: ``train``, ``validation``, ``test`` or ``general``.
+      split: ``train``, ``validation``, ``test``, ``general`` or ``replay`` (general rows mixed into training).
       messages: the chat turns that ask the question; no answer in them.
       paraphrase_messages: the turns that show the question and gold and ask for the model's own wording;
         empty when this example is never paraphrased (test and general examples).
@@ -56,15 +58,17 @@ class Response:
 
     Attributes:
       example_id: the example it answers.
-      origin: ``own`` (the plain question was asked) or ``paraphrase`` (gold was shown). Answers to test
-        examples are ``own``.
+      origin: ``own`` (the plain question was asked), ``paraphrase`` (gold was shown) or ``repair`` (a beginning of
+        gold was continued, or gold and a wrong own answer were shown). Answers to test examples are ``own``.
       index: 0..n-1 among the n samples of this example and origin.
       text: the decoded response without its end token, for judges and people.
       prompt_ids: the prompt's token ids as the model saw them.
       response_ids: the token ids exactly as sampled, end token included when there was one. These are
         trained on; the text is never tokenised again.
       ended: True if an end token was sampled, False if the length limit cut the response.
-      logprob: sum over response_ids of log p at temperature 1 under the sampling model, in nats.
+      logprob: sum over the sampled ids of log p at temperature 1 under the sampling model, in nats.
+      given: so many of the first response_ids were not sampled but handed to the model behind the prompt: gold's ids,
+        of a repair that continues gold.
     """
 
     example_id: str
@@ -75,6 +79,26 @@ class Response:
     response_ids: tuple[int, ...]
     ended: bool
     logprob: float
+    given: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """How likely the base finds one text as the answer to the plain question.
+
+    Attributes:
+      example_id, origin: whose text.
+      index: which response of that origin; None for gold.
+      logprob: sum of log p over the text's tokens, end token included, in nats; None if prompt and text together are
+        longer than the model reads.
+      tokens: number of these tokens.
+    """
+
+    example_id: str
+    origin: Origin
+    index: int | None
+    logprob: float | None
+    tokens: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,10 +131,11 @@ class Selection:
       example_id: the example.
       method: e.g. ``s3ft``.
       origin: where the target came from.
-      index: which response of that origin; None for gold.
+      index: which response of that origin; None for gold and replay.
       text: the target's text, for people.
       prompt_ids: ids of the plain question (never of the paraphrase prompt).
-      response_ids: ids trained on, end token included. As sampled for own and paraphrase; gold is encoded once, here.
+      response_ids: ids trained on, end token included. As sampled for own, paraphrase and repair; gold is encoded
+        once, here.
       reason: why this rung was reached, e.g. ``own wrong: 12 is not 14; paraphrase right``.
     """
 
@@ -151,7 +176,7 @@ class Score:
     undecided: int = 0
 
 
-Record = TypeVar("Record", Example, Response, Verdict, Selection, Score)
+Record = TypeVar("Record", Example, Response, Verdict, Likelihood, Selection, Score)
 
 
 class RecordError(ValueError):

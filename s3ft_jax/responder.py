@@ -1,4 +1,4 @@
-"""Examples -> responses: prompts, engine and text put together. Used for own answers, paraphrases and test answers.
+"""Examples -> responses: prompts, engine and text put together. For own answers, paraphrases, repairs, test answers.
 
 In: examples and a model's parameters. Out: ``Response`` records with the ids exactly as sampled. The random key of a
 token is a function of (seed, example id, origin, index, position), so neither batch nor order nor restart changes it.
@@ -42,6 +42,21 @@ class ResponseSettings:
     chunk_steps: int = 16
 
 
+@dataclasses.dataclass(frozen=True)
+class Ask:
+    """One question as ids.
+
+    Attributes:
+      example_id: whose question.
+      prompt_ids: what the model is asked.
+      given_ids: the first ids of its response, handed to it behind the prompt; they count against the length limit.
+    """
+
+    example_id: str
+    prompt_ids: tuple[int, ...]
+    given_ids: tuple[int, ...] = ()
+
+
 @functools.lru_cache(maxsize=4)
 def shared_engine(
     graphdef: nnx.GraphDef,
@@ -81,30 +96,61 @@ def respond(
       encoder: its prompts.
       on_progress: called with (responses finished, all).
     """
-    engine = shared_engine(graphdef, config, encoder.stop_ids, encoder.pad_id, settings.num_slots, settings.chunk_steps)
     asks = [e.paraphrase_messages if origin == "paraphrase" else e.messages for e in examples]
     prompts = [encoder.encode_prompt(messages, e.id) for messages, e in zip(asks, examples, strict=True)]
-    asked = [(e, p, i) for e, p in zip(examples, prompts, strict=True) for i in range(settings.num_responses)]
+    return answer(
+        [Ask(example.id, prompt) for example, prompt in zip(examples, prompts, strict=True)],
+        origin,
+        graphdef=graphdef,
+        params=params,
+        config=config,
+        encoder=encoder,
+        settings=settings,
+        on_progress=on_progress,
+    )
+
+
+def answer(
+    asks: Sequence[Ask],
+    origin: Origin,
+    *,
+    graphdef: nnx.GraphDef,
+    params: Any,
+    config: DecoderConfig,
+    encoder: PromptEncoder,
+    settings: ResponseSettings,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Response]:
+    """Sample ``settings.num_responses`` responses to each ask, in their order; arguments as for ``respond``.
+
+    ``settings.max_new_tokens`` limits a response with its given ids, so ``given_ids`` must be shorter.
+    """
+    engine = shared_engine(graphdef, config, encoder.stop_ids, encoder.pad_id, settings.num_slots, settings.chunk_steps)
+    asked = [(ask, index) for ask in asks for index in range(settings.num_responses)]
     requests = [
         Request(
-            prompt_ids=prompt,
-            key=request_key(settings.seed, example.id, origin, index),
-            max_new_tokens=settings.max_new_tokens,
+            prompt_ids=ask.prompt_ids + ask.given_ids,
+            key=request_key(settings.seed, ask.example_id, origin, index),
+            max_new_tokens=settings.max_new_tokens - len(ask.given_ids),
             sampling=settings.sampling,
         )
-        for example, prompt, index in asked
+        for ask, index in asked
     ]
     sampled = engine.generate(params, requests, on_progress=on_progress)
-    return [
-        Response(
-            example_id=example.id,
-            origin=origin,
-            index=index,
-            text=encoder.decode_response(answer.response_ids),
-            prompt_ids=prompt,
-            response_ids=tuple(int(token) for token in answer.response_ids),
-            ended=bool(answer.ended),
-            logprob=float(np.sum(answer.logprobs, dtype=np.float64)),
+    responses = []
+    for (ask, index), made in zip(asked, sampled, strict=True):
+        ids = ask.given_ids + tuple(int(token) for token in made.response_ids)
+        responses.append(
+            Response(
+                example_id=ask.example_id,
+                origin=origin,
+                index=index,
+                text=encoder.decode_response(ids),
+                prompt_ids=ask.prompt_ids,
+                response_ids=ids,
+                ended=bool(made.ended),
+                logprob=float(np.sum(made.logprobs, dtype=np.float64)),
+                given=len(ask.given_ids),
+            )
         )
-        for (example, prompt, index), answer in zip(asked, sampled, strict=True)
-    ]
+    return responses

@@ -4,18 +4,23 @@ In: an example, its responses, their verdicts, gold's ids. Out: Selections. Pure
 and every example gets a target (methods whose preference ends in gold) or is counted as without one.
 
 The rule is S3FT's (arXiv 2502.08130, section 3): the model's own answer where the judge finds it right, else its
-paraphrase of gold where the judge finds that right, else gold. SSR (arXiv 2409.04787) leaves the paraphrase out.
+paraphrase of gold where the judge finds that right, else gold. SSR (arXiv 2409.04787) leaves the paraphrase out. A
+repair (STaR's rationalization, arXiv 2203.14465; guided re-solving, arXiv 2509.15157) is a further rung before gold.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, get_args
 
-from s3ft_jax.records import Example, Origin, Response, Selection, Verdict
+from s3ft_jax.edit_distance import mean_distances
+from s3ft_jax.records import Example, Likelihood, Origin, Response, Selection, Verdict
 
-Pick = Literal["first", "likeliest"]
+Pick = Literal["first", "likeliest", "diverse"]
+PICKS: tuple[Pick, ...] = get_args(Pick)
+LESS_LIKELY = "less likely than gold"
+TOO_LONG = "too long to be compared with gold"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Method:
       judged: False trains on own answers whatever the judge says (a control).
       keep_all: True keeps every distinct right response of every preferred origin, not only the first origin's best.
       pick: which of several right responses; None takes the setting ``select.pick``.
+      replay: whether rows of general data are mixed in (the section ``replay`` of the settings).
       source: paper.
     """
 
@@ -34,6 +40,7 @@ class Method:
     judged: bool = True
     keep_all: bool = False
     pick: Pick | None = None
+    replay: bool = False
     source: str = ""
 
 
@@ -44,6 +51,13 @@ METHODS: Mapping[str, Method] = {
     "s3ft": Method(("own", "paraphrase", "gold"), source="Gupta et al. 2025, arXiv 2502.08130"),
     "rft": Method(("own", "gold"), keep_all=True, source="Yuan et al. 2023, arXiv 2308.01825"),
     "self-output": Method(("own", "gold"), pick="likeliest", source="Wu et al. 2025, arXiv 2501.14315"),
+    "repair": Method(
+        ("own", "repair", "gold"),
+        source="Mind the Gap (2025), arXiv 2509.15157; STaR's rationalization, arXiv 2203.14465",
+    ),
+    "s3ft-repair": Method(("own", "paraphrase", "repair", "gold"), source="S3FT with a repair before gold"),
+    "sft-replay": Method(("gold",), replay=True, source="SFT with general rows mixed in, the plain remedy"),
+    "s3ft-replay": Method(("own", "paraphrase", "gold"), replay=True, source="S3FT with general rows mixed in"),
     "unverified": Method(("own",), judged=False, source="control: does judging matter"),
 }
 
@@ -56,16 +70,27 @@ class Gold:
     response_ids: tuple[int, ...]
 
 
-def needs_paraphrase(methods: Sequence[str]) -> Literal["none", "unsolved", "all"]:
-    """Which training questions need a paraphrase: sdft looks at it first, s3ft only where no own answer is right."""
-    need = "none"
-    for name in methods:
-        prefer = METHODS[name].prefer
-        if "paraphrase" in prefer:
-            if "own" not in prefer[: prefer.index("paraphrase")]:
-                return "all"
-            need = "unsolved"
-    return need
+def asked_after(methods: Sequence[str], origin: Origin) -> tuple[Origin, ...] | None:
+    """After which origins ``origin`` is sampled: only questions that none of these has solved are asked.
+
+    sdft looks at the paraphrase first, so every question is asked for one: (). s3ft does only where no own answer is
+    usable: ("own",). For several methods: the origins that come before it in all of them. None: no method wants it.
+    """
+    wanting = [METHODS[name] for name in methods if origin in METHODS[name].prefer]
+    if not wanting:
+        return None
+    before = [() if rule.keep_all else rule.prefer[: rule.prefer.index(origin)] for rule in wanting]
+    return tuple(other for other in before[0] if all(other in some for some in before))
+
+
+def replays(methods: Sequence[str]) -> list[str]:
+    """The methods that mix general rows in."""
+    return [name for name in methods if METHODS[name].replay]
+
+
+def num_replayed(num_examples: int, frac: float) -> int:
+    """General rows beside ``num_examples`` questions, so that they are ``frac`` of all rows; at least one if any."""
+    return max(1, round(frac * num_examples / (1 - frac))) if frac else 0
 
 
 def select(
@@ -74,7 +99,10 @@ def select(
     gold: Gold,
     responses: Sequence[Response],
     verdicts: Mapping[tuple[Origin, int], Verdict],
+    *,
     pick: Pick = "first",
+    max_targets: int = 0,
+    gated: Mapping[tuple[Origin, int], str] | None = None,
 ) -> list[Selection]:
     """The targets of one example under one method.
 
@@ -82,9 +110,11 @@ def select(
       example: the question.
       method: a key of ``METHODS``.
       gold: its encoded prompt and gold answer.
-      responses: all responses to it, own and paraphrase.
+      responses: all responses to it, of every origin sampled.
       verdicts: (origin, index) -> verdict of each response.
       pick: which of several right responses of one origin, unless the method says so itself.
+      max_targets: with ``keep_all``, most responses kept of one origin, those farthest from the others; 0: all.
+      gated: (origin, index) -> why a gate refuses a response that the judge found right.
 
     Returns:
       One Selection; several with ``keep_all``; none if no preferred origin has a usable target.
@@ -100,20 +130,27 @@ def select(
             )
         else:
             mine = sorted((r for r in responses if r.origin == origin), key=lambda r: r.index)
-            usable = [r for r in mine if refusal(r, verdicts, rule.judged) is None]
-            best = _distinct(usable) if rule.keep_all else _pick(usable, rule.pick or pick)[:1]
+            reasons = [refusal(r, verdicts, rule.judged, gated) for r in mine]
+            usable = [r for r, refused in zip(mine, reasons, strict=True) if refused is None]
+            best = _distinct(usable, max_targets) if rule.keep_all else _pick(usable, rule.pick or pick)[:1]
             reason = "; ".join([*passed, f"{origin} right" if rule.judged else f"{origin} unjudged"])
             chosen += [
                 Selection(example.id, method, origin, r.index, r.text, gold.prompt_ids, r.response_ids, reason)
                 for r in best
             ]
-            passed.append(f"{origin} {_why_none(mine, verdicts, rule.judged)}")
+            why = next(filter(None, reasons), "right") if mine else "not sampled"
+            passed.append(f"{origin} {why}")
         if chosen and not rule.keep_all:
             break
     return chosen
 
 
-def refusal(response: Response, verdicts: Mapping[tuple[Origin, int], Verdict], judged: bool = True) -> str | None:
+def refusal(
+    response: Response,
+    verdicts: Mapping[tuple[Origin, int], Verdict],
+    judged: bool = True,
+    gated: Mapping[tuple[Origin, int], str] | None = None,
+) -> str | None:
     """Why a response may not be trained on, or None if it may.
 
     A response cut by the length limit has no end token and never gets one; undecided never counts as right.
@@ -122,28 +159,62 @@ def refusal(response: Response, verdicts: Mapping[tuple[Origin, int], Verdict], 
         return "cut by the length limit"
     if not judged:
         return None
-    verdict = verdicts.get((response.origin, response.index))
+    place = (response.origin, response.index)
+    verdict = verdicts.get(place)
     if verdict is None:
         return "not judged"
-    return None if verdict.outcome == "right" else f"{verdict.outcome}: {verdict.reason}"
+    if verdict.outcome != "right":
+        return f"{verdict.outcome}: {verdict.reason}"
+    return (gated or {}).get(place)
 
 
-def _why_none(responses: Sequence[Response], verdicts: Mapping[tuple[Origin, int], Verdict], judged: bool) -> str:
-    if not responses:
-        return "not sampled"
-    reasons = [refusal(response, verdicts, judged) for response in responses]
-    return next((reason for reason in reasons if reason is not None), "right")
+def less_likely(likelihoods: Iterable[Likelihood]) -> dict[str, dict[tuple[Origin, int], str]]:
+    """The responses that the gate ``likelier`` refuses: their mean log-probability per token is not above gold's.
+
+    Both are of the base, as answers to the plain question, which is how they would be trained on.
+
+    Args:
+      likelihoods: of right responses and of gold, each at most once.
+
+    Returns:
+      example id -> (origin, index) -> reason.
+    """
+    means: dict[tuple[str, Origin, int | None], float | None] = {
+        (one.example_id, one.origin, one.index): None if one.logprob is None else one.logprob / one.tokens
+        for one in likelihoods
+    }
+    refused: dict[str, dict[tuple[Origin, int], str]] = {}
+    for (example_id, origin, index), mean in means.items():
+        if index is None:
+            continue
+        golds = means.get((example_id, "gold", None))
+        if mean is None or golds is None:
+            refused.setdefault(example_id, {})[origin, index] = TOO_LONG
+        elif mean <= golds:
+            refused.setdefault(example_id, {})[origin, index] = LESS_LIKELY
+    return refused
 
 
 def _pick(usable: Sequence[Response], pick: Pick) -> list[Response]:
-    """Best first. Likeliest is by mean log-probability per token, so that short answers are not favoured."""
+    """Best first. Likeliest is by mean log-probability per sampled token, so that short answers are not favoured.
+
+    Diverse is by mean edit distance from the other usable responses, farthest first (RFT, arXiv 2308.01825).
+    """
     if pick == "likeliest":
-        return sorted(usable, key=lambda r: (-r.logprob / len(r.response_ids), r.index))
+        return sorted(usable, key=lambda r: (-r.logprob / max(1, len(r.response_ids) - r.given), r.index))
+    if pick == "diverse":
+        distances = mean_distances([r.response_ids for r in usable])
+        order = sorted(range(len(usable)), key=lambda place: (-distances[place], usable[place].index))
+        return [usable[place] for place in order]
     return list(usable)
 
 
-def _distinct(usable: Sequence[Response]) -> list[Response]:
+def _distinct(usable: Sequence[Response], max_targets: int) -> list[Response]:
+    """Different responses, by index; of more than ``max_targets`` the farthest from the others."""
     first: dict[tuple[int, ...], Response] = {}
     for response in usable:
         first.setdefault(response.response_ids, response)
-    return list(first.values())
+    kept = list(first.values())
+    if max_targets and len(kept) > max_targets:
+        kept = sorted(_pick(kept, "diverse")[:max_targets], key=lambda r: r.index)
+    return kept

@@ -92,6 +92,18 @@ def test_draw_gives_every_method_the_same_examples():
         draw(MANY, 41, 0)
 
 
+def test_replayed_rows_come_on_top_of_the_drawn_examples_in_their_share():
+    replayed = [Selection(f"replay/{i}", "sft", "replay", None, "", (1,), (2,), "") for i in range(8)]
+    mixed = draw([*MANY, *replayed], 10, 5)
+    task = [s.example_id for s in mixed if s.origin == "gold"]
+    assert task == [s.example_id for s in draw(MANY, 10, 5)], "the same examples as without replay"
+    assert len(mixed) == 12, "8 beside 40 are 2 beside 10"
+    assert mixed == draw([*MANY, *replayed], 10, 5) and len(draw([*MANY, *replayed], 0, 5)) == 48
+    assert len(draw([*MANY, replayed[0]], 10, 5)) == 11, "a share is never rounded away"
+    with pytest.raises(BatchError, match="only 40 examples"):
+        draw([*MANY, *replayed], 41, 5)
+
+
 def test_padding_rows_have_no_weight():
     plan = plan_batches(MANY, row_length=16, num_steps=5, seed=3, examples_per_step=8)
     fewest = min(range(5), key=lambda n: len(plan.steps[n].rows))

@@ -103,6 +103,7 @@ READERS = {
     "sample": ("stages/sample.py",),
     "judge": ("stages/judge.py", "stages/consult.py", "stages/prepare.py"),
     "select": ("stages/select.py",),
+    "replay": ("stages/prepare.py", "tasks/*.py", "tasks/pocket/*.py"),
     "train": ("stages/train.py", "stages/method_settings.py", "stages/validate.py", "stages/recipe.py"),
     "evaluate": ("stages/evaluate.py",),
     "export": ("stages/export_model.py",),

@@ -56,6 +56,13 @@ def test_the_whole_card():
     assert "arXiv:2409.04787" in text
 
 
+def test_repair_and_replay_are_named_where_targets_come_from_them():
+    assert "repair" not in model_card(**INPUTS) and "| replay |" not in model_card(**INPUTS)
+    card = model_card(**{**INPUTS, "origin_counts": {"own": 6, "repair": 3, "replay": 1}})
+    assert "| repair | the model's continuation of a beginning of gold, or its mended wrong answer, accepted" in card
+    assert "| replay | a row of general data, mixed in | 1 | 10.0 % |" in card
+
+
 def test_a_local_base_is_not_named_as_a_hub_model():
     assert "base_model" not in model_card(**{**INPUTS, "base": "./models/base"})
 

@@ -4,11 +4,13 @@ import json
 
 import pytest
 
-from s3ft_jax.records import Example, RecordError, Response, Score, Selection, Verdict, from_line, to_line
+from s3ft_jax.records import Example, Likelihood, RecordError, Response, Score, Selection, Verdict, from_line, to_line
 
 RECORDS = [
     Example("t/train/0", "t", "train", ({"role": "user", "content": "2 + 2?"},), "4", "numbers", {"answer": "4"}),
     Response("t/train/0", "own", 0, "4", (1, 2), (3, 0), True, -0.5),
+    Response("t/train/0", "repair", 0, "so 4", (1, 2), (7, 3, 0), True, -0.5, 1),
+    Likelihood("t/train/0", "gold", None, -0.5, 2),
     Verdict("t/train/0", "own", 0, "numbers", "right", "4", "right: 4"),
     Selection("t/train/0", "s3ft", "gold", None, "4", (1, 2), (3, 0), "own wrong; gold"),
     Score("s3ft", 0, "t", "test", "accuracy", 0.5, 10, 0.158),
@@ -28,7 +30,7 @@ def test_a_cut_line_names_file_and_line():
 
 
 def test_missing_and_unknown_keys_are_both_listed():
-    values = json.loads(to_line(RECORDS[2]))
+    values = json.loads(to_line(RECORDS[4]))
     values["verdict"] = values.pop("outcome")
     with pytest.raises(RecordError, match=r"missing keys \['outcome'\], unknown keys \['verdict'\]"):
         from_line(Verdict, json.dumps(values), "v.jsonl:1")

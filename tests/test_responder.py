@@ -4,7 +4,7 @@ import pytest
 
 from s3ft_jax.generation.sampling import Sampling
 from s3ft_jax.records import Example
-from s3ft_jax.responder import ResponseSettings, respond
+from s3ft_jax.responder import Ask, ResponseSettings, answer, respond
 from s3ft_jax.stages.launch import load_model
 from small import small_config
 
@@ -54,6 +54,26 @@ def test_seed_and_origin_change_the_draw(ask):
     paraphrases = asked(examples, "paraphrase")
     assert all(r.origin == "paraphrase" for r in paraphrases)
     assert paraphrases[0].prompt_ids != asked(examples[:1])[0].prompt_ids
+
+
+def test_given_ids_lead_the_response_and_are_not_counted_as_sampled(walked, ask):
+    asked, examples = ask
+    _, workdir = walked
+    model = load_model(workdir)
+    (own,) = asked(examples[:1])
+    parts = {"graphdef": model.graphdef, "params": model.params, "config": model.config, "encoder": model.encoder}
+    settings = ResponseSettings(Sampling(temperature=0.0), max_new_tokens=24, seed=3, num_slots=16)
+    (whole,) = answer([Ask("x", own.prompt_ids)], "own", settings=settings, **parts)
+    half = len(whole.response_ids) // 2
+    asking = [Ask("x", own.prompt_ids, whole.response_ids[:half])]
+    (begun,) = answer(asking, "repair", settings=settings, **parts)
+    # greedy, so that it goes on as it would have by itself
+    assert begun.response_ids == whole.response_ids and begun.text == whole.text and begun.given == half
+    assert begun.prompt_ids == whole.prompt_ids and begun.ended == whole.ended
+    assert whole.logprob < begun.logprob < 0, "of the sampled ids alone"
+    short = ResponseSettings(Sampling(temperature=0.0), max_new_tokens=half + 2, seed=3, num_slots=16)
+    (cut,) = answer(asking, "repair", settings=short, **parts)
+    assert len(cut.response_ids) == half + 2 and not cut.ended, "the limit counts the given ids"
 
 
 def test_a_cut_response_has_not_ended(ask):

@@ -4,8 +4,18 @@ import itertools
 
 import pytest
 
-from s3ft_jax.records import Example, Response, Verdict
-from s3ft_jax.selection import METHODS, Gold, needs_paraphrase, select
+from s3ft_jax.records import Example, Likelihood, Response, Verdict
+from s3ft_jax.selection import (
+    LESS_LIKELY,
+    METHODS,
+    TOO_LONG,
+    Gold,
+    asked_after,
+    less_likely,
+    num_replayed,
+    replays,
+    select,
+)
 
 EXAMPLE = Example("t/train/0", "t", "train", ({"role": "user", "content": "?"},), "gold", "exact", {})
 GOLD = Gold((1, 2), (9, 0))
@@ -24,19 +34,20 @@ def respond(origin, state, index=0, ids=None, logprob=-1.0):
 @pytest.mark.parametrize("method", METHODS)
 def test_truth_table(method):
     rule = METHODS[method]
-    for own, paraphrase in itertools.product(STATES, STATES):
+    for states in itertools.product(STATES, STATES, STATES):
         responses, verdicts = [], {}
-        for origin, state in (("own", own), ("paraphrase", paraphrase)):
+        for origin, state in zip(("own", "paraphrase", "repair"), states, strict=True):
             made, judged = respond(origin, state)
             responses += made
             verdicts |= judged
-        usable = {"own": own == "right", "paraphrase": paraphrase == "right", "gold": True}
+        usable = dict(zip(("own", "paraphrase", "repair"), (state == "right" for state in states), strict=True))
+        usable["gold"] = True
         if not rule.judged:
-            usable["own"] = own not in ("cut", "absent")
+            usable["own"] = states[0] not in ("cut", "absent")
         wanted = [origin for origin in rule.prefer if usable[origin]]
         chosen = select(EXAMPLE, method, GOLD, responses, verdicts)
         expected = wanted if rule.keep_all else wanted[:1]
-        assert [s.origin for s in chosen] == expected, (own, paraphrase)
+        assert [s.origin for s in chosen] == expected, states
         for selection in chosen:
             assert selection.prompt_ids == (1, 2), "the plain question's ids, never the paraphrase prompt's"
             assert selection.response_ids == ((9, 0) if selection.origin == "gold" else (5, 0, 0))
@@ -79,7 +90,71 @@ def test_rft_keeps_distinct_right_answers_and_gold():
     assert [(s.origin, s.index) for s in chosen] == [("own", 1), ("own", 2), ("gold", None)]
 
 
-def test_who_needs_paraphrases():
-    assert needs_paraphrase(["sft", "ssr"]) == "none"
-    assert needs_paraphrase(["sft", "s3ft"]) == "unsolved"
-    assert needs_paraphrase(["s3ft", "sdft"]) == "all"
+def test_who_is_asked_after_whom():
+    assert asked_after(["sft", "ssr"], "paraphrase") is None and asked_after(["sft"], "repair") is None
+    assert asked_after(["sft", "s3ft"], "paraphrase") == ("own",)
+    assert asked_after(["s3ft", "sdft"], "paraphrase") == ()
+    assert asked_after(["s3ft-repair"], "repair") == ("own", "paraphrase")
+    assert asked_after(["s3ft-repair", "repair"], "repair") == ("own",)
+
+
+def test_pick_diverse_takes_the_farthest_from_the_other_right_ones():
+    responses, verdicts = [], {}
+    rows = [("wrong", (9,) * 30), ("right", (1, 2, 3, 0)), ("right", (1, 2, 4, 0)), ("right", (7, 8, 3, 0))]
+    for index, (state, ids) in enumerate(rows):
+        made, judged = respond("own", state, index, ids)
+        responses += made
+        verdicts |= judged
+    assert select(EXAMPLE, "s3ft", GOLD, responses, verdicts, pick="diverse")[0].index == 3
+    assert select(EXAMPLE, "s3ft", GOLD, responses[:3], verdicts, pick="diverse")[0].index == 1, "a tie: the first"
+    kept = select(EXAMPLE, "rft", GOLD, responses, verdicts, max_targets=2)
+    # distances from the others: 1 + 2, 1 + 3, 2 + 3
+    assert [(s.origin, s.index) for s in kept] == [("own", 2), ("own", 3), ("gold", None)]
+
+
+def test_a_repair_is_weighed_by_its_sampled_tokens_alone():
+    responses, verdicts = [], {}
+    for index, (given, logprob) in enumerate([(0, -4.0), (8, -3.0)]):
+        ids = tuple(range(10))
+        responses.append(Response(EXAMPLE.id, "repair", index, "", (1, 2), ids, True, logprob, given))
+        verdicts["repair", index] = Verdict(EXAMPLE.id, "repair", index, "exact", "right", "", "right")
+    (chosen,) = select(EXAMPLE, "repair", GOLD, responses, verdicts, pick="likeliest")
+    assert chosen.index == 0, "-0.4 a token against -1.5"
+
+
+def test_the_gate_refuses_what_is_not_likelier_than_gold_per_token():
+    def scored(example_id, origin, index, logprob, tokens):
+        return Likelihood(example_id, origin, index, logprob, tokens)
+
+    found = less_likely(
+        [
+            scored("a", "gold", None, -10.0, 10),
+            scored("a", "paraphrase", 0, -19.0, 20),
+            scored("a", "paraphrase", 1, -5.0, 4),
+            scored("a", "paraphrase", 2, -4.0, 4),
+            scored("b", "gold", None, None, 900),
+            scored("b", "paraphrase", 0, -1.0, 4),
+        ]
+    )
+    assert found == {
+        "a": {("paraphrase", 1): LESS_LIKELY, ("paraphrase", 2): LESS_LIKELY},
+        "b": {("paraphrase", 0): TOO_LONG},
+    }
+
+
+def test_a_refused_paraphrase_falls_to_the_next_rung_with_its_reason():
+    responses, verdicts = respond("own", "wrong")
+    for index in range(2):
+        more, judged = respond("paraphrase", "right", index)
+        responses, verdicts = responses + more, verdicts | judged
+    (chosen,) = select(EXAMPLE, "s3ft", GOLD, responses, verdicts, gated={("paraphrase", 0): LESS_LIKELY})
+    assert (chosen.origin, chosen.index) == ("paraphrase", 1)
+    both = {("paraphrase", 0): LESS_LIKELY, ("paraphrase", 1): TOO_LONG}
+    (chosen,) = select(EXAMPLE, "s3ft", GOLD, responses, verdicts, gated=both)
+    assert chosen.origin == "gold" and chosen.reason.endswith("; paraphrase less likely than gold; gold")
+
+
+def test_replay_is_a_share_of_all_rows():
+    assert replays(["sft", "s3ft-replay", "sft-replay"]) == ["s3ft-replay", "sft-replay"]
+    assert [num_replayed(990, frac) for frac in (0.0, 0.01, 0.5)] == [0, 10, 990]
+    assert num_replayed(16, 0.01) == 1, "a share that is asked for is never rounded away"

@@ -13,6 +13,7 @@ s3ft sample own
 s3ft judge own
 s3ft sample paraphrase
 s3ft judge paraphrase
+# with --config.select.paraphrase_gate=likelier: s3ft gate; for methods with a repair rung: s3ft sample repair, judge repair
 s3ft evaluate base
 for method in "${methods[@]}"; do
   s3ft select "$method"

@@ -94,6 +94,10 @@ def _about_flow(flow: Flow) -> list[str]:
                 f"{origin.cut:,} of {origin.sampled:,} {origin.origin} responses "
                 f"({percent(origin.cut / origin.sampled)} %) hit the length limit; they are never trained on."
             )
+        found += [
+            f"{count_of(count, 'question')} could not be asked for a response of origin {origin.origin}: {reason}."
+            for reason, count in origin.unasked.items()
+        ]
         undecided = origin.outcomes.get("undecided", 0)
         if undecided:
             found.append(

@@ -28,8 +28,11 @@ READING = (
     "or one seed: over test examples. Claims use both kinds where both exist and hold only if all of them agree.",
     "Own, paraphrase, gold: where a training target came from. Own is the model's own answer, judged right; paraphrase "
     "is its own wording of the gold answer, judged right; gold is the data set's answer.",
+    "Repair: where no own answer was right, the model went on from a beginning of gold, or mended its wrong answer "
+    "with gold in view, and was judged right. Replay: rows of general data mixed in.",
     "SFT trains on gold only; SSR on own, else gold; SDFT on paraphrase, else gold; S3FT on own, else paraphrase, else "
-    "gold. All from the same responses and verdicts, with the same loss.",
+    "gold. With -repair a repair comes before gold, with -replay general rows are mixed in. All from the same "
+    "responses and verdicts, with the same loss.",
     "Undecided: the judge could not tell. It never counts as right.",
     "The sizes of these effects belong to this model and these tasks; they are not the paper's and not comparable "
     "with it.",

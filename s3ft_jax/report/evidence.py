@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from s3ft_jax.records import ORIGINS, OUTCOMES, Outcome, Score, Verdict
+from s3ft_jax.records import ORIGINS, OUTCOMES, SAMPLED, Outcome, Score, Verdict
 
 BASE = "base"
 
@@ -84,13 +84,18 @@ class Evidence:
       encoding: what the prompt encoder counted, see ``PromptEncoder.counts``.
       left_out: (method, seed) -> ids of the targets too long for training.
       selections: method -> one (example_id, origin, reason) per training target.
-      responses: origin (own, paraphrase) -> how many were sampled, ended and were cut at the length limit.
+      responses: origin (own, paraphrase, repair) -> how many were sampled, ended and were cut at the length limit.
+      unasked: origin -> reason -> questions that wanted a response of this origin and could not be asked.
       verdicts: origin -> the verdicts on the training responses.
+      gated: origin -> (example id, index) -> why a gate refused this response, which the judge found right.
+      rungs: method -> origin, in the method's order -> reached, accepted (questions), targets, responses, tokens.
+      pass_rate: of own responses: examples, mean, and by_right: number of right ones -> questions.
       answers: (method, seed, task) -> the verdicts on the test or general examples of that task, base under
         ``("base", None, task)``. With them differences are tested on the same examples (paired); without them the
         report falls back to unpaired intervals and says so.
       examples: a few test examples to browse.
-      logprobs: origin (own, paraphrase, gold) -> per text (sum of log-probability under the base in nats, tokens).
+      logprobs: origin (own, paraphrase, repair, gold) -> per text (sum of log-probability under the base in nats,
+        tokens).
       curves: (method, seed) -> (step, mean loss per trained token in nats).
       rounded: (method, seed) -> dtype of the frozen kernels its adapters were trained on, and the largest change of a
         logit of the base that this made, as a share of the largest logit; only where they were rounded.
@@ -116,7 +121,11 @@ class Evidence:
     left_out: Mapping[tuple[str, int], tuple[str, ...]] = dataclasses.field(default_factory=dict)
     selections: Mapping[str, Sequence[tuple[str, str, str]]] = dataclasses.field(default_factory=dict)
     responses: Mapping[str, ResponseCount] = dataclasses.field(default_factory=dict)
+    unasked: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     verdicts: Mapping[str, Sequence[Verdict]] = dataclasses.field(default_factory=dict)
+    gated: Mapping[str, Mapping[tuple[str, int], str]] = dataclasses.field(default_factory=dict)
+    rungs: Mapping[str, Mapping[str, Mapping[str, int]]] = dataclasses.field(default_factory=dict)
+    pass_rate: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     answers: Mapping[tuple[str, int | None, str], Sequence[Verdict]] = dataclasses.field(default_factory=dict)
     examples: Sequence[BrowsedExample] = ()
     logprobs: Mapping[str, Sequence[tuple[float, int]]] = dataclasses.field(default_factory=dict)
@@ -173,17 +182,18 @@ def _check_methods(evidence: Evidence) -> None:
 
 
 def _check_flow(evidence: Evidence) -> None:
-    strangers = sorted(set(evidence.selections) - set(evidence.methods))
-    if strangers:
-        raise EvidenceError(f"selections of {strangers}, which are not among the methods {list(evidence.methods)}.")
+    for part, named in (("selections", evidence.selections), ("rungs", evidence.rungs)):
+        strangers = sorted(set(named) - set(evidence.methods))
+        if strangers:
+            raise EvidenceError(f"{part} of {strangers}, which are not among the methods {list(evidence.methods)}.")
     for method, rows in evidence.selections.items():
         odd = sorted({origin for _, origin, _ in rows} - set(ORIGINS))
         if odd:
             raise EvidenceError(f"selections of {method} have origins {odd}; an origin is one of {list(ORIGINS)}.")
-    for name, mapping in (("responses", evidence.responses), ("verdicts", evidence.verdicts)):
-        odd = sorted(set(mapping) - {"own", "paraphrase"})
+    for name in ("responses", "unasked", "verdicts", "gated"):
+        odd = sorted(set(getattr(evidence, name)) - set(SAMPLED))
         if odd:
-            raise EvidenceError(f"{name} have origins {odd}; the model writes only own and paraphrase.")
+            raise EvidenceError(f"{name} have origins {odd}; the model writes only {', '.join(SAMPLED)}.")
     for origin, verdicts in evidence.compared.items():
         if [(v.example_id, v.index) for v in verdicts] != [
             (v.example_id, v.index) for v in evidence.verdicts.get(origin, ())

@@ -12,8 +12,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from s3ft_jax.records import ORIGINS, OUTCOMES, Verdict
+from s3ft_jax.records import ORIGINS, OUTCOMES, SAMPLED, Verdict
 from s3ft_jax.report.evidence import Evidence
+
+USUAL = ("own", "paraphrase", "gold")
+"""Origins that are shown also where no target comes from them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +24,15 @@ class OriginFlow:
     """What became of the responses of one origin.
 
     Attributes:
-      origin: own or paraphrase.
+      origin: own, paraphrase or repair.
       sampled, ended, cut: responses; None if the counts are absent.
       outcomes: outcome -> verdicts; empty if there are none.
-      classes: (outcome, class) -> verdicts, most frequent first; the class is the first word of the reason.
+      classes: (outcome, class) -> verdicts, most frequent first; the class is the first word of the reason. A right
+        response that a gate refused is in the class of the gate's whole reason.
       asked: distinct examples judged.
-      answered: distinct examples with at least one right response.
+      answered: distinct examples with at least one right response that no gate refused.
+      unasked: reason -> examples that could not be asked.
+      gated: right responses that a gate refused; None where there is no gate.
     """
 
     origin: str
@@ -37,6 +43,8 @@ class OriginFlow:
     classes: Mapping[tuple[str, str], int]
     asked: int
     answered: int
+    unasked: Mapping[str, int]
+    gated: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +52,21 @@ class Flow:
     """The flow of the whole run.
 
     Attributes:
-      targets: method -> origin -> number of training targets; all three origins present, zeros included.
-      origins: one ``OriginFlow`` for own and paraphrase each, where anything is known.
+      targets: method -> origin -> number of training targets; own, paraphrase and gold present, zeros included, and any
+        other origin that some method takes targets from.
+      origins: one ``OriginFlow`` for each origin the model writes, where anything is known.
       rescued: (accepted, asked) paraphrases of the examples without a right own response; None if not known. This is
         the share that the method lives on.
+      rungs: see ``Evidence``.
+      pass_rate: see ``Evidence``.
       warnings: sentences about counts that do not agree.
     """
 
     targets: Mapping[str, Mapping[str, int]]
     origins: tuple[OriginFlow, ...]
     rescued: tuple[int, int] | None
+    rungs: Mapping[str, Mapping[str, Mapping[str, int]]]
+    pass_rate: Mapping[str, Any]
     warnings: tuple[str, ...]
 
 
@@ -65,17 +78,17 @@ def reason_class(reason: str) -> str:
 
 def build_flow(evidence: Evidence) -> Flow:
     """Count the targets of every method and the fate of every response."""
-    targets = {}
-    for method in evidence.methods:
-        if method in evidence.selections:
-            counts = Counter(origin for _, origin, _ in evidence.selections[method])
-            targets[method] = {origin: counts[origin] for origin in ORIGINS}
+    rows = {method: evidence.selections[method] for method in evidence.methods if method in evidence.selections}
+    found = {method: Counter(origin for _, origin, _ in targets) for method, targets in rows.items()}
+    shown = [origin for origin in ORIGINS if origin in USUAL or any(counts[origin] for counts in found.values())]
+    targets = {method: {origin: counts[origin] for origin in shown} for method, counts in found.items()}
     origins = tuple(
         _origin_flow(evidence, origin)
-        for origin in ("own", "paraphrase")
+        for origin in SAMPLED
         if origin in evidence.responses or origin in evidence.verdicts
     )
-    return Flow(targets, origins, _rescued(evidence), tuple(_disagreements(targets, origins)))
+    warnings = tuple(_disagreements(targets, origins))
+    return Flow(targets, origins, _rescued(evidence), evidence.rungs, evidence.pass_rate, warnings)
 
 
 def _rescued(evidence: Evidence) -> tuple[int, int] | None:
@@ -85,17 +98,23 @@ def _rescued(evidence: Evidence) -> tuple[int, int] | None:
     solved = {verdict.example_id for verdict in own if verdict.outcome == "right"}
     unsolved = {verdict.example_id for verdict in own} - solved
     asked = unsolved & {verdict.example_id for verdict in paraphrase}
-    accepted = asked & {verdict.example_id for verdict in paraphrase if verdict.outcome == "right"}
+    accepted = asked & _answered(paraphrase, evidence.gated.get("paraphrase", {}))
     return len(accepted), len(asked)
+
+
+def _answered(verdicts: Sequence[Verdict], gated: Mapping[tuple[str, int], str]) -> set[str]:
+    return {v.example_id for v in verdicts if v.outcome == "right" and (v.example_id, v.index) not in gated}
 
 
 def _origin_flow(evidence: Evidence, origin: str) -> OriginFlow:
     count = evidence.responses.get(origin)
     verdicts: Sequence[Verdict] = evidence.verdicts.get(origin, ())
+    gated = evidence.gated.get(origin, {})
     outcomes = Counter(verdict.outcome for verdict in verdicts)
     classes = Counter(
         (verdict.outcome, reason_class(verdict.reason)) for verdict in verdicts if verdict.outcome != "right"
     )
+    classes.update(("right", reason) for reason in gated.values())
     return OriginFlow(
         origin=origin,
         sampled=count.sampled if count else None,
@@ -104,7 +123,9 @@ def _origin_flow(evidence: Evidence, origin: str) -> OriginFlow:
         outcomes={outcome: outcomes[outcome] for outcome in OUTCOMES} if verdicts else {},
         classes=dict(sorted(classes.items(), key=lambda pair: (-pair[1], pair[0]))),
         asked=len({verdict.example_id for verdict in verdicts}),
-        answered=len({verdict.example_id for verdict in verdicts if verdict.outcome == "right"}),
+        answered=len(_answered(verdicts, gated)),
+        unasked=evidence.unasked.get(origin, {}),
+        gated=len(gated) if origin in evidence.gated else None,
     )
 
 
@@ -117,7 +138,8 @@ def _disagreements(targets: Mapping[str, Mapping[str, int]], origins: Sequence[O
                 f"{flow.sampled:,} {flow.origin} responses were sampled but {judged:,} have a verdict; "
                 f"{abs(flow.sampled - judged):,} are unaccounted for."
             )
-    totals = {method: sum(counts.values()) for method, counts in targets.items()}
+    # replayed rows are no targets of the task
+    totals = {method: sum(counts.values()) - counts.get("replay", 0) for method, counts in targets.items()}
     if len(set(totals.values())) > 1:
         text = ", ".join(f"{method} {total:,}" for method, total in totals.items())
         found.append(f"The methods train on different numbers of targets: {text}.")
@@ -140,9 +162,15 @@ def flow_values(flow: Flow) -> dict[str, Any]:
                 ],
                 "examples_judged": origin.asked,
                 "examples_right": origin.answered,
+                "unasked": dict(origin.unasked),
+                "refused_by_gate": origin.gated,
             }
             for origin in flow.origins
         },
+        "rungs": {
+            method: {origin: dict(counts) for origin, counts in rungs.items()} for method, rungs in flow.rungs.items()
+        },
+        "pass_rate": dict(flow.pass_rate) or None,
         "paraphrases_of_unsolved": {"accepted": flow.rescued[0], "asked": flow.rescued[1]} if flow.rescued else None,
         "warnings": list(flow.warnings),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from importlib import resources
 
+from s3ft_jax.records import ORIGINS
 from s3ft_jax.report import judging, plots, tables
 from s3ft_jax.report.claims import FAILS, HOLDS, NOISE, SUBJECT, UNMEASURED, VOID
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
@@ -65,6 +66,10 @@ def build_page(contents: Contents) -> str:
         targets_table=tables.targets_table(flow),
         responses_table=tables.responses_table(flow),
         reasons_table=tables.reasons_table(flow),
+        rungs_table=tables.rungs_table(flow),
+        pass_rate_table=tables.pass_rate_table(flow),
+        target_origins=list(next(iter(flow.targets.values()), ())),
+        logprob_origins=[origin for origin in ORIGINS if evidence.logprobs.get(origin)],
         judges_line=judging.judges_line(evidence),
         judging_tables=[*filter(None, [judging.canaries_table(evidence)]), *judging.agreement_tables(evidence)],
         intake_table=intake_table(evidence) if evidence.intakes else None,

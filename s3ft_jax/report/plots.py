@@ -93,13 +93,13 @@ def scatter(rows: Sequence[Row]) -> str:
 
 
 def flow_bars(flow: Flow) -> str:
-    """One stacked bar per method: the share of training targets that are own, paraphrase and gold."""
+    """One stacked bar per method: the share of training targets that come from each origin."""
     methods = list(flow.targets)
     figure, axes = _figure(0.75 + 0.42 * len(methods))
     for place, counts in enumerate(flow.targets.values()):
         left, total = 0.0, max(1, sum(counts.values()))
-        for origin in ORIGINS:
-            width = 100 * counts[origin] / total
+        for origin, count in counts.items():
+            width = 100 * count / total
             axes.barh(
                 place,
                 width,
@@ -130,7 +130,7 @@ def flow_bars(flow: Flow) -> str:
 
 
 def logprob_histograms(logprobs: Mapping[str, Sequence[tuple[float, int]]]) -> tuple[str, str]:
-    """Log-probability under the base of own, paraphrase and gold: per token, and in total per text (both nats)."""
+    """Log-probability under the base by origin: per token, and in total per text (both nats)."""
     per_token = {origin: np.array([total / tokens for total, tokens in pairs]) for origin, pairs in logprobs.items()}
     totals = {origin: np.array([total for total, _ in pairs]) for origin, pairs in logprobs.items()}
     return (

@@ -158,14 +158,48 @@ def targets_table(flow: Flow) -> Table:
     body = []
     for method, counts in flow.targets.items():
         total = sum(counts.values())
-        cells = [Cell(f"{counts[origin]:,}", share(counts[origin], total)) for origin in ORIGINS]
+        cells = [Cell(f"{count:,}", share(count, total)) for count in counts.values()]
         body.append((label(method_name(method), method), *cells, Cell(f"{total:,}")))
-    return Table("Training targets by origin.", ("", *ORIGINS, "targets"), tuple(body))
+    origins = next(iter(flow.targets.values()), {})
+    return Table("Training targets by origin.", ("", *origins, "targets"), tuple(body))
+
+
+def rungs_table(flow: Flow) -> Table | None:
+    """Every rung of every method: who reached it, who was accepted, and what was sampled for that; None if unknown."""
+    body = []
+    for method, rungs in flow.rungs.items():
+        for origin, rung in rungs.items():
+            accepted, tokens = rung["accepted"], rung["tokens"]
+            cells = [Cell(f"{rung[name]:,}") for name in ("reached", "accepted")]
+            cells.append(Cell(share(accepted, rung["reached"])))
+            cells += [Cell(f"{rung[name]:,}") for name in ("targets", "responses", "tokens")]
+            cells.append(Cell(f"{tokens / accepted:,.0f}" if accepted and tokens else "\u2013"))
+            body.append((label(method_name(method), method), label(origin), *cells))
+    columns = ("", "rung", "reached", "accepted", "acceptance", "targets", "responses", "tokens", "tokens per accepted")
+    caption = (
+        "The rungs of each method: questions that reached one because none before gave a target, those accepted there, "
+        "and what was sampled for them (by this method alone; prompts are not counted)."
+    )
+    return Table(caption, columns, tuple(body)) if body else None
+
+
+def pass_rate_table(flow: Flow) -> Table | None:
+    """Questions by the number of their own responses that were right; None where there are none."""
+    rate = flow.pass_rate
+    if not rate:
+        return None
+    body = tuple(
+        (label(number), Cell(f"{count:,}", share(count, rate["examples"])))
+        for number, count in rate["by_right"].items()
+    )
+    caption = f"Pass rate of own responses: {percent(rate['mean'])} % right, mean over {rate['examples']:,} questions."
+    return Table(caption, ("own responses right", "questions"), body)
 
 
 def responses_table(flow: Flow) -> Table:
-    """What became of the sampled responses: ended or cut, right, wrong or undecided."""
+    """What became of the sampled responses: ended or cut, right, wrong or undecided; refused by a gate, if there is."""
     body = []
+    gated = any(origin.gated is not None for origin in flow.origins)
     for origin in flow.origins:
         judged = sum(origin.outcomes.values())
         counts = [origin.sampled, origin.ended, origin.cut]
@@ -174,8 +208,10 @@ def responses_table(flow: Flow) -> Table:
             Cell(f"{origin.outcomes[outcome]:,}", share(origin.outcomes[outcome], judged)) if judged else Cell("\u2013")
             for outcome in OUTCOMES
         ]
+        if gated:
+            cells.append(Cell("\u2013" if origin.gated is None else f"{origin.gated:,}"))
         body.append((label(origin.origin), *cells))
-    columns = ("", "sampled", "ended", "cut at limit", *OUTCOMES)
+    columns = ("", "sampled", "ended", "cut at limit", *OUTCOMES, *(("right, refused by the gate",) if gated else ()))
     return Table("Responses sampled on the training questions, and the judge's verdicts.", columns, tuple(body))
 
 

@@ -14,6 +14,7 @@ from s3ft_jax.report.evidence import BASE
 MINUS = "\u2212"
 
 _NAMES = {BASE: "Base", "sft": "SFT", "ssr": "SSR", "sdft": "SDFT", "s3ft": "S3FT", "rft": "RFT"}
+_NAMES |= {"repair": "Repair", "s3ft-repair": "S3FT-repair", "sft-replay": "SFT-replay", "s3ft-replay": "S3FT-replay"}
 _METRICS = {
     "accuracy": "exact match",
     "choice_likelihood": "choice likelihood",

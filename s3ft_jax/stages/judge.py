@@ -115,7 +115,8 @@ def judge_responses(
     *,
     look_up: bool = True,
 ) -> list[Verdict]:
-    """One verdict per response, in order. A paraphrase that gives its source away counts as wrong, by option.
+    """One verdict per response, in order. A paraphrase or mended answer that gives its source away counts as wrong, by
+    option.
 
     Args:
       config, workdir: of the run.
@@ -159,7 +160,8 @@ def _names(examples: Sequence[Example], judge: str) -> bool:
 
 
 def _leak(response: Response, verdict: Verdict) -> Verdict:
-    phrase = mentions_reference(response.text) if response.origin == "paraphrase" else None
+    was_shown_gold = response.origin == "paraphrase" or (response.origin == "repair" and not response.given)
+    phrase = mentions_reference(response.text, mended=response.origin == "repair") if was_shown_gold else None
     if phrase is None or verdict.outcome != "right":
         return verdict
     return Verdict(**{**verdict.__dict__, "outcome": "wrong", "reason": f"leak: mentions {phrase!r}"})

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from s3ft_jax.progress import say
-from s3ft_jax.selection import METHODS, needs_paraphrase
+from s3ft_jax.records import SAMPLED, Origin
+from s3ft_jax.selection import METHODS, asked_after
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 
@@ -16,29 +17,35 @@ def check_methods(methods: tuple[str, ...]) -> None:
         raise WorkdirError(f"methods: {unknown or 'empty'}; choose from {', '.join(METHODS)}")
 
 
-def origins_wanted(methods: tuple[str, ...]) -> list[str]:
+def origins_wanted(methods: tuple[str, ...]) -> list[Origin]:
     """Which origins must be sampled for these methods, in order."""
-    origins = ["own"] if any("own" in METHODS[m].prefer for m in methods) else []
-    return origins + (["paraphrase"] if needs_paraphrase(methods) != "none" else [])
+    return [origin for origin in SAMPLED if asked_after(methods, origin) is not None]
 
 
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
-    """import, prepare, sample, judge (compare), select, train, evaluate, report."""
-    from s3ft_jax.stages import compare, evaluate, import_model, judge, prepare, report, sample, select, train
+    """import, prepare, sample, judge (compare, gate), select, train, evaluate, report."""
+    from s3ft_jax.stages import compare, evaluate, gate, import_model, judge, prepare, report, sample, select, train
     from s3ft_jax.stages.method_settings import check_settings
 
     check_methods(config.methods)
+    origins = origins_wanted(config.methods)
+    select.check_settings(config)
+    for origin in origins:
+        sample.settings_of(config, origin)  # stops at settings that cannot be
+    prepare.check_replay(config)
     import_model.run(config, workdir, redo=redo)
     prepare.run(config, workdir, redo=redo)
     check_settings(config, workdir)
     judge.check_judges(config, workdir)
     if config.judge.compare:
         judge.check_judges(compare.second(config), workdir)
-    for origin in origins_wanted(config.methods):
+    for origin in origins:
         sample.run(config, workdir, origin, redo=redo)
         judge.run(config, workdir, origin, redo=redo)
         if config.judge.compare:
             compare.run(config, workdir, origin, redo=redo)
+        if origin == select.GATED and select.is_gated(config):
+            gate.run(config, workdir, redo=redo)
     for method in config.methods:
         select.run(config, workdir, method, redo=redo)
     evaluate.run(config, workdir, evaluate.UNTUNED, None, redo=redo)

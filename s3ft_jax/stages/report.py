@@ -15,7 +15,7 @@ from s3ft_jax import checkpoints
 from s3ft_jax.batches import hash_order
 from s3ft_jax.progress import console, say
 from s3ft_jax.prompts import PromptEncoder
-from s3ft_jax.records import Example, Response, Score, Selection, Verdict
+from s3ft_jax.records import SAMPLED, Example, Response, Score, Selection, Verdict
 from s3ft_jax.report import (
     BrowsedAnswer,
     BrowsedExample,
@@ -27,6 +27,7 @@ from s3ft_jax.report import (
     write_report,
 )
 from s3ft_jax.responder import shared_scorer
+from s3ft_jax.selection import replays
 from s3ft_jax.stages import compare, evaluate, judge, select, train
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.workdir import Workdir, WorkdirError, flatten
@@ -73,8 +74,9 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
                 for verdict in workdir.read_records(Verdict, f"{place}/{part}-verdicts.jsonl"):
                     answers.setdefault((*model, task_of[verdict.example_id]), []).append(verdict)
     tests = parts[split]
-    origins = [o for o in ("own", "paraphrase") if workdir.manifest(f"sample-{o}") is not None]
+    origins = [o for o in SAMPLED if workdir.manifest(f"sample-{o}") is not None]
     facts = {origin: _facts(workdir, f"sample-{origin}") for origin in origins}
+    chosen = {method: _facts(workdir, select.key(method)) for method in config.methods}
     return Evidence(
         title=config.title or f"{config.task.name} on {config.model.path}",
         task=tests[0].task,
@@ -82,12 +84,16 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         seeds=tuple(config.train.seeds),
         scores=[score for place in where.values() for score in workdir.read_records(Score, f"{place}/scores.jsonl")],
         config=config.to_dict(),
-        intakes=_facts(workdir, "prepare")["intake"],
+        intakes=_intakes(config, workdir),
         encoding=_facts(workdir, select.key(config.methods[0]))["encoding"],
         left_out={m: tuple(_facts(workdir, train.key(*m))["dropped"]) for m in models if m[1] is not None},
+        unasked={origin: told["left"] for origin, told in facts.items() if "left" in told},
         selections={method: _flow(workdir, method) for method in config.methods},
         responses={o: ResponseCount(f["responses"], f["ended"], f["cut"]) for o, f in facts.items()},
         verdicts={origin: workdir.read_records(Verdict, f"verdicts/{origin}.jsonl") for origin in origins},
+        gated=_gated(config, workdir),
+        rungs={m: told["rungs"] for m, told in chosen.items() if "rungs" in told},
+        pass_rate=next((told["pass_rate"] for told in chosen.values() if "pass_rate" in told), {}),
         answers=answers,
         examples=_browse(config, workdir, where, tests),
         logprobs=base_logprobs(config, workdir),
@@ -108,11 +114,25 @@ def _facts(workdir: Workdir, key: str) -> dict[str, Any]:
     return workdir.manifest(key)["facts"]
 
 
+def _intakes(config: ConfigDict, workdir: Workdir) -> dict[str, Any]:
+    """What became of the rows of each split, and of general rows where they are replayed."""
+    intakes = _facts(workdir, "prepare")["intake"]
+    return intakes | ({"replay": _facts(workdir, select.REPLAY)["intake"]} if replays(config.methods) else {})
+
+
+def _gated(config: ConfigDict, workdir: Workdir) -> dict[str, dict[tuple[str, int], str]]:
+    """The right responses that the gate refused, with its reason."""
+    if workdir.manifest(select.GATE) is None:
+        return {}
+    refused = select.read_refusals(config, workdir)
+    return {select.GATED: {(i, index): why for i, mine in refused.items() for (_, index), why in mine.items()}}
+
+
 def _compared(config: ConfigDict, workdir: Workdir) -> list[str]:
     """The origins whose responses a second judge has judged too."""
     if not config.judge.compare:
         return []
-    return [origin for origin in ("own", "paraphrase") if workdir.manifest(compare.key(origin)) is not None]
+    return [origin for origin in SAMPLED if workdir.manifest(compare.key(origin)) is not None]
 
 
 def _canaries(config: ConfigDict, workdir: Workdir, origins: list[str]) -> dict[str, tuple[int, int]]:
@@ -154,16 +174,16 @@ def _browse(config: ConfigDict, workdir: Workdir, where: dict, tests: list[Examp
 
 
 def base_logprobs(config: ConfigDict, workdir: Workdir) -> dict[str, list[tuple[float, int]]]:
-    """Log-probability under the base of gold, paraphrase and own, for a seeded choice of training questions.
+    """Log-probability under the base of gold and what the model wrote, for a seeded choice of training questions.
 
-    All three are scored as answers to the plain question, which is how they are trained on (S3FT, Figure 2).
+    All are scored as answers to the plain question, which is how they are trained on (S3FT, Figure 2).
     """
     examples = workdir.read_records(Example, "examples/train.jsonl")
     chosen = {examples[i].id for i in hash_order([e.id for e in examples], "logprobs")[: config.report.num_scored]}
     encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
     gold = {e.id: select.encode_gold(encoder, e) for e in examples if e.id in chosen}
     texts = {"gold": [(g.prompt_ids, g.response_ids) for g in gold.values()]}
-    for origin in ("own", "paraphrase"):
+    for origin in SAMPLED:
         mine = [r for r in workdir.read_shards(Response, f"responses/{origin}") if r.example_id in chosen and r.ended]
         texts[origin] = [(gold[r.example_id].prompt_ids, r.response_ids) for r in mine if r.index == 0]
     decoder = checkpoints.load_decoder(workdir / BASE)

@@ -1,16 +1,27 @@
-"""Stage: training examples -> responses/own, or responses/paraphrase for those that need one."""
+"""Stage: training examples -> responses/own, or responses/paraphrase and responses/repair for those that need one."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from ml_collections import ConfigDict
 
+from s3ft_jax import repairs
 from s3ft_jax.generation.sampling import Sampling
-from s3ft_jax.progress import progress, say
+from s3ft_jax.progress import Ticker, progress, say
+from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Origin, Response, Verdict
-from s3ft_jax.responder import ResponseSettings, respond
-from s3ft_jax.selection import needs_paraphrase
-from s3ft_jax.stages.launch import load_model, plain_settings
+from s3ft_jax.responder import Ask, ResponseSettings, answer, respond
+from s3ft_jax.rungs import sampled_tokens
+from s3ft_jax.selection import asked_after, refusal
+from s3ft_jax.stages.launch import Model, load_model, plain_settings
+from s3ft_jax.stages.select import GATE, GATED, encode_gold, is_gated, read_refusals
 from s3ft_jax.workdir import Workdir
+
+REPAIR = ("repair", "repair_frac", "repair_prompt")
+"""Settings of ``sample`` that only repairs follow from."""
 
 
 def key(origin: Origin) -> str:
@@ -18,49 +29,92 @@ def key(origin: Origin) -> str:
     return f"sample-{origin}"
 
 
+def settings_of(config: ConfigDict, origin: Origin) -> dict[str, Any]:
+    """The settings that the responses of one origin follow from.
+
+    Raises:
+      RepairError: those of repairs cannot be used.
+    """
+    settings = plain_settings(config.sample)
+    counts = {name: settings.pop(name) for name in ("num_own", "num_paraphrase", "num_repair")}
+    own = {name: settings.pop(name) for name in REPAIR}
+    settings["num_responses"] = counts[f"num_{origin}"]
+    if origin == "repair":
+        repairs.check_settings(own["repair"], own["repair_frac"], own["repair_prompt"])
+        settings |= {"repair": own["repair"]}
+        settings |= {name: own[name] for name in ("repair_frac",) if own["repair"] == "continue"}
+        settings |= {name: own[name] for name in ("repair_prompt",) if own["repair"] == "mend"}
+    if origin != "own":
+        after = asked_after(config.methods, origin)
+        told = {None: "none", (): "all", ("own",): "unsolved"}
+        settings["for"] = told[after] if after in told else f"unsolved by {', '.join(after)}"
+    return settings
+
+
+def reads_of(config: ConfigDict, origin: Origin) -> list[str]:
+    """The stages that decide who is asked, and what."""
+    after = asked_after(config.methods, origin) or ()
+    if origin == "own":
+        after = ()
+    gated = [GATE] if is_gated(config) and GATED in after else []
+    return ["import", "prepare", *(f"judge-{other}" for other in after), *gated]
+
+
 def wanted(config: ConfigDict, workdir: Workdir, origin: Origin) -> list[Example]:
-    """The training examples to ask: all for own; for paraphrase those that the methods need."""
+    """The training examples to ask: all for own; else those that the methods need and that are not solved yet."""
     examples = workdir.read_records(Example, "examples/train.jsonl")
     if origin == "own":
         return examples
-    examples = [example for example in examples if example.paraphrase_messages]
-    need = needs_paraphrase(config.methods)
-    if need == "unsolved":
-        verdicts = workdir.read_records(Verdict, "verdicts/own.jsonl")
-        solved = {verdict.example_id for verdict in verdicts if verdict.outcome == "right"}
-        examples = [example for example in examples if example.id not in solved]
-    return examples if need != "none" else []
+    after = asked_after(config.methods, origin)
+    if after is None:
+        return []
+    if origin == "paraphrase":
+        examples = [example for example in examples if example.paraphrase_messages]
+    solved = set().union(*(_solved(config, workdir, other) for other in after))
+    return [example for example in examples if example.id not in solved]
+
+
+def _solved(config: ConfigDict, workdir: Workdir, origin: Origin) -> set[str]:
+    """The examples that have a response of this origin which may be trained on."""
+    verdicts: dict[str, dict] = defaultdict(dict)
+    for verdict in workdir.read_records(Verdict, f"verdicts/{origin}.jsonl"):
+        verdicts[verdict.example_id][verdict.origin, verdict.index] = verdict
+    gated = read_refusals(config, workdir) if origin == GATED else {}
+    return {
+        response.example_id
+        for response in workdir.read_shards(Response, f"responses/{origin}")
+        if refusal(response, verdicts[response.example_id], gated=gated.get(response.example_id)) is None
+    }
 
 
 def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = False) -> None:
     """Sample, one shard after the other; shards already there are kept."""
-    settings = plain_settings(config.sample)
-    counts = {"own": settings.pop("num_own"), "paraphrase": settings.pop("num_paraphrase")}
-    settings["num_responses"] = count = counts[origin]
-    reads = ["import", "prepare"]
-    if origin == "paraphrase":
-        settings["for"] = needs_paraphrase(config.methods)
-        reads += ["judge-own"] if settings["for"] == "unsolved" else []
+    settings, reads = settings_of(config, origin), reads_of(config, origin)
     with workdir.stage(
         key(origin), settings=settings, reads=reads, writes=[f"responses/{origin}-*.jsonl"], redo=redo
     ) as stage:
         if not stage.needed:
             return say(f"sample {origin}: already done")
         examples = wanted(config, workdir, origin)
-        responses = _sample(config, workdir, origin, examples, count)
+        responses, left = _sample(config, workdir, origin, examples, settings["num_responses"])
         ended = sum(response.ended for response in responses)
         stage.facts = {
             "responses": len(responses),
             "ended": ended,
             "cut": len(responses) - ended,
-            "tokens": sum(len(response.response_ids) for response in responses),
+            "tokens": sampled_tokens(responses),
         }
+        if left:
+            stage.facts["left"] = dict(left)
         say(f"sample {origin}: {len(responses)} responses, {len(responses) - ended} cut by the length limit")
+        for reason, count in left.items():
+            say(f"sample {origin}: {count} questions not asked: {reason}")
 
 
 def _sample(
     config: ConfigDict, workdir: Workdir, origin: Origin, examples: list[Example], count: int
-) -> list[Response]:
+) -> tuple[list[Response], Counter[str]]:
+    """The responses, and the questions that could not be asked, by reason."""
     sample = config.sample
     model = load_model(workdir)
     settings = ResponseSettings(
@@ -71,19 +125,84 @@ def _sample(
         num_slots=sample.num_slots,
         chunk_steps=sample.chunk_steps,
     )
-    shards = [examples[i : i + sample.shard_size] for i in range(0, len(examples), sample.shard_size)]
-    with progress(f"sample {origin}", len(examples) * count) as ticker:
+    left: Counter[str] = Counter()
+    asks: Sequence[Any] = examples
+    ask: Callable[..., list[Response]] = respond
+    if origin == "repair":
+        asks, left = repair_asks(config, workdir, examples, model)
+        ask = answer
+    shards = [asks[i : i + sample.shard_size] for i in range(0, len(asks), sample.shard_size)]
+    with progress(f"sample {origin}", len(asks) * count) as ticker:
+        make = _maker(ask, shards, origin, model, settings, ticker)
+        return workdir.sharded(Response, f"responses/{origin}", len(shards), make), left
 
-        def make(shard: int) -> list[Response]:
-            return respond(
-                shards[shard],
-                origin,
-                graphdef=model.graphdef,
-                params=model.params,
-                config=model.config,
-                encoder=model.encoder,
-                settings=settings,
-                on_progress=ticker.from_here(),
-            )
 
-        return workdir.sharded(Response, f"responses/{origin}", len(shards), make)
+def _maker(
+    ask: Callable[..., list[Response]],
+    shards: Sequence[Sequence[Any]],
+    origin: Origin,
+    model: Model,
+    settings: ResponseSettings,
+    ticker: Ticker,
+) -> Callable[[int], list[Response]]:
+    def make(shard: int) -> list[Response]:
+        return ask(
+            shards[shard],
+            origin,
+            graphdef=model.graphdef,
+            params=model.params,
+            config=model.config,
+            encoder=model.encoder,
+            settings=settings,
+            on_progress=ticker.from_here(),
+        )
+
+    return make
+
+
+def repair_asks(
+    config: ConfigDict, workdir: Workdir, examples: Sequence[Example], model: Model
+) -> tuple[list[Ask], Counter[str]]:
+    """What is asked for a repair of each example, and how many cannot be asked, by reason."""
+    sample = config.sample
+    wrong = _wrong_answers(workdir) if sample.repair == "mend" else {}
+    asks: list[Ask] = []
+    left: Counter[str] = Counter()
+    for example in examples:
+        if sample.repair == "mend":
+            made = _ask_to_mend(example, wrong.get(example.id), sample.repair_prompt, model.encoder)
+        else:
+            made = _ask_to_continue(example, sample.repair_frac, model.encoder)
+        if isinstance(made, str):
+            left[made] += 1
+        elif len(made.given_ids) >= sample.max_new_tokens:
+            left["the beginning of gold is as long as sample.max_new_tokens"] += 1
+        elif len(made.prompt_ids) + sample.max_new_tokens > model.config.max_positions:
+            left["prompt and sample.max_new_tokens are longer than the model reads"] += 1
+        else:
+            asks.append(made)
+    return asks, left
+
+
+def _ask_to_continue(example: Example, frac: float, encoder: PromptEncoder) -> Ask | str:
+    gold = encode_gold(encoder, example)
+    content = gold.response_ids[:-1]  # the end token is the last one
+    number = repairs.cut(content, encoder.decode_response, frac)
+    return "gold has no border to cut at" if number is None else Ask(example.id, gold.prompt_ids, content[:number])
+
+
+def _ask_to_mend(example: Example, wrong: str | None, prompt: str, encoder: PromptEncoder) -> Ask | str:
+    if wrong is None:
+        return "no whole own answer was found wrong"
+    messages = repairs.mend_messages(example.messages, example.gold, wrong, prompt)
+    return Ask(example.id, encoder.encode_prompt(messages, example.id))
+
+
+def _wrong_answers(workdir: Workdir) -> dict[str, str]:
+    """Example id -> the text of its first own answer that ended and was found wrong."""
+    outcomes = {(v.example_id, v.index): v.outcome for v in workdir.read_records(Verdict, "verdicts/own.jsonl")}
+    wrong: dict[str, str] = {}
+    for response in workdir.read_shards(Response, "responses/own"):
+        if response.ended and outcomes.get((response.example_id, response.index)) == "wrong":
+            wrong.setdefault(response.example_id, response.text)
+    return wrong

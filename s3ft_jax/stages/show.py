@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
-from s3ft_jax.records import Example, Response, Selection, Verdict
+from s3ft_jax.records import SAMPLED, Example, Response, Selection, Verdict
 from s3ft_jax.selection import METHODS
 from s3ft_jax.stages.launch import BASE
 from s3ft_jax.workdir import Workdir, WorkdirError, files_below
@@ -30,7 +30,7 @@ def run(config: ConfigDict, workdir: Workdir, example_id: str, *, method: str = 
     _title("gold")
     say(example.gold)
     say(f"check: {dict(example.check)}")
-    for origin in ("own", "paraphrase"):
+    for origin in SAMPLED:
         _show_responses(workdir, example, origin)
     encoder = PromptEncoder(str(workdir / BASE / "tokenizer")) if (workdir / BASE).exists() else None
     for name in [method] if method else METHODS:
@@ -67,7 +67,9 @@ def _show_responses(workdir: Workdir, example: Example, origin: str) -> None:
         verdicts = {v.index: v for v in workdir.read_records(Verdict, path) if v.example_id == example.id}
     for response in responses:
         how = "ended" if response.ended else "CUT by the length limit"
-        _title(f"{origin} {response.index}: {how}, {len(response.response_ids)} tokens, log p {response.logprob:.2f}")
+        given = f" (the first {response.given} are gold's)" if response.given else ""
+        tokens = f"{len(response.response_ids)} tokens{given}"
+        _title(f"{origin} {response.index}: {how}, {tokens}, log p {response.logprob:.2f}")
         say(response.text)
         if response.index in verdicts:
             _show_verdict(verdicts[response.index])

@@ -13,7 +13,7 @@ from typing import Any
 
 from s3ft_jax.records import Example
 from s3ft_jax.tasks import custom, gsm8k, mbpp, reading, unanswerable
-from s3ft_jax.tasks.task import GENERAL_SPLIT, SPLITS, DataError, Intake, Task, TaskSettings
+from s3ft_jax.tasks.task import GENERAL_SPLITS, SPLITS, DataError, Intake, Task, TaskSettings
 
 __all__ = ["TASKS", "DataError", "Intake", "Task", "TaskSettings", "load_examples"]
 
@@ -57,7 +57,8 @@ def _pocket_reading(split: str, settings: TaskSettings, intake: Intake) -> list[
 def _pocket_skills(split: str, settings: TaskSettings, intake: Intake) -> list[Example]:
     from s3ft_jax.tasks.pocket import skills
 
-    made = _generated(skills.examples(settings.seed), settings, intake)
+    made = skills.replay_examples(settings.seed) if split == "train" else skills.examples(settings.seed)
+    made = _generated(made, settings, intake)
     if not settings.limit:
         return made
     kept, counts = [], {}
@@ -89,7 +90,7 @@ def load_examples(task_settings: Mapping[str, Any], split: str) -> tuple[list[Ex
 
     Args:
       task_settings: the ``task`` section of the configuration as a plain mapping (see ``TaskSettings``).
-      split: train, validation or test; ``general`` for a general task.
+      split: train, validation or test; of a general task ``general``, or ``train`` for rows to replay.
 
     Raises:
       DataError: an unknown task, setting or split; data that is not there; a row that cannot be used while
@@ -101,7 +102,7 @@ def load_examples(task_settings: Mapping[str, Any], split: str) -> tuple[list[Ex
         hint = f"Did you mean {near[0]!r}?" if near else f"Tasks: {', '.join(TASKS)}."
         raise DataError(f"task.name: unknown task {settings.name!r}. {hint}")
     task = TASKS[settings.name]
-    expected = (GENERAL_SPLIT,) if task.general else SPLITS
+    expected = GENERAL_SPLITS if task.general else SPLITS
     if split not in expected:
         raise DataError(f"{task.name} has no split {split!r}; it has {', '.join(expected)}.")
     intake = Intake(task.name, split)

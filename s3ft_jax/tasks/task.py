@@ -17,6 +17,8 @@ from s3ft_jax.records import Example, Message
 
 SPLITS = ("train", "validation", "test")
 GENERAL_SPLIT = "general"
+GENERAL_SPLITS = (GENERAL_SPLIT, "train")
+"""Of a general task: what is measured, and other questions of the same kinds, to be replayed."""
 
 
 class DataError(ValueError):
@@ -209,7 +211,7 @@ class Task:
     Attributes:
       name: as in the configuration and in example ids.
       load: (split, settings, intake) -> examples; fills the intake.
-      general: True for skills that are only measured, under the split ``general``.
+      general: True for skills that are measured, under the split ``general``, or replayed (``train``), never tuned on.
     """
 
     name: str

@@ -27,3 +27,10 @@ from s3ft_jax.judges.leaks import mentions_reference
 )
 def test_phrases(text, phrase):
     assert mentions_reference(text) == phrase
+
+
+def test_a_mended_answer_must_not_speak_of_the_wrong_one_either():
+    text = "My previous answer said 5; the corrected answer is 4."
+    assert mentions_reference(text) is None
+    assert mentions_reference(text, mended=True) == "previous answer"
+    assert mentions_reference("The answer is 4.", mended=True) is None

@@ -29,6 +29,10 @@ def cautions_of(**changes):
         ({"scores": synthetic_scores(count=200)}, "Only 200 test examples"),
         ({"scores": synthetic_scores(skills=())}, "says nothing about forgetting"),
         ({"scores": synthetic_scores(general={**GENERAL, "base": 0.97})}, "these can only fall"),
+        (
+            {"unasked": {"own": {"no border": 3}}},
+            "3 questions could not be asked for a response of origin own",
+        ),
         ({"rounded": {("sft", 0): ("int8", 0.0123)}}, "to int8, which changed a logit of the base by up to 1.2 %"),
         ({"curves": {("sft", 0): [(1, float("nan"))]}}, "loss was not finite in SFT seed 0"),
         (

@@ -64,6 +64,52 @@ def test_rescued_counts_only_examples_without_a_right_own_answer():
     assert values["responses"]["own"]["sampled"] is None
 
 
+RUNGS = {
+    "s3ft": {
+        "own": {"reached": 4, "accepted": 1, "targets": 1, "responses": 4, "tokens": 40},
+        "gold": {"reached": 3, "accepted": 3, "targets": 3, "responses": 0, "tokens": 0},
+    }
+}
+
+
+def test_a_gate_takes_from_the_accepted_and_is_a_class_of_its_own():
+    def say(example_id, origin, outcome, index=0):
+        return Verdict(example_id, origin, index, "numbers", outcome, "", outcome)
+
+    own = [say(i, "own", "wrong") for i in "abcd"]
+    paraphrase = [say("a", "paraphrase", "right"), say("b", "paraphrase", "right"), say("c", "paraphrase", "wrong")]
+    paraphrase.append(say("b", "paraphrase", "right", 1))
+    gated = {"paraphrase": {("a", 0): "less likely than gold", ("b", 0): "less likely than gold"}}
+    evidence = synthetic_evidence(
+        verdicts={"own": own, "paraphrase": paraphrase},
+        responses={},
+        gated=gated,
+        rungs=RUNGS,
+        pass_rate={"examples": 4, "mean": 0.0, "by_right": {"0": 4}},
+        unasked={"paraphrase": {"no reason": 2}},
+    )
+    flow = build_flow(evidence)
+    assert flow.rescued == (1, 3), "b's other paraphrase passed"
+    values = flow_values(flow)
+    told = values["responses"]["paraphrase"]
+    assert {"outcome": "right", "class": "less likely than gold", "count": 2} in told["reasons"]
+    assert told["examples_right"] == 1 and told["unasked"] == {"no reason": 2}
+    assert told["refused_by_gate"] == 2 and values["responses"]["own"]["refused_by_gate"] is None
+    assert values["rungs"] == RUNGS and values["pass_rate"]["by_right"] == {"0": 4}
+    assert flow_values(build_flow(synthetic_evidence()))["pass_rate"] is None
+
+
+def test_further_origins_are_shown_where_a_target_comes_from_them_and_replay_is_no_target_of_the_task():
+    selections = {
+        "sft": [("a", "gold", ""), ("b", "gold", ""), ("replay/x", "replay", "")],
+        "s3ft": [("a", "own", ""), ("b", "repair", "")],
+    }
+    flow = build_flow(synthetic_evidence(selections=selections))
+    assert flow.targets["sft"] == {"own": 0, "paraphrase": 0, "repair": 0, "gold": 2, "replay": 1}
+    assert flow.targets["s3ft"] == {"own": 1, "paraphrase": 0, "repair": 1, "gold": 0, "replay": 0}
+    assert flow.warnings == (), "both train on two targets"
+
+
 def test_every_refused_response_is_in_a_class():
     flow = build_flow(synthetic_evidence())
     for origin in flow.origins:

@@ -35,6 +35,15 @@ def test_cells_are_made_harmless():
     assert draw_table(table) == ("|   | x |\n| --- | ---: |\n| a\\|b&lt;script> \\`c\\` | 1 [0, 2] |\n\n*a\\|b*")
 
 
+def test_rungs_and_pass_rate_stand_in_the_flow():
+    rung = {"reached": 2, "accepted": 1, "targets": 1, "responses": 2, "tokens": 9}
+    evidence = synthetic_evidence(
+        rungs={"s3ft": {"own": rung}}, pass_rate={"examples": 2, "mean": 0.5, "by_right": {"0": 1, "1": 1}}
+    )
+    flow = build_markdown(build_contents(evidence)).split("## Flow of training examples")[1].split("## Rows read")[0]
+    assert "| S3FT | own | 2 | 1 | 50.0 % | 1 | 2 | 9 | 9 |" in flow and "50.0 % right, mean over 2" in flow
+
+
 def test_absent_parts_say_so():
     text = build_markdown(build_contents(synthetic_evidence(costs={}, absent={"costs": "Nobody held the clock."})))
     assert "## Cost\n\nNobody held the clock." in text

@@ -126,3 +126,14 @@ def test_every_colour_a_page_uses_has_a_light_and_a_dark_value(page):
     dark = dark[: dark.index("\n}\n")]
     for name in set(re.findall(r"var\(--((?:origin|method)-[\w]+|ink|muted|grid|paper)\)", page)):
         assert f"--{name}:" in light and f"--{name}:" in dark
+
+
+def test_every_origin_that_occurs_has_a_legend_and_a_colour(page):
+    assert "var(--origin-repair)" not in page
+    selections = {"sft": [("a", "gold", ""), ("x", "replay", "")], "s3ft": [("a", "repair", "")]}
+    rung = {"reached": 2, "accepted": 1, "targets": 1, "responses": 2, "tokens": 9}
+    drawn = build_page(build_contents(synthetic_evidence(selections=selections, rungs={"s3ft": {"repair": rung}})))
+    for origin in ("own", "paraphrase", "repair", "gold", "replay"):
+        assert f'<span class="dot" style="--dot: var(--origin-{origin})"></span>{origin}</li>' in drawn
+        assert len(re.findall(rf"--origin-{origin}: #", drawn)) == 2, "one for light, one for dark"
+    assert "tokens per accepted" in drawn and "tokens per accepted" not in page

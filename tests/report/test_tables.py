@@ -4,9 +4,21 @@ import pytest
 from synthetic_evidence import METHODS, SEEDS, TASK, synthetic_answers, synthetic_evidence, synthetic_scores
 
 from s3ft_jax.evaluation.statistics import Interval
+from s3ft_jax.report.flow import build_flow
 from s3ft_jax.report.scoreboard import build_scoreboard
 from s3ft_jax.report.summary import Estimate
-from s3ft_jax.report.tables import change_cell, costs_table, flatten, logprobs_table, paired_table, scores_table
+from s3ft_jax.report.tables import (
+    change_cell,
+    costs_table,
+    flatten,
+    logprobs_table,
+    paired_table,
+    pass_rate_table,
+    responses_table,
+    rungs_table,
+    scores_table,
+    targets_table,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +80,43 @@ def test_short_spread_is_the_wider_interval():
     over = Interval(-0.02, -0.06, 0.02, "examples", 80, "synthetic")
     assert change_cell(Estimate(-0.02, -0.02, -0.02, "synthetic", over), short=True).detail == "\u00b14.0"
     assert change_cell(Estimate(-0.02, -0.12, 0.08, "synthetic", over), short=True).detail == "\u00b110.0"
+
+
+def texts(table):
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+def test_rungs_tell_acceptance_and_cost():
+    rungs = {
+        "s3ft": {
+            "own": {"reached": 8, "accepted": 2, "targets": 2, "responses": 16, "tokens": 1000},
+            "gold": {"reached": 6, "accepted": 6, "targets": 6, "responses": 0, "tokens": 0},
+        }
+    }
+    table = rungs_table(build_flow(synthetic_evidence(rungs=rungs)))
+    assert texts(table) == [
+        ["S3FT", "own", "8", "2", "25.0 %", "2", "16", "1,000", "500"],
+        ["S3FT", "gold", "6", "6", "100.0 %", "6", "0", "0", "\u2013"],
+    ]
+    assert rungs_table(build_flow(synthetic_evidence())) is None
+
+
+def test_a_gate_has_a_column_also_where_it_refused_nothing():
+    table = responses_table(build_flow(synthetic_evidence(gated={"paraphrase": {}})))
+    assert table.columns[-1] == "right, refused by the gate" and [row[-1] for row in texts(table)] == ["\u2013", "0"]
+    assert responses_table(build_flow(synthetic_evidence())).columns[-1] == "undecided"
+
+
+def test_pass_rates_by_number_of_right_responses():
+    rate = {"examples": 4, "mean": 0.375, "by_right": {"0": 2, "1": 1, "2": 1}}
+    table = pass_rate_table(build_flow(synthetic_evidence(pass_rate=rate)))
+    assert texts(table) == [["0", "2"], ["1", "1"], ["2", "1"]] and table.rows[0][1].detail == "50.0 %"
+    assert "37.5 % right, mean over 4 questions" in table.caption
+    assert pass_rate_table(build_flow(synthetic_evidence())) is None
+
+
+def test_targets_have_a_column_for_each_origin_that_occurs():
+    selections = {"sft": [("a", "gold", ""), ("x", "replay", "")], "s3ft": [("a", "repair", "")]}
+    table = targets_table(build_flow(synthetic_evidence(selections=selections)))
+    assert table.columns == ("", "own", "paraphrase", "repair", "gold", "replay", "targets")
+    assert texts(table)[0] == ["SFT", "0", "0", "0", "1", "1", "2"]

@@ -43,7 +43,7 @@ def test_from_the_command_line(labels, tmp_path, capsys):
     assert main(["judge", *own, f"--calibrate={labels}", "--config.judge.name=numbers"]) == 0
     assert capsys.readouterr().out.rstrip().endswith("calibration.json")
     assert main(["judge", *own]) == 2
-    assert "say which responses, own or paraphrase" in capsys.readouterr().err
+    assert "say which responses, own, paraphrase or repair" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

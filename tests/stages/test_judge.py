@@ -45,6 +45,14 @@ def test_a_paraphrase_that_mentions_the_reference_answer_is_wrong_and_an_own_ans
     assert allowed.outcome == "right"
 
 
+def test_a_mended_answer_must_not_give_itself_away_and_a_continued_one_was_shown_nothing(tmp_path):
+    mended = response("My previous answer was 5, the answer is 4", "repair")
+    continued = dataclasses.replace(mended, given=2)
+    first, second = judge_responses(small_config(), Workdir(str(tmp_path)), [EXAMPLE], [mended, continued], "judge")
+    assert first.outcome == "wrong" and first.reason.startswith("leak: mentions 'previous answer'")
+    assert second.outcome == "right"
+
+
 def no_sandbox(unsafe):
     if not unsafe:
         raise SandboxUnavailable("no sandbox here")

@@ -1,6 +1,13 @@
 """prepare: every split in its file, ids unique, what was read is counted."""
 
-from s3ft_jax.records import Example
+import json
+
+import pytest
+
+from s3ft_jax.records import Example, Selection
+from s3ft_jax.stages import prepare, select
+from s3ft_jax.workdir import SettingsChanged, Workdir, WorkdirError
+from small import small_config
 
 
 def test_every_split_is_there_and_counted(walked):
@@ -22,3 +29,72 @@ def test_only_train_carries_paraphrase_prompts(walked):
     _, workdir = walked
     assert all(e.paraphrase_messages for e in workdir.read_records(Example, "examples/train.jsonl"))
     assert not any(e.paraphrase_messages for e in workdir.read_records(Example, "examples/test.jsonl"))
+
+
+def test_methods_that_replay_need_general_rows(tmp_path):
+    with pytest.raises(WorkdirError, match=r"sft-replay replay general rows, but replay\.task is empty"):
+        prepare.run(small_config("methods=sft,sft-replay", "replay.task="), Workdir(str(tmp_path)))
+    assert not (tmp_path / "examples").exists()
+    with pytest.raises(WorkdirError, match=r"replay\.frac = 1\.0; it must lie between 0 and 1"):
+        prepare.check_replay(small_config("methods=sft-replay", "replay.frac=1.0"))
+    prepare.check_replay(small_config("methods=sft", "replay.task="))
+
+
+def rows_of_my_own(folder, messages):
+    lines = [json.dumps({"question": question, "answer": f"answer {n}"}) for n, question in enumerate(messages)]
+    (folder / "general.jsonl").write_text("\n".join(lines) + "\n")
+    return folder / "general.jsonl"
+
+
+def test_rows_of_my_own_are_replayed_but_never_what_is_measured(copied, tmp_path):
+    _, workdir = copied
+    measured = [workdir.read_records(Example, f"examples/{part}.jsonl")[0] for part in ("test", "general")]
+    questions = [f"What about {n}?" for n in range(9)] + [example.messages[0]["content"] for example in measured]
+    overrides = ("methods=sft-replay", "replay.task=custom", f"replay.data={rows_of_my_own(tmp_path, questions)}")
+    prepare.run(small_config(*overrides), workdir)
+    rows = workdir.read_records(Example, "examples/replay.jsonl")
+    assert [row.messages[0]["content"] for row in rows] == questions[:9]
+    assert [row.id for row in rows][:2] == ["replay/custom/train/00000", "replay/custom/train/00001"]
+    assert {(row.split, row.paraphrase_messages) for row in rows} == {("replay", ())}
+    intake = workdir.manifest("prepare-replay")["facts"]["intake"]
+    assert intake["left"] == {"measured too": 2} and (intake["read"], intake["used"]) == (11, 9)
+    with pytest.raises(SettingsChanged, match="limit: 0 -> 5"):
+        prepare.run(small_config(*overrides, "replay.limit=5"), workdir)
+
+
+def test_too_few_general_rows_stop_before_sampling(copied, tmp_path):
+    _, workdir = copied
+    data = rows_of_my_own(tmp_path, ["One?", "Two?"])
+    config = small_config("methods=sft-replay", "replay.task=custom", f"replay.data={data}", "replay.frac=0.5")
+    with pytest.raises(WorkdirError, match=r"replay\.frac = 0\.5 asks for 24 general rows, but there are 2"):
+        prepare.run(config, workdir)
+
+
+def test_a_message_about_general_rows_names_keys_of_replay(copied, tmp_path):
+    _, workdir = copied
+    (tmp_path / "odd.jsonl").write_text('{"body": "x", "reply": "y"}\n')
+    data = f"replay.data={tmp_path / 'odd.jsonl'}"
+    with pytest.raises(WorkdirError, match=r"replay\.columns") as raised:
+        prepare.run(small_config("methods=sft-replay", "replay.task=custom", data), workdir)
+    assert "task." not in str(raised.value)
+    columns = ("replay.columns.question=body", "replay.columns.answer=reply")
+    prepare.run(small_config("methods=sft-replay", "replay.task=custom", data, *columns), workdir, redo=True)
+    assert len(workdir.read_records(Example, "examples/replay.jsonl")) == 1
+
+
+def test_all_methods_replay_the_same_rows_in_the_share_asked_for(copied):
+    _, workdir = copied
+    config = small_config("methods=sft-replay,s3ft-replay", "replay.frac=0.2")
+    prepare.run(config, workdir)
+    replayed = []
+    for method in config.methods:
+        select.run(config, workdir, method)
+        selections = workdir.read_records(Selection, f"selections/{method}.jsonl")
+        replayed.append([(s.example_id, s.prompt_ids, s.response_ids) for s in selections if s.origin == "replay"])
+        facts = workdir.manifest(f"select-{method}")["facts"]
+        assert facts["replay"] == 6 == facts["rungs"]["replay"]["targets"] and len(selections) == 30
+        assert facts["without"] == 0
+    assert replayed[0] == replayed[1] and len(set(replayed[0])) == 6
+    general = {e.messages[0]["content"] for e in workdir.read_records(Example, "examples/general.jsonl")}
+    rows = {row.id: row.messages[0]["content"] for row in workdir.read_records(Example, "examples/replay.jsonl")}
+    assert general and not general & {rows[example_id] for example_id, _, _ in replayed[0]}

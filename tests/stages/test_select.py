@@ -6,8 +6,9 @@ import pytest
 
 from s3ft_jax.records import Response, Selection, Verdict
 from s3ft_jax.selection import Gold
-from s3ft_jax.stages.select import check_prompts
+from s3ft_jax.stages.select import check_prompts, check_settings, settings_of
 from s3ft_jax.workdir import WorkdirError
+from small import small_config
 
 
 @pytest.mark.parametrize("method", ["sft", "ssr", "sdft", "s3ft"])
@@ -18,7 +19,14 @@ def test_every_question_has_one_target(walked, method):
     facts = workdir.manifest(f"select-{method}")["facts"]
     assert facts.pop("without") == 0
     assert facts.pop("encoding")["gold_by_template"] == 24
-    assert sum(facts.values()) == 24
+    rungs, rate = facts.pop("rungs"), facts.pop("pass_rate", None)
+    assert sum(facts.values()) == 24 == sum(rung["targets"] for rung in rungs.values())
+    assert {origin: rung["targets"] for origin, rung in rungs.items() if rung["targets"]} == facts
+    if method in ("ssr", "s3ft"):
+        verdicts = workdir.read_records(Verdict, "verdicts/own.jsonl")
+        assert rate["examples"] == 24 and rate["mean"] == sum(v.outcome == "right" for v in verdicts) / 24
+        sampled = workdir.manifest("sample-own")["facts"]
+        assert (rungs["own"]["responses"], rungs["own"]["tokens"]) == (24, sampled["tokens"])
 
 
 def test_own_targets_are_the_sampled_ids_of_right_answers(walked):
@@ -48,3 +56,29 @@ def test_other_prompt_ids_than_at_sampling_are_refused(walked):
     check_prompts(gold, [response])
     with pytest.raises(WorkdirError, match="chat template has changed"):
         check_prompts(gold, [dataclasses.replace(response, prompt_ids=(*response.prompt_ids, 7))])
+
+
+def test_a_repair_must_go_on_from_the_plain_prompt_and_gold_as_they_are_now():
+    gold = {"a": Gold((1, 2), (3, 4, 5, 0))}
+    begun = Response("a", "repair", 0, "", (1, 2), (3, 4, 9, 0), True, -1.0, given=2)
+    check_prompts(gold, [begun])
+    for changed in ({"prompt_ids": (1, 7)}, {"response_ids": (3, 7, 9, 0)}):
+        with pytest.raises(WorkdirError, match="a: the repair was sampled from other prompt ids"):
+            check_prompts(gold, [dataclasses.replace(begun, **changed)])
+    mended = dataclasses.replace(begun, prompt_ids=(8, 8), given=0)
+    check_prompts(gold, [mended])  # gold and the wrong answer were shown; it is trained after the plain prompt
+
+
+@pytest.mark.parametrize("override", ["select.pick=best", "select.max_targets=-1", "select.paraphrase_gate=on"])
+def test_settings_that_cannot_be_are_named(override):
+    with pytest.raises(WorkdirError, match=override.split("=")[0].replace(".", r"\.")):
+        check_settings(small_config(override))
+
+
+def test_settings_of_a_method_are_only_those_it_follows_from():
+    config = small_config("select.paraphrase_gate=likelier", "select.max_targets=2", "replay.frac=0.1")
+    plain = {"pick": "first"}
+    assert settings_of(config, "ssr") == plain | {"method": "ssr"}
+    assert settings_of(config, "rft") == plain | {"method": "rft", "max_targets": 2}
+    assert settings_of(config, "s3ft") == plain | {"method": "s3ft", "paraphrase_gate": "likelier"}
+    assert settings_of(config, "sft-replay") == plain | {"method": "sft-replay", "replay": {"frac": 0.1, "seed": 0}}

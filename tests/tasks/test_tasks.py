@@ -21,7 +21,7 @@ def test_every_task_goes_by_its_key():
         ("gsm8", "train", "unknown task 'gsm8'. Did you mean 'gsm8k'"),
         ("zzz", "train", "Tasks: gsm8k, mbpp"),
         ("gsm8k", "dev", "gsm8k has no split 'dev'; it has train, validation, test"),
-        ("pocket/skills", "train", "it has general"),
+        ("pocket/skills", "test", "it has general, train"),
     ],
 )
 def test_unknown_names(name, split, message):

@@ -1,4 +1,4 @@
-"""Room: pocket tasks. Seven general skills that serve only to measure forgetting; nothing is tuned on them.
+"""Room: pocket tasks. Seven general skills that serve to measure forgetting; what is measured is never tuned on.
 
 mmlu (facts of made-up countries, four choices), truth (what is so against what people say), wino (what "it" stands
 for), strings, units, dates and instructions. Every question measured was kept out of pretraining, except where only a
@@ -210,6 +210,25 @@ def examples(seed: int) -> list[Example]:
     return [example for name in SKILLS for example in _examples_of(name, seed)]
 
 
+def replay_examples(seed: int) -> list[Example]:
+    """Other questions of the skills, to be replayed in training: at most ``NUM_EXAMPLES`` of each, split ``train``.
+
+    Only open questions whose home is the train split, so none that ``examples`` measures is among them, whatever the
+    seeds. Truth has no open question and is never replayed.
+    """
+    return [example for name in SKILLS for example in _replay_of(name, seed)]
+
+
+def _replay_of(name: str, seed: int) -> list[Example]:
+    rng = random.Random(f"replay/{name}/{seed}")
+    found: dict[str, Quiz] = {}
+    for _ in range(40 * NUM_EXAMPLES):
+        quiz = SKILLS[name](rng)
+        if not quiz.closed and draws.home(quiz.prompt) == "train" and len(found) < NUM_EXAMPLES:
+            found.setdefault(quiz.prompt, quiz)
+    return [_example(name, number, quiz, "train") for number, quiz in enumerate(found.values())]
+
+
 def _examples_of(name: str, seed: int) -> list[Example]:
     rng = random.Random(f"skills/{name}/{seed}")
     found: dict[str, Quiz] = {}
@@ -223,14 +242,14 @@ def _examples_of(name: str, seed: int) -> list[Example]:
     return [_example(name, number, quiz) for number, quiz in enumerate(found.values())]
 
 
-def _example(name: str, number: int, quiz: Quiz) -> Example:
+def _example(name: str, number: int, quiz: Quiz, split: str = "general") -> Example:
     check: dict[str, object] = {"answer": quiz.answer}
     if quiz.choices:
         check |= {"choices": list(quiz.choices), "choice": quiz.choices.index(quiz.answer)}
     return Example(
-        id=f"{name}/general/{number:05d}",
+        id=f"{name}/{split}/{number:05d}",
         task=name,
-        split="general",
+        split=split,
         messages=({"role": "user", "content": quiz.prompt},),
         gold=quiz.answer,
         judge="exact",

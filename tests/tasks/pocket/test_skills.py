@@ -99,3 +99,15 @@ def test_another_seed_measures_other_questions_of_the_same_home():
     others = {example.messages[0]["content"] for example in skills.examples(1) if example.task == "strings"}
     mine = {example.messages[0]["content"] for example in EXAMPLES if example.task == "strings"}
     assert others != mine and all(draws.home(prompt) == "test" for prompt in others)
+
+
+def test_replayed_questions_are_never_measured_ones():
+    measured = {example.messages[0]["content"] for seed in range(3) for example in skills.examples(seed)}
+    for seed in range(3):
+        replayed = skills.replay_examples(seed)
+        prompts = {example.messages[0]["content"] for example in replayed}
+        assert len(prompts) == len(replayed) == len({example.id for example in replayed})
+        assert not prompts & measured
+        counts = collections.Counter(example.task for example in replayed)
+        assert set(counts) == set(skills.SKILLS) - {"truth"} and min(counts.values()) >= 60
+        assert {example.split for example in replayed} == {"train"}
