@@ -73,6 +73,32 @@ CHIPS: dict[str, Chip] = {
 }
 
 
+# what JAX calls a device -> operations per second in bfloat16, dense. The NVIDIA figures are of the SXM boards' data
+# sheets (nvidia.com/en-us/data-center/h100, h200, a100), half of what is printed there with sparsity
+DEVICE_KINDS: dict[str, float] = {
+    "TPU v4": CHIPS["v4"].flops,
+    "TPU v5 lite": CHIPS["v5e"].flops,
+    "TPU v5": CHIPS["v5p"].flops,
+    "TPU v5p": CHIPS["v5p"].flops,
+    "TPU v6 lite": CHIPS["v6e"].flops,
+    "NVIDIA A100": 312e12,
+    "NVIDIA H100": 989e12,
+    "NVIDIA H200": 989e12,
+}
+
+
+def peak_flops(device_kind: str, activation_dtype: str) -> float:
+    """Operations per second of a device by JAX's name of it; 0 where that is not known.
+
+    Float32 products are asked for in full on TPUs, in ``FLOAT32_PASSES``; on NVIDIA's boards they have their own, far
+    slower, units, whose speed is not given here.
+    """
+    name = max((name for name in DEVICE_KINDS if re.match(rf"{name}(?!\w)", device_kind)), key=len, default="")
+    if not name or (activation_dtype == "float32" and name.startswith("NVIDIA")):
+        return 0.0
+    return DEVICE_KINDS[name] / (FLOAT32_PASSES if activation_dtype == "float32" else 1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Topology:
     """A slice: chips of one kind in a grid.

@@ -84,12 +84,12 @@ def read_model(config: ConfigDict) -> DecoderConfig:
     return families.read_config(values, path, config.model.max_positions)[0]
 
 
-def describe(config: ConfigDict, architecture: DecoderConfig) -> Experiment:
-    """What the plan needs of the settings, those shared by all methods.
+def describe(config: ConfigDict, architecture: DecoderConfig, method: str = "") -> Experiment:
+    """What the plan needs of a method's settings; without a method, of those shared by all.
 
     Prompts are taken as long as a training row has room for beside the longest answer.
     """
-    settings, sample = method_settings.method_settings(config, ""), config.sample
+    settings, sample = method_settings.method_settings(config, method), config.sample
     longest = min(settings["max_length"], architecture.max_positions)
     prompt = longest - sample.max_new_tokens
     lora = method_settings.adapters(settings["lora"], architecture) if settings["tune"] == "lora" else None

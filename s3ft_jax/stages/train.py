@@ -18,6 +18,7 @@ from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Selection
 from s3ft_jax.responder import shared_scorer
+from s3ft_jax.stages import overview
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.stages.method_settings import (
     adapters,
@@ -137,7 +138,10 @@ class Tuning:
             )
         # the step needs a base only where its loss does
         for_loss = base if self.step["loss"].kl else None
-        run = self._run_settings(parts, None if for_loss is None else for_loss[0])
+        title = f"train {self.method} seed {self.seed}"
+        told = self.plan, self.selections, self.weighed, parts, self.base_meta.config, self.mesh
+        speed = overview.tell(title, self.config, self.method, *told)
+        run = self._run_settings(title, speed, None if for_loss is None else for_loss[0])
         _, meta, tokens = tuning.tune(
             parts,
             self.workdir / self.folder,
@@ -149,7 +153,9 @@ class Tuning:
         ended = {"ended": meta.ended} if meta.ended else {}
         return meta, facts | more | ended | {"tokens": tokens, "step": meta.step} | dict(meta.numbers)
 
-    def _run_settings(self, parts: training.Parts, base_graphdef: nnx.GraphDef | None) -> tuning.RunSettings:
+    def _run_settings(
+        self, title: str, speed: overview.Speed, base_graphdef: nnx.GraphDef | None
+    ) -> tuning.RunSettings:
         settings = self.settings
         partial = settings["tune"] == "lora" or bool(settings["freeze"])
         saving = tuning.Saving(
@@ -166,7 +172,7 @@ class Tuning:
             base_digest=self.base_meta.params_digest if partial else "",
         )
         return tuning.RunSettings(
-            title=f"train {self.method} seed {self.seed}",
+            title=title,
             optimizer=optimizer(settings),
             schedule=schedule(settings),
             saving=saving,
@@ -177,6 +183,8 @@ class Tuning:
             describe=self._describe,
             trackers=tuple(settings["trackers"]),
             project=settings["wandb_project"],
+            step_flops=speed.flops,
+            peak_flops=speed.peak,
         )
 
     def _describe(self, number: int) -> str:

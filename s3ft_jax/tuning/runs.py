@@ -21,6 +21,9 @@ from s3ft_jax.progress import Ticker, progress, say
 from s3ft_jax.tuning.metrics import MetricsLog, open_trackers
 from s3ft_jax.tuning.saving import Saver, Saving, resume
 
+_TOGETHER_S = 0.05
+"""Seconds within which metrics that come are those of one reading."""
+
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
@@ -36,6 +39,8 @@ class RunSettings:
       step: further arguments of ``training.make_step``.
       describe: step number -> the examples it trains on, for messages.
       trackers, project: see ``metrics.open_trackers``.
+      step_flops, peak_flops: operations of a step, and of all devices in a second, for the model FLOP utilisation; 0
+        where that is not known.
     """
 
     title: str
@@ -49,6 +54,8 @@ class RunSettings:
     describe: Callable[[int], str] = lambda number: ""
     trackers: tuple[str, ...] = ()
     project: str = "s3ft_jax"
+    step_flops: float = 0.0
+    peak_flops: float = 0.0
 
 
 class Watcher(Protocol):
@@ -116,7 +123,7 @@ def tune(
             run.schedule,
             seed=run.seed,
             base=base,
-            on_step=_Told(ticker, log).add,
+            on_step=_Told(run, ticker, log).add,
             on_state=looks.look,
             look_at=looks.due,
             describe=run.describe,
@@ -155,18 +162,26 @@ class _Looks:
 class _Told:
     """Hands a step's metrics on: to the log, and to the person who watches the bar."""
 
-    def __init__(self, ticker: Ticker, log: MetricsLog):
-        self.ticker, self.log = ticker, log
-        self.before, self.tokens, self.rate = time.monotonic(), 0.0, 0.0
+    def __init__(self, run: RunSettings, ticker: Ticker, log: MetricsLog):
+        self.run, self.ticker, self.log = run, ticker, log
+        self.before, self.tokens, self.steps, self.rates = time.monotonic(), 0.0, 0, {}
 
     def add(self, number: int, metrics: dict[str, float]) -> None:
-        """One step's; several come at a time, so the rate is taken over those that came together."""
+        """One step's; several come at a time, so rates are taken over those that came together."""
         now = time.monotonic()
-        if now - self.before > 0.05:
-            self.rate, self.tokens, self.before = self.tokens / (now - self.before), 0.0, now
-        self.tokens += metrics["tokens"]
-        note = f"loss {metrics['loss']:.3f}"
-        if self.rate:
-            note += f", {self.rate:,.0f} trained tokens/s"
-        self.ticker.advance(1, note)
-        self.log.add({"step": number} | metrics)
+        if now - self.before > _TOGETHER_S:
+            self.rates = self._measured(now - self.before)
+            self.tokens, self.steps, self.before = 0.0, 0, now
+        self.tokens, self.steps = self.tokens + metrics["tokens"], self.steps + 1
+        self.ticker.advance(1, ", ".join([f"loss {metrics['loss']:.3f}", *self._shown()]))
+        self.log.add({"step": number, **metrics, **self.rates})
+
+    def _measured(self, seconds: float) -> dict[str, float]:
+        rates = {"tokens_per_second": self.tokens / seconds}
+        if self.run.peak_flops:
+            rates["mfu"] = self.steps * self.run.step_flops / seconds / self.run.peak_flops
+        return rates
+
+    def _shown(self) -> list[str]:
+        shown = [f"{self.rates['tokens_per_second']:,.0f} trained tokens/s"] if self.rates else []
+        return shown + ([f"MFU {self.rates['mfu']:.0%}"] if "mfu" in self.rates else [])

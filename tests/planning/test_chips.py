@@ -2,7 +2,7 @@
 
 import pytest
 
-from s3ft_jax.planning.chips import CHIPS, GIB, PlanError, parse_topology
+from s3ft_jax.planning.chips import CHIPS, GIB, PlanError, parse_topology, peak_flops
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,19 @@ def test_every_chip_has_a_page_and_gives_programs_about_what_it_has():
 
 def test_float32_products_take_six_passes():
     assert CHIPS["v5e"].peak_flops("float32") * 6 == CHIPS["v5e"].peak_flops("bfloat16") == 197e12
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "expected"),
+    [
+        ("TPU v5 lite", "bfloat16", 197e12),
+        ("TPU v5", "bfloat16", 459e12),
+        ("TPU v6 lite", "float32", 918e12 / 6),
+        ("NVIDIA H100 80GB HBM3", "bfloat16", 989e12),
+        ("NVIDIA A100-SXM4-80GB", "bfloat16", 312e12),
+        ("NVIDIA H100 80GB HBM3", "float32", 0.0),
+        ("cpu", "bfloat16", 0.0),
+    ],
+)
+def test_peak_of_a_device_by_its_name(kind, dtype, expected):
+    assert peak_flops(kind, dtype) == expected
