@@ -1,4 +1,4 @@
-"""Installation of s3ft_jax. ``pip install -e .`` for CPU; extras: tpu, cuda, math, language, eval, test, bench."""
+"""Installation of s3ft_jax. ``pip install -e .`` for CPU; extras are below."""
 
 from setuptools import find_packages, setup
 
@@ -30,6 +30,8 @@ setup(
         "cuda": ["jax[cuda12]>=0.10.2"],
         "math": ["math-verify[antlr4_13_2]==0.9.0"],
         "language": ["py3langid>=0.4"],
+        "tensorboard": ["tensorboardX>=2.6"],
+        "wandb": ["wandb>=0.17"],
         "tfds": ["tensorflow-datasets>=4.9"],
         "eval": ["lm_eval==0.4.13"],
         "test": [
@@ -42,6 +44,7 @@ setup(
             "hypothesis",
             "math-verify[antlr4_13_2]==0.9.0",
             "py3langid>=0.4",
+            "tensorboardX>=2.6",
             "filelock",
         ],
         "bench": ["torch==2.13.0"],

@@ -243,15 +243,15 @@ def stepped(pair):
     if pair.case not in FIRST_OF_FAMILY:
         pytest.skip("one case of each family is enough")
     # eps keeps elements whose gradient is rounding noise from moving by the full rate
-    settings = training.OptimizerSettings(learning_rate=1e-2, num_steps=2, eps=1e-3)
+    optimizer, rate = training.Optimizer(eps=1e-3), np.float32(1e-2)
     graphdef, _ = nnx.split(nnx.eval_shape(lambda: Decoder(pair.config, rngs=nnx.Rngs(0))))
-    step = training.make_step(graphdef, settings)
+    step = training.make_step(graphdef, optimizer)
 
     def run(sizes):
         mesh = make_mesh(*sizes)
         parts = training.Parts(graphdef, shard_params(pair.params, mesh), nnx.State({}))
         batch = training.split_micro(packed_batch(), 1)
-        state, metrics = step(training.start(parts, settings), parts.frozen, shard_batch(batch, mesh), 0)
+        state, metrics = step(training.start(parts, optimizer), parts.frozen, shard_batch(batch, mesh), 0, rate)
         return float(metrics["loss"]), weights.flat_params(jax.device_get(state.trainable))
 
     return run, run((1, 1, 1))
