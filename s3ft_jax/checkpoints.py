@@ -28,6 +28,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from flax import nnx
 
+from s3ft_jax import stopping
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
@@ -169,7 +170,7 @@ def save(
     Raises:
       CheckpointError: the disk has no room for it.
     """
-    with open_writer() as writer:
+    with stopping.deferred(), open_writer() as writer:
         begin(folder, trees, writer)
         digest = params_digest(trees["trainable"])  # while Orbax writes
     meta = CheckpointMeta(config, lora, step, dict(provenance), digest, base_digest)
@@ -304,7 +305,7 @@ def restore_tree(folder: epath.Path, name: str, like: Any, dtype: Any = None) ->
       CheckpointError: names or shapes differ; both are listed.
     """
     wanted = by_path(like)
-    with ocp.StandardCheckpointer() as checkpointer:
+    with stopping.deferred(), ocp.StandardCheckpointer() as checkpointer:
         stored = checkpointer.metadata(folder / "arrays").item_metadata.tree[name]
         missing, extra = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
         shapes = [n for n in wanted if n in stored and tuple(stored[n].shape) != tuple(wanted[n].shape)]
@@ -313,7 +314,8 @@ def restore_tree(folder: epath.Path, name: str, like: Any, dtype: Any = None) ->
                 f"{folder}: {name} does not fit this model: missing {missing}, not wanted {extra}, other shape {shapes}"
             )
     abstract = {name: {path: _abstract(leaf, dtype or stored[path].dtype) for path, leaf in wanted.items()}}
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    # Orbax has an event loop of its own, which must not be left in the middle
+    with stopping.deferred(), ocp.PyTreeCheckpointer() as checkpointer:
         restored = checkpointer.restore(
             folder / "arrays",
             args=ocp.args.PyTreeRestore(

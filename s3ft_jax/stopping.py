@@ -7,6 +7,7 @@ time, since every room writes its marks last.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -34,6 +35,7 @@ class Request:
 
 _deferring: list[Request] = []
 _noticed = threading.Event()
+_lost = threading.Event()
 _before_exit: list[Callable[[], object]] = []
 
 
@@ -45,6 +47,9 @@ def install() -> None:
     writing.setblocking(False)
     signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reading, writing), name="stopping", daemon=True).start()
+    sys.unraisablehook = _on_unraisable
+    # at the very end nothing is left to stop, and Python would put the default back, which looks like a failure
+    atexit.register(signal.signal, signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _on_signal)
 
 
@@ -80,12 +85,22 @@ def _on_signal(number: int, frame: object) -> None:
         request.requested = True
 
 
+def _on_unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """Python drops what is raised while it collects garbage, where ``_on_signal`` may have been run."""
+    if lost.exc_type is Stopped:
+        _lost.set()
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def _watch(reading: socket.socket, writing: socket.socket) -> None:
     """Told of signals at once, whatever the main thread does. ``writing`` is held open."""
     while signal.SIGTERM not in reading.recv(64):
         pass
     if _noticed.wait(GRACE_S):
-        return
+        while _lost.wait():
+            _lost.clear()
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
     for work in list(_before_exit):
         with contextlib.suppress(Exception):
             work()

@@ -62,6 +62,20 @@ def test_nothing_takes_it_for_a_failure_of_its_own():
     assert (code, out) == (EXIT_CODE, "stopped\n")
 
 
+def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost():
+    """Python prints and drops what is raised there."""
+    code, out, errors = stopped("""
+        class Slow:
+            def __del__(self):
+                print("ready")
+                time.sleep(1)
+        thing = Slow()
+        del thing
+        time.sleep(60)
+    """)
+    assert (code, out, errors) == (EXIT_CODE, "stopped\n", "")
+
+
 def test_deferred_work_comes_to_its_end_first():
     code, out, _ = stopped("""
         with stopping.deferred() as stop:

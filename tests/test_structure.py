@@ -37,7 +37,7 @@ RULES = {
     "training": ({"models", "losses", "batches"}, {"jax", "flax", "numpy", "optax"}),
     "tuning": ({"training", "checkpoints", "batches", "progress", "models", "stopping"}, {"jax", "flax", "etils"}),
     "stopping": (set(), set()),
-    "checkpoints": ({"models", "sharding"}, {"jax", "flax", "numpy", "orbax", "etils"}),
+    "checkpoints": ({"models", "sharding", "stopping"}, {"jax", "flax", "numpy", "orbax", "etils"}),
     "hf_folder": (set(), {"huggingface_hub"}),
     "model_card": ({"records", "selection"}, set()),
     "planning": (
