@@ -1,6 +1,6 @@
 """Benchmark: training steps against peers, and what our own loop and checkpoints cost beside the bare step.
 
-    python -m benchmarks.training ragged [--rows 16] [--repeat 5]   GSM8K rows, SmolLM-135M's shape, against torch
+    python -m benchmarks.training ragged [--rows 8]  [--repeat 5]   GSM8K rows, SmolLM-135M's shape, against torch
     python -m benchmarks.training tunix  [--repeat 5]               a 5M Qwen3, against google-tunix's trainer
     python -m benchmarks.training loop   [--repeat 5]               the loop, over the bare jitted step
     python -m benchmarks.training saving [--repeat 5]               a checkpoint begun, in steps of SmolLM-135M's shape
@@ -36,6 +36,7 @@ from s3ft_jax.models import families
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.records import Selection
+from s3ft_jax.stages import method_settings
 from s3ft_jax.stages.launch import prepare_jax
 
 DATA = pathlib.Path(os.environ.get("S3FT_DATA_DIR", pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -65,7 +66,8 @@ class Ours:
         self.decoder = Decoder(config, rngs=nnx.Rngs(0))
         self.parts, self.optimizer = training.take_apart(self.decoder, "full"), training.Optimizer()
         self.state = training.start(self.parts, self.optimizer)
-        self.step = training.make_step(self.parts.graphdef, self.optimizer)
+        chunk_tokens = method_settings.LOGITS // config.vocab_size  # as the stage sets it
+        self.step = training.make_step(self.parts.graphdef, self.optimizer, chunk_tokens=chunk_tokens)
 
     def __call__(self, batch: batches.Batch) -> None:
         """One step, to its end."""
@@ -292,7 +294,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     measured = {"ragged": ragged, "tunix": tunix, "loop": loop, "saving": saving}
     parser.add_argument("what", choices=measured)
-    parser.add_argument("--rows", type=int, default=16, help="examples of a step")
+    parser.add_argument("--rows", type=int, default=8, help="examples of a step")
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
     prepare_jax()
