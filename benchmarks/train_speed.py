@@ -24,24 +24,12 @@ import torch
 import transformers
 from flax import nnx
 
+from benchmarks.smollm import CONFIG
 from s3ft_jax.losses import next_token_loss
 from s3ft_jax.models import families, weights
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.kernels import Attention
 from s3ft_jax.stages.launch import prepare_jax
-
-# huggingface.co/HuggingFaceTB/SmolLM-135M, config.json
-CONFIG = {
-    "vocab_size": 49152,
-    "hidden_size": 576,
-    "intermediate_size": 1536,
-    "num_hidden_layers": 30,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 3,
-    "max_position_embeddings": 2048,
-    "rms_norm_eps": 1e-5,
-    "tie_word_embeddings": True,
-}
 
 
 def make_ours(folder: str, tokens: np.ndarray, remat: str, attention: str, chunk_tokens: int) -> Callable:
@@ -58,10 +46,8 @@ def make_ours(folder: str, tokens: np.ndarray, remat: str, attention: str, chunk
         def loss(params: nnx.State) -> jax.Array:
             decoder = nnx.merge(graphdef, params)
             hidden, _ = decoder.hidden(tokens, positions, ones, remat=remat, attention=Attention(attention))
-            total, count = next_token_loss(
-                decoder.unembed, hidden, tokens, ones.astype(np.float32), chunk_tokens=chunk_tokens
-            )
-            return total / count
+            sums = next_token_loss(decoder.unembed, hidden, tokens, ones.astype(np.float32), chunk_tokens=chunk_tokens)
+            return sums.objective / sums.weight
 
         return jax.value_and_grad(loss)(params)
 
