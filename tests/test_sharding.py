@@ -64,8 +64,8 @@ def loss_and_gradient():
         def loss(params):
             decoder = nnx.merge(graphdef, params)
             hidden, _ = decoder.hidden(batch.tokens, batch.positions, batch.segments)
-            total, count = next_token_loss(decoder.unembed, hidden, batch.tokens, batch.weights)
-            return total / count
+            sums = next_token_loss(decoder.unembed, hidden, batch.tokens, batch.weights)
+            return sums.objective / sums.weight
 
         return jax.value_and_grad(loss)(params)
 

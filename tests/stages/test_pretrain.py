@@ -36,8 +36,8 @@ def test_a_tiny_run_writes_a_model_folder_and_resumes(tmp_path, monkeypatch):
     weights = (workdir / "model/model.safetensors").read_bytes()
     save = tuning.Saver.save
 
-    def stop_at_four(saver, step, state):
-        save(saver, step, state)
+    def stop_at_four(saver, step, *rest):
+        save(saver, step, *rest)
         if step == 4:
             raise KeyboardInterrupt
 
