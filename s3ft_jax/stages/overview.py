@@ -47,6 +47,7 @@ def tell(
     parts: training.Parts,
     architecture: DecoderConfig,
     mesh: jax.sharding.Mesh,
+    base: Any,
 ) -> Speed:
     """Print the table.
 
@@ -59,6 +60,7 @@ def tell(
       parts: the decoder taken apart.
       architecture: of the decoder.
       mesh: the devices.
+      base: a second copy of the parameters, kept for the distance from the base; None where there is none.
 
     Raises:
       WorkdirError: an example's end token is not trained; names it.
@@ -69,6 +71,7 @@ def tell(
     step = TrainStep(experiment, split)
     rows = -(-plan.rows_per_step // step.unit) * step.unit
     kept, working = step.estimate(rows)
+    kept += sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(base))
     facts = examples(plan, selections, weighed) | {
         "steps": f"{len(plan.steps):,}, each {rows} rows of {plan.row_length:,} tokens; {plan.fill:.0%} of them filled",
         "learns": f"{_count(parts.trainable):,} of {_count(parts.trainable) + _count(parts.frozen):,} parameters, "

@@ -140,7 +140,8 @@ class Tuning:
         for_loss = base if self.step["loss"].kl else None
         title = f"train {self.method} seed {self.seed}"
         told = self.plan, self.selections, self.weighed, parts, self.base_meta.config, self.mesh
-        speed = overview.tell(title, self.config, self.method, *told)
+        copy = base[1] if base is not None and self.settings["tune"] == "full" else None
+        speed = overview.tell(title, self.config, self.method, *told, copy)
         run = self._run_settings(title, speed, None if for_loss is None else for_loss[0])
         _, meta, tokens = tuning.tune(
             parts,

@@ -139,6 +139,8 @@ class Validation:
         fitting = [row for row in rows if len(row.prompt_ids) + len(row.response_ids) <= longest]
         if len(fitting) < len(rows):
             say(f"validation: {len(rows) - len(fitting)} gold answers exceed train.max_length: not in the loss")
+        if not fitting:
+            raise WorkdirError(f"train.validate: no validation example fits train.max_length = {longest} tokens")
         plan = batches.plan_batches(
             fitting, row_length=longest, num_steps=1, seed=0, examples_per_step=len(fitting), too_long="error"
         )

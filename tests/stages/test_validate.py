@@ -1,6 +1,7 @@
 """validate: what a look measures, what ends a run, and which checkpoint is then the tuned model."""
 
 import json
+import re
 
 import pytest
 
@@ -94,3 +95,19 @@ def test_score_as_the_best_needs_the_score():
     with pytest.raises(WorkdirError, match=r"needs train\.validate\.score = True"):
         check_validation(settings)
     check_validation({**settings, "score": True})
+
+
+def test_gold_that_fits_no_row_is_said_by_its_key(copied, monkeypatch):
+    monkeypatch.setattr("s3ft_jax.prompts.PromptEncoder.encode_response", lambda *_: (1,) * 10_000)
+    with pytest.raises(WorkdirError, match=r"no validation example fits train\.max_length = \d+ tokens"):
+        tuned(copied)
+
+
+def test_the_copy_of_the_base_is_in_the_memory_told(copied, capsys):
+    def told(**settings) -> float:
+        tuned(copied, **settings)
+        said = " ".join(re.sub("[│┃]", " ", capsys.readouterr().out).split())
+        return float(re.search(r": ([\d.]+) MiB of parameters and optimizer", said)[1])
+
+    with_base, without = told(count=5), told(every=0)
+    assert with_base - without == pytest.approx(4 * 1_136_000 / 2**20, abs=0.2)
