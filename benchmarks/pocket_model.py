@@ -22,7 +22,7 @@ from s3ft_jax.models import families, weights
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example
-from s3ft_jax.responder import ResponseSettings, respond, shared_scorer
+from s3ft_jax.responder import Model, ResponseSettings, respond, shared_scorer
 from s3ft_jax.stages.launch import pocket_model_folder, prepare_jax
 from s3ft_jax.tasks.pocket import POCKET, skills
 
@@ -40,15 +40,7 @@ class Asked:
     def right(self, examples: list[Example], origin: str, temperature: float) -> list[bool]:
         """Whether each answer was judged right."""
         settings = ResponseSettings(Sampling(temperature=temperature), max_new_tokens=96, seed=0, num_slots=128)
-        responses = respond(
-            examples,
-            origin,
-            graphdef=self.graphdef,
-            params=self.params,
-            config=self.config,
-            encoder=self.encoder,
-            settings=settings,
-        )
+        responses = respond(examples, origin, Model(self.graphdef, self.params, self.config, self.encoder), settings)
         verdicts = judge_all(list(zip(examples, responses, strict=True)))
         return [v.outcome == "right" and r.ended for v, r in zip(verdicts, responses, strict=True)]
 

@@ -17,6 +17,7 @@ from flax import nnx
 from s3ft_jax.generation.engine import Engine, Request
 from s3ft_jax.generation.sampling import Sampling, request_key
 from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Origin, Response
 from s3ft_jax.scoring import Scorer
@@ -57,6 +58,27 @@ class Ask:
     given_ids: tuple[int, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A decoder taken apart, with its prompts.
+
+    Attributes:
+      graphdef, params: of ``nnx.split(decoder)``.
+      config: the decoder's.
+      encoder: messages <-> token ids.
+    """
+
+    graphdef: nnx.GraphDef
+    params: Any
+    config: DecoderConfig
+    encoder: PromptEncoder
+
+    @classmethod
+    def of(cls, decoder: Decoder, encoder: PromptEncoder) -> Model:
+        """From a decoder that is whole."""
+        return cls(*nnx.split(decoder), decoder.config, encoder)
+
+
 @functools.lru_cache(maxsize=4)
 def shared_engine(
     graphdef: nnx.GraphDef,
@@ -79,53 +101,35 @@ def shared_scorer(graphdef: nnx.GraphDef, config: DecoderConfig, pad_id: int, ba
 def respond(
     examples: Sequence[Example],
     origin: Origin,
-    *,
-    graphdef: nnx.GraphDef,
-    params: Any,
-    config: DecoderConfig,
-    encoder: PromptEncoder,
+    model: Model,
     settings: ResponseSettings,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Response]:
-    """Sample ``settings.num_responses`` responses to each example, in the order of examples.
-
-    Args:
-      examples: what to ask; ``paraphrase_messages`` are used for origin paraphrase, else ``messages``.
-      origin: own or paraphrase.
-      graphdef, params, config: the model.
-      encoder: its prompts.
-      on_progress: called with (responses finished, all).
-    """
+    """``answer`` about examples: ``paraphrase_messages`` are asked for origin paraphrase, else ``messages``."""
     asks = [e.paraphrase_messages if origin == "paraphrase" else e.messages for e in examples]
-    prompts = [encoder.encode_prompt(messages, e.id) for messages, e in zip(asks, examples, strict=True)]
-    return answer(
-        [Ask(example.id, prompt) for example, prompt in zip(examples, prompts, strict=True)],
-        origin,
-        graphdef=graphdef,
-        params=params,
-        config=config,
-        encoder=encoder,
-        settings=settings,
-        on_progress=on_progress,
-    )
+    prompts = [model.encoder.encode_prompt(messages, e.id) for messages, e in zip(asks, examples, strict=True)]
+    asked = [Ask(example.id, prompt) for example, prompt in zip(examples, prompts, strict=True)]
+    return answer(asked, origin, model, settings, on_progress)
 
 
 def answer(
     asks: Sequence[Ask],
     origin: Origin,
-    *,
-    graphdef: nnx.GraphDef,
-    params: Any,
-    config: DecoderConfig,
-    encoder: PromptEncoder,
+    model: Model,
     settings: ResponseSettings,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Response]:
-    """Sample ``settings.num_responses`` responses to each ask, in their order; arguments as for ``respond``.
+    """Sample ``settings.num_responses`` responses to each ask, in their order.
 
-    ``settings.max_new_tokens`` limits a response with its given ids, so ``given_ids`` must be shorter.
+    Args:
+      asks: what to ask; ``settings.max_new_tokens`` limits a response with its given ids, which must be shorter.
+      origin: of the responses; a part of every token's key.
+      model: who answers.
+      settings: how.
+      on_progress: called with (responses finished, all).
     """
-    engine = shared_engine(graphdef, config, encoder.stop_ids, encoder.pad_id, settings.num_slots, settings.chunk_steps)
+    encoder, sizes = model.encoder, (settings.num_slots, settings.chunk_steps)
+    engine = shared_engine(model.graphdef, model.config, encoder.stop_ids, encoder.pad_id, *sizes)
     asked = [(ask, index) for ask in asks for index in range(settings.num_responses)]
     requests = [
         Request(
@@ -136,7 +140,7 @@ def answer(
         )
         for ask, index in asked
     ]
-    sampled = engine.generate(params, requests, on_progress=on_progress)
+    sampled = engine.generate(model.params, requests, on_progress=on_progress)
     responses = []
     for (ask, index), made in zip(asked, sampled, strict=True):
         ids = ask.given_ids + tuple(int(token) for token in made.response_ids)

@@ -18,15 +18,7 @@ def ask(walked):
         made = ResponseSettings(
             **{"sampling": Sampling(temperature=0.8), "max_new_tokens": 24, "seed": 3, "num_slots": 16} | settings
         )
-        return respond(
-            examples,
-            origin,
-            graphdef=model.graphdef,
-            params=model.params,
-            config=model.config,
-            encoder=model.encoder,
-            settings=made,
-        )
+        return respond(examples, origin, model, made)
 
     return asked, workdir.read_records(Example, "examples/train.jsonl")
 
@@ -61,18 +53,17 @@ def test_given_ids_lead_the_response_and_are_not_counted_as_sampled(walked, ask)
     _, workdir = walked
     model = load_model(workdir)
     (own,) = asked(examples[:1])
-    parts = {"graphdef": model.graphdef, "params": model.params, "config": model.config, "encoder": model.encoder}
     settings = ResponseSettings(Sampling(temperature=0.0), max_new_tokens=24, seed=3, num_slots=16)
-    (whole,) = answer([Ask("x", own.prompt_ids)], "own", settings=settings, **parts)
+    (whole,) = answer([Ask("x", own.prompt_ids)], "own", model, settings)
     half = len(whole.response_ids) // 2
     asking = [Ask("x", own.prompt_ids, whole.response_ids[:half])]
-    (begun,) = answer(asking, "repair", settings=settings, **parts)
+    (begun,) = answer(asking, "repair", model, settings)
     # greedy, so that it goes on as it would have by itself
     assert begun.response_ids == whole.response_ids and begun.text == whole.text and begun.given == half
     assert begun.prompt_ids == whole.prompt_ids and begun.ended == whole.ended
     assert whole.logprob < begun.logprob < 0, "of the sampled ids alone"
     short = ResponseSettings(Sampling(temperature=0.0), max_new_tokens=half + 2, seed=3, num_slots=16)
-    (cut,) = answer(asking, "repair", settings=short, **parts)
+    (cut,) = answer(asking, "repair", model, short)
     assert len(cut.response_ids) == half + 2 and not cut.ended, "the limit counts the given ids"
 
 

@@ -22,7 +22,7 @@ from s3ft_jax.records import Example
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 if TYPE_CHECKING:
-    from s3ft_jax.stages.launch import Model
+    from s3ft_jax.responder import Model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,12 +123,13 @@ def _load(workdir: str, path: str) -> Model:
     from s3ft_jax.models import families, weights
     from s3ft_jax.models.decoder import Decoder
     from s3ft_jax.prompts import PromptEncoder
+    from s3ft_jax.responder import Model
 
     source = hf_folder.read(path)
     architecture, weight_map = families.read_config(source.config, f"{source.name}/config.json")
     params = weights.load(source.path, architecture, weight_map)
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: Decoder(architecture, rngs=nnx.Rngs(0))))
-    return launch.Model(graphdef, params, architecture, PromptEncoder(source.path))
+    return Model(graphdef, params, architecture, PromptEncoder(source.path))
 
 
 def _reply(workdir: str, path: str, sizes: tuple[int, int, int], prompts: Sequence[str]) -> list[str]:
@@ -143,13 +144,5 @@ def _reply(workdir: str, path: str, sizes: tuple[int, int, int], prompts: Sequen
         for number, text in enumerate(prompts)
     ]
     settings = ResponseSettings(Sampling(temperature=0.0), max_new_tokens, 0, 1, num_slots, chunk_steps)
-    replies = respond(
-        asked,
-        "own",
-        graphdef=model.graphdef,
-        params=model.params,
-        config=model.config,
-        encoder=model.encoder,
-        settings=settings,
-    )
+    replies = respond(asked, "own", model, settings)
     return [reply.text for reply in replies]

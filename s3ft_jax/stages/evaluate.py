@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from flax import nnx
 from ml_collections import ConfigDict
 
 from s3ft_jax import checkpoints
 from s3ft_jax.evaluation.scores import score_choices, score_verdicts
 from s3ft_jax.generation.sampling import Sampling
-from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Score
-from s3ft_jax.responder import ResponseSettings, respond, shared_scorer
+from s3ft_jax.responder import Model, ResponseSettings, respond, shared_scorer
 from s3ft_jax.stages.judge import describe_sandbox, judge_responses, settings_of
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.stages.train import load_tuned
@@ -44,7 +42,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
         if not stage.needed:
             return say(f"evaluate {name(method, seed)}: already done")
         decoder = checkpoints.load_decoder(workdir / BASE) if seed is None else load_tuned(workdir, method, seed)
-        encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
+        model = Model.of(decoder, PromptEncoder(str(workdir / BASE / "tokenizer")))
         split = config.evaluate.split
         scores: list[Score] = []
         stage.facts["sandbox"] = ""
@@ -54,23 +52,20 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
                 examples = examples[: config.evaluate.limit]
             if not examples:
                 continue
-            responses = _answer(config, workdir, decoder, encoder, examples, f"{where}/{part}")
+            responses = _answer(config, workdir, model, examples, f"{where}/{part}")
             verdicts = judge_responses(config, workdir, examples, responses, f"judge {part} answers")
             stage.facts["sandbox"] = stage.facts["sandbox"] or describe_sandbox(config, examples)
             workdir.write_records(f"{where}/{part}-verdicts.jsonl", verdicts)
             scores += score_verdicts(verdicts, examples, method=method, seed=seed, split=part)
-            scores += _score_choices(config, decoder, encoder, examples, method, seed, part)
+            scores += _score_choices(config, model, examples, method, seed, part)
         workdir.write_records(f"{where}/scores.jsonl", scores)
         shown = ", ".join(f"{s.task} {s.value:.1%}" for s in scores if s.split == split)
         general = [s.value for s in scores if s.split == "general" and s.metric == "accuracy"]
         say(f"evaluate {name(method, seed)}: {shown}" + (f", general {np.mean(general):.1%}" if general else ""))
 
 
-def _answer(
-    config: ConfigDict, workdir: Workdir, decoder: Decoder, encoder: PromptEncoder, examples: list[Example], where: str
-) -> list[Response]:
+def _answer(config: ConfigDict, workdir: Workdir, model: Model, examples: list[Example], where: str) -> list[Response]:
     """Responses of one model, in shards as when sampling training questions."""
-    graphdef, params = nnx.split(decoder)
     settings = ResponseSettings(
         sampling=Sampling(temperature=config.evaluate.temperature),
         max_new_tokens=config.evaluate.max_new_tokens,
@@ -83,24 +78,14 @@ def _answer(
     with progress(f"answer {where}", len(examples)) as ticker:
 
         def make(shard: int) -> list[Response]:
-            return respond(
-                shards[shard],
-                "own",
-                graphdef=graphdef,
-                params=params,
-                config=decoder.config,
-                encoder=encoder,
-                settings=settings,
-                on_progress=ticker.from_here(),
-            )
+            return respond(shards[shard], "own", model, settings, ticker.from_here())
 
         return workdir.sharded(Response, f"{where}-responses", len(shards), make)
 
 
 def _score_choices(
     config: ConfigDict,
-    decoder: Decoder,
-    encoder: PromptEncoder,
+    model: Model,
     examples: Sequence[Example],
     method: str,
     seed: int | None,
@@ -110,15 +95,14 @@ def _score_choices(
     asked = [example for example in examples if example.check.get("choices")]
     if not asked:
         return []
-    graphdef, params = nnx.split(decoder)
-    scorer = shared_scorer(graphdef, decoder.config, encoder.pad_id, config.evaluate.batch_tokens)
+    scorer = shared_scorer(model.graphdef, model.config, model.encoder.pad_id, config.evaluate.batch_tokens)
     prompts, responses = [], []
     for example in asked:
-        prompt = encoder.encode_prompt(example.messages)
+        prompt = model.encoder.encode_prompt(example.messages)
         for choice in example.check["choices"]:
             prompts.append(prompt)
-            responses.append(encoder.encode_response(example.messages, choice))
-    sums = iter(float(np.sum(values)) for values in scorer.logprobs(params, prompts, responses))
+            responses.append(model.encoder.encode_response(example.messages, choice))
+    sums = iter(float(np.sum(values)) for values in scorer.logprobs(model.params, prompts, responses))
     logprobs = [[next(sums) for _ in example.check["choices"]] for example in asked]
     right = [example.check["choice"] for example in asked]
     return score_choices(asked, logprobs, method=method, seed=seed, split=split, right=right)

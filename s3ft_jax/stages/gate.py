@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 
 from s3ft_jax.progress import progress, say
 from s3ft_jax.records import Example, Likelihood, Response, Verdict
-from s3ft_jax.responder import shared_scorer
+from s3ft_jax.responder import Model, shared_scorer
 from s3ft_jax.selection import less_likely, refusal
-from s3ft_jax.stages.launch import Model, load_model
+from s3ft_jax.stages.launch import load_model
 from s3ft_jax.stages.select import GATE, GATED, LIKELIHOODS, check_settings, encode_gold, is_gated
 from s3ft_jax.workdir import Workdir, WorkdirError
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import importlib.util
 import os
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
 from s3ft_jax.workdir import Workdir
+
+if TYPE_CHECKING:  # a host-side stage must not load JAX
+    from s3ft_jax.responder import Model
 
 BASE = "base"
 POCKET = "pocket"
@@ -19,16 +21,6 @@ ACCELERATOR_PLUGINS = ("libtpu", "jax_cuda12_plugin", "jax_cuda13_plugin")
 # glibc, malloc.h: one arena, no block from the kernel of its own, no giving back, 64 MiB more than asked for at a time
 MALLOC = {-8: 1, -4: 0, -1: -1, -2: 64 << 20}
 """``mallopt``: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD (-1: never; the largest int would be 2 GiB), M_TOP_PAD."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """A decoder taken apart, with its prompts."""
-
-    graphdef: Any
-    params: Any
-    config: Any
-    encoder: Any
 
 
 def prepare_jax() -> None:
@@ -58,14 +50,11 @@ def keep_freed_memory() -> None:
 
 def load_model(workdir: Workdir, folder: str = BASE) -> Model:
     """The model of a checkpoint folder below the workdir."""
-    from flax import nnx
-
     from s3ft_jax import checkpoints
     from s3ft_jax.prompts import PromptEncoder
+    from s3ft_jax.responder import Model
 
-    decoder = checkpoints.load_decoder(workdir / folder)
-    graphdef, params = nnx.split(decoder)
-    return Model(graphdef, params, decoder.config, PromptEncoder(str(workdir / BASE / "tokenizer")))
+    return Model.of(checkpoints.load_decoder(workdir / folder), PromptEncoder(str(workdir / BASE / "tokenizer")))
 
 
 def pocket_model_folder() -> pathlib.Path:

@@ -10,13 +10,13 @@ from ml_collections import ConfigDict
 
 from s3ft_jax import repairs
 from s3ft_jax.generation.sampling import Sampling
-from s3ft_jax.progress import Ticker, progress, say
+from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Origin, Response, Verdict
-from s3ft_jax.responder import Ask, ResponseSettings, answer, respond
+from s3ft_jax.responder import Ask, Model, ResponseSettings, answer, respond
 from s3ft_jax.rungs import sampled_tokens
 from s3ft_jax.selection import asked_after, refusal
-from s3ft_jax.stages.launch import Model, load_model, plain_settings
+from s3ft_jax.stages.launch import load_model, plain_settings
 from s3ft_jax.stages.select import GATE, GATED, encode_gold, is_gated, read_refusals
 from s3ft_jax.workdir import Workdir
 
@@ -133,31 +133,11 @@ def _sample(
         ask = answer
     shards = [asks[i : i + sample.shard_size] for i in range(0, len(asks), sample.shard_size)]
     with progress(f"sample {origin}", len(asks) * count) as ticker:
-        make = _maker(ask, shards, origin, model, settings, ticker)
+
+        def make(shard: int) -> list[Response]:
+            return ask(shards[shard], origin, model, settings, ticker.from_here())
+
         return workdir.sharded(Response, f"responses/{origin}", len(shards), make), left
-
-
-def _maker(
-    ask: Callable[..., list[Response]],
-    shards: Sequence[Sequence[Any]],
-    origin: Origin,
-    model: Model,
-    settings: ResponseSettings,
-    ticker: Ticker,
-) -> Callable[[int], list[Response]]:
-    def make(shard: int) -> list[Response]:
-        return ask(
-            shards[shard],
-            origin,
-            graphdef=model.graphdef,
-            params=model.params,
-            config=model.config,
-            encoder=model.encoder,
-            settings=settings,
-            on_progress=ticker.from_here(),
-        )
-
-    return make
 
 
 def repair_asks(

@@ -17,7 +17,7 @@ from s3ft_jax.generation.sampling import Sampling
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Selection
-from s3ft_jax.responder import ResponseSettings, respond
+from s3ft_jax.responder import Model, ResponseSettings, respond
 from s3ft_jax.stages.judge import judge_responses
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.tuning.saving import is_cost
@@ -96,7 +96,6 @@ class Validation:
     def _score(self, params: nnx.State) -> float:
         """Share of the examples answered right, greedily; prints a few answers."""
         decoder = nnx.merge(self.graphdef, params, self.frozen)
-        graphdef, whole = nnx.split(decoder)
         settings = ResponseSettings(
             sampling=Sampling(temperature=0.0),
             max_new_tokens=self.config.evaluate.max_new_tokens,
@@ -104,15 +103,7 @@ class Validation:
             num_slots=self.config.sample.num_slots,
             chunk_steps=self.config.sample.chunk_steps,
         )
-        responses = respond(
-            self.examples,
-            "own",
-            graphdef=graphdef,
-            params=whole,
-            config=decoder.config,
-            encoder=self.encoder,
-            settings=settings,
-        )
+        responses = respond(self.examples, "own", Model.of(decoder, self.encoder), settings)
         verdicts = judge_responses(self.config, self.workdir, self.examples, responses, "judge validation answers")
         for response, verdict in list(zip(responses, verdicts, strict=True))[: self.settings["samples"]]:
             text = " ".join(response.text.split())
