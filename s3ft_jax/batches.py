@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from s3ft_jax.records import Selection
+
+_DEALT_STEPS = 16
+"""Most steps whose examples are drawn together and then dealt out."""
 
 
 class Batch(NamedTuple):
@@ -169,7 +173,8 @@ def plan_batches(
       num_steps: optimizer steps; the examples are gone through again and again, newly ordered each time.
       seed: of the order.
       examples_per_step: a step holds exactly so many examples, in as many rows as they need. Methods with longer
-        targets then take equally many steps.
+        targets then take equally many steps. Steps that follow each other share their examples out so that each has
+        about as many tokens.
       rows_per_step: or: a step holds so many rows, filled from a window of examples (for pretraining).
       too_long: what to do with an example longer than a row.
 
@@ -185,10 +190,14 @@ def plan_batches(
     order = _endless([names[i] for i in kept], kept, seed)
     steps: list[Step] = []
     if examples_per_step:
-        for _ in range(num_steps):
-            chosen = [next(order) for _ in range(examples_per_step)]
-            rows = pack([lengths[i] for i in chosen], row_length)
-            steps.append(Step(tuple(tuple(chosen[i] for i in row) for row in rows)))
+        deals = _deal_sizes(len(kept), examples_per_step)
+        while len(steps) < num_steps:
+            together = next(deals)
+            drawn = [next(order) for _ in range(together * examples_per_step)]
+            for chosen in _deal(drawn, lengths, together):
+                rows = pack([lengths[i] for i in chosen], row_length)
+                steps.append(Step(tuple(tuple(chosen[i] for i in row) for row in rows)))
+        del steps[num_steps:]  # dealt whole, so that a longer run begins with the same steps
     else:
         steps = list(_fill_rows(order, lengths, row_length, rows_per_step, num_steps))
     most = max(len(step.rows) for step in steps) if steps else 1
@@ -204,6 +213,40 @@ def _endless(names: list[str], indices: list[int], seed: int) -> Iterator[int]:
         for position in hash_order(names, f"order/{seed}/{epoch}"):
             yield indices[position]
         epoch += 1
+
+
+def _deal_sizes(num_examples: int, examples_per_step: int) -> Iterator[int]:
+    """Steps whose examples are dealt out together: about ``_DEALT_STEPS``, and none from two epochs if that can be.
+
+    100 examples, 8 per step: 12 steps (96 examples); the next deal begins with the four that are left: 13 steps.
+    """
+    for epoch in itertools.count():
+        steps = (epoch + 1) * num_examples // examples_per_step - epoch * num_examples // examples_per_step
+        parts = -(-steps // _DEALT_STEPS)
+        for part in range(parts):
+            yield (part + 1) * steps // parts - part * steps // parts
+
+
+def _deal(drawn: Sequence[int], lengths: Sequence[int], steps: int) -> list[list[int]]:
+    """Deal examples out to steps: equally many and about as many tokens to each, so that each needs as many rows.
+
+    Longest first, each to the step with the fewest tokens that has room (LPT scheduling, Graham
+    1969, with equal counts). Four examples for two steps:
+
+        drawn    a b c d
+        lengths  9 3 5 8        steps  a b (12)  and  c d (13)
+
+    Returns:
+      ``steps`` lists of ``drawn``'s entries, in the order in which their first members were drawn.
+    """
+    room = len(drawn) // steps
+    dealt: list[list[int]] = [[] for _ in range(steps)]
+    tokens = [0] * steps
+    for place in sorted(range(len(drawn)), key=lambda p: (-lengths[drawn[p]], p)):
+        step = min((s for s in range(steps) if len(dealt[s]) < room), key=lambda s: (tokens[s], s))
+        dealt[step].append(place)
+        tokens[step] += lengths[drawn[place]]
+    return [[drawn[place] for place in sorted(places)] for places in sorted(dealt, key=min)]
 
 
 def _fill_rows(

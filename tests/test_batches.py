@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from s3ft_jax.batches import BatchError, build_batch, draw, hash_order, pack, plan_batches
+from s3ft_jax.batches import BatchError, _deal, build_batch, draw, hash_order, pack, plan_batches
 from s3ft_jax.records import Selection
 
 
@@ -38,6 +38,37 @@ def test_every_example_is_seen_once_per_epoch_whole():
         trained = sum(len(MANY[i].response_ids) for row in plan.steps[number].rows for i in row)
         assert batch.weights.sum() == trained
         assert batch.tokens.shape == (plan.rows_per_step, 16)
+
+
+def test_the_deal_of_the_docstring():
+    assert _deal([7, 4, 9, 2], {7: 9, 4: 3, 9: 5, 2: 8}, 2) == [[7, 4], [9, 2]]
+
+
+def test_steps_have_equally_many_examples_and_about_as_many_tokens():
+    lengths = np.random.default_rng(0).lognormal(4, 0.6, 320).astype(int).clip(4, 256)
+    rows = [selection(f"t/train/{i:03d}", 2, int(length) - 2) for i, length in enumerate(lengths)]
+    plan = plan_batches(rows, row_length=256, num_steps=20, seed=5, examples_per_step=16)
+    members = [[i for row in step.rows for i in row] for step in plan.steps]
+    assert sorted(i for step in members for i in step) == list(range(320)), "each once in an epoch"
+    uneven = plan_batches(rows, row_length=256, num_steps=45, seed=5, examples_per_step=14)  # 22.9 steps an epoch
+    seen = np.bincount([i for step in uneven.steps[:22] for row in step.rows for i in row], minlength=320)
+    assert seen.max() == 1
+    seen = np.bincount([i for step in uneven.steps for row in step.rows for i in row], minlength=320)
+    assert seen.min() >= 1 and seen.max() == 2
+    assert {len(step) for step in members} == {16}
+    tokens = [sum(lengths[i] for i in step) for step in members[:10]]  # one deal
+    drawn = [sum(lengths[i] for i in range(k, k + 16)) for k in range(0, 160, 16)]
+    assert np.ptp(tokens) < 0.02 * np.mean(tokens) < 0.1 * np.ptp(drawn)
+    longer = plan_batches(rows, row_length=256, num_steps=37, seed=5, examples_per_step=16)
+    assert longer.steps[:20] == plan.steps, "a longer run begins with the same steps"
+    members = [[i for row in step.rows for i in row] for step in longer.steps]
+    assert all(set(members[k]) != set(other) for k in range(20) for other in members[20:]), "new company each epoch"
+
+
+def test_fewer_examples_than_a_step_are_gone_through_again():
+    plan = plan_batches(MANY[:3], row_length=16, num_steps=3, seed=0, examples_per_step=8)
+    counts = np.bincount([i for step in plan.steps for row in step.rows for i in row])
+    assert counts.tolist() == [8, 8, 8]
 
 
 def test_the_order_follows_from_the_seed_and_not_from_the_order_given():
