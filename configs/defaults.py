@@ -171,6 +171,9 @@ def train_defaults() -> ConfigDict:
             "accumulation": 1,  # micro-batches per step
             "max_length": 1024,  # tokens of a row; prompt and response of an example must fit
             "too_long": "error",  # an example that does not fit: error, or drop (counted and named)
+            # passes over the questions after which methods that train on own answers have them sampled and judged anew,
+            # by the model as it is then; 0: never
+            "refresh_epochs": 0.0,
             "num_examples": 0,  # a seeded subset of the training questions; 0: all
             "seeds": (0,),  # one tuning per seed; the seed draws the subset and the order
             "warmup_frac": 0.1,  # share of the steps

@@ -160,7 +160,7 @@ def plan_batches(
     *,
     row_length: int,
     num_steps: int,
-    seed: int,
+    seed: int | str,
     examples_per_step: int = 0,
     rows_per_step: int = 0,
     too_long: Literal["error", "drop"] = "error",
@@ -207,7 +207,13 @@ def plan_batches(
     return BatchPlan(tuple(steps), most, row_length, dropped, fill)
 
 
-def _endless(names: list[str], indices: list[int], seed: int) -> Iterator[int]:
+def with_rows(plan: BatchPlan, rows: int) -> BatchPlan:
+    """The same steps in batches of so many rows, at least as many as before."""
+    fill = plan.fill * plan.rows_per_step / rows
+    return dataclasses.replace(plan, rows_per_step=rows, fill=fill)
+
+
+def _endless(names: list[str], indices: list[int], seed: int | str) -> Iterator[int]:
     epoch = 0
     while True:
         for position in hash_order(names, f"order/{seed}/{epoch}"):

@@ -32,6 +32,7 @@ class ResponseSettings:
       max_new_tokens: length limit.
       seed: of every token's key.
       num_responses: per example.
+      first_index: of an example's first response.
       num_slots, chunk_steps: shape of the engine.
     """
 
@@ -39,6 +40,7 @@ class ResponseSettings:
     max_new_tokens: int
     seed: int
     num_responses: int = 1
+    first_index: int = 0
     num_slots: int = 64
     chunk_steps: int = 16
 
@@ -130,7 +132,8 @@ def answer(
     """
     encoder, sizes = model.encoder, (settings.num_slots, settings.chunk_steps)
     engine = shared_engine(model.graphdef, model.config, encoder.stop_ids, encoder.pad_id, *sizes)
-    asked = [(ask, index) for ask in asks for index in range(settings.num_responses)]
+    first = settings.first_index
+    asked = [(ask, index) for ask in asks for index in range(first, first + settings.num_responses)]
     requests = [
         Request(
             prompt_ids=ask.prompt_ids + ask.given_ids,

@@ -61,6 +61,7 @@ class Workdir:
     def __init__(self, path: str):
         # Orbax takes absolute paths only
         self.path = epath.Path(path if "://" in str(path) else os.path.abspath(path))
+        self._inner_seconds = 0.0  # of stages that ended, for the one they ran inside of
 
     def __truediv__(self, name: str) -> epath.Path:
         return self.path / name
@@ -207,11 +208,15 @@ class Workdir:
             yield run
             return
         self.write_bytes(f"manifests/{key}.begun", json.dumps(facts, indent=1).encode())
-        started = time.time()
-        yield run
+        started, outside, self._inner_seconds = time.time(), self._inner_seconds, 0.0
+        try:
+            yield run
+        finally:
+            inside, self._inner_seconds = self._inner_seconds, outside
         outputs = run.outputs or {name: self.output_digest(name) for name in self.matching(writes)}
         finished = time.time()
-        times = {"seconds": round(finished - started, 3), "finished": finished}
+        self._inner_seconds += finished - started
+        times = {"seconds": round(finished - started - inside, 3), "finished": finished}
         manifest = facts | {"outputs": outputs, "facts": run.facts} | times
         self.write_bytes(f"manifests/{key}.json", json.dumps(manifest, indent=1).encode())
         begun.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ RULES = {
     "repairs": ({"records"}, set()),
     "selection": ({"records", "edit_distance"}, set()),
     "rungs": ({"records", "selection"}, set()),
+    "rounds": ({"records", "selection"}, set()),
     "batches": ({"records"}, {"numpy"}),
     "evaluation": ({"records"}, {"numpy", "scipy"}),
     "report": ({"records", "evaluation"}, {"numpy", "scipy", "matplotlib", "jinja2", "markupsafe", "rich", "etils"}),

@@ -58,6 +58,9 @@ def build_document(
             {"method": method, "seed": seed, "examples": list(ids)} for (method, seed), ids in evidence.left_out.items()
         ],
         "flow": flow_values(flow),
+        "rounds": [
+            {"method": method, "seed": seed, "rounds": list(told)} for (method, seed), told in evidence.rounds.items()
+        ],
         "curves": [
             {"method": method, "seed": seed, "points": [[step, loss] for step, loss in curve]}
             for (method, seed), curve in evidence.curves.items()

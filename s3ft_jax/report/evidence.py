@@ -90,6 +90,8 @@ class Evidence:
       gated: origin -> (example id, index) -> why a gate refused this response, which the judge found right.
       rungs: method -> origin, in the method's order -> reached, accepted (questions), targets, responses, tokens.
       pass_rate: of own responses: examples, mean, and by_right: number of right ones -> questions.
+      rounds: (method, seed) -> for each time that own answers were sampled anew: step, responses, pass_rate, origins
+        (origin -> targets) and changed (targets other than before); only where they were.
       answers: (method, seed, task) -> the verdicts on the test or general examples of that task, base under
         ``("base", None, task)``. With them differences are tested on the same examples (paired); without them the
         report falls back to unpaired intervals and says so.
@@ -126,6 +128,7 @@ class Evidence:
     gated: Mapping[str, Mapping[tuple[str, int], str]] = dataclasses.field(default_factory=dict)
     rungs: Mapping[str, Mapping[str, Mapping[str, int]]] = dataclasses.field(default_factory=dict)
     pass_rate: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rounds: Mapping[tuple[str, int], Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     answers: Mapping[tuple[str, int | None, str], Sequence[Verdict]] = dataclasses.field(default_factory=dict)
     examples: Sequence[BrowsedExample] = ()
     logprobs: Mapping[str, Sequence[tuple[float, int]]] = dataclasses.field(default_factory=dict)

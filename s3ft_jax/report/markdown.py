@@ -34,7 +34,8 @@ def build_markdown(contents: Contents) -> str:
         ("verdicts", tables.reasons_table(flow), any(origin.classes for origin in flow.origins)),
     ):
         parts.append(draw_table(table) if present else evidence.why_absent(name))
-    parts += [draw_table(table) for table in (tables.rungs_table(flow), tables.pass_rate_table(flow)) if table]
+    more = tables.rungs_table(flow), tables.pass_rate_table(flow), tables.rounds_table(evidence)
+    parts += [draw_table(table) for table in more if table]
     parts += filter(None, [judging.judges_line(evidence)])
     for table in filter(None, [judging.canaries_table(evidence), *judging.agreement_tables(evidence)]):
         parts.append(draw_table(table))

@@ -68,6 +68,7 @@ def build_page(contents: Contents) -> str:
         reasons_table=tables.reasons_table(flow),
         rungs_table=tables.rungs_table(flow),
         pass_rate_table=tables.pass_rate_table(flow),
+        rounds_table=tables.rounds_table(evidence),
         target_origins=list(next(iter(flow.targets.values()), ())),
         logprob_origins=[origin for origin in ORIGINS if evidence.logprobs.get(origin)],
         judges_line=judging.judges_line(evidence),

@@ -13,7 +13,7 @@ import numpy as np
 
 from s3ft_jax.records import ORIGINS, OUTCOMES, Score
 from s3ft_jax.report.evidence import BASE, Evidence
-from s3ft_jax.report.flow import Flow
+from s3ft_jax.report.flow import USUAL, Flow
 from s3ft_jax.report.scoreboard import Scoreboard
 from s3ft_jax.report.summary import Estimate, Row
 from s3ft_jax.report.wording import (
@@ -194,6 +194,27 @@ def pass_rate_table(flow: Flow) -> Table | None:
     )
     caption = f"Pass rate of own responses: {percent(rate['mean'])} % right, mean over {rate['examples']:,} questions."
     return Table(caption, ("own responses right", "questions"), body)
+
+
+def rounds_table(evidence: Evidence) -> Table | None:
+    """What became of own answers each time they were sampled anew, means over seeds; None where they never were."""
+    body = []
+    for method in evidence.methods:
+        runs = [told for (name, _), told in evidence.rounds.items() if name == method]
+        for number in range(max(map(len, runs), default=0)):
+            there = [told[number] for told in runs if number < len(told)]
+            right = np.mean([one["pass_rate"]["mean"] for one in there])
+            counts = [np.mean([one["origins"].get(origin, 0) for one in there]) for origin in USUAL]
+            changed = np.mean([one["changed"] for one in there])
+            cells = [Cell(f"{there[0]['step']:,}"), Cell(f"{percent(right)} %")]
+            cells += [Cell(f"{value:,.0f}") for value in (*counts, changed)]
+            body.append((label(method_name(method), method), *cells))
+    columns = ("", "after step", "own right", *USUAL, "changed")
+    caption = (
+        "Own answers sampled anew during training, means over seeds: how many the judge found right, where the targets "
+        "of the next round came from, and how many are other than before."
+    )
+    return Table(caption, columns, tuple(body)) if body else None
 
 
 def responses_table(flow: Flow) -> Table:

@@ -94,6 +94,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         gated=_gated(config, workdir),
         rungs={m: told["rungs"] for m, told in chosen.items() if "rungs" in told},
         pass_rate=next((told["pass_rate"] for told in chosen.values() if "pass_rate" in told), {}),
+        rounds=_rounds(workdir, models),
         answers=answers,
         examples=_browse(config, workdir, where, tests),
         logprobs=base_logprobs(config, workdir),
@@ -205,6 +206,11 @@ def _curves(config: ConfigDict, workdir: Workdir) -> dict[tuple[str, int], list[
             rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
             curves[method, seed] = [(row["step"], row["loss"]) for row in rows]
     return curves
+
+
+def _rounds(workdir: Workdir, models: Models) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    facts = {model: _facts(workdir, train.key(*model)) for model in models if model[1] is not None}
+    return {model: told["rounds"] for model, told in facts.items() if "rounds" in told}
 
 
 def _rounded(workdir: Workdir, models: Models) -> dict[tuple[str, int], tuple[str, float]]:

@@ -111,27 +111,33 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
             say(f"sample {origin}: {count} questions not asked: {reason}")
 
 
-def _sample(
-    config: ConfigDict, workdir: Workdir, origin: Origin, examples: list[Example], count: int
-) -> tuple[list[Response], Counter[str]]:
-    """The responses, and the questions that could not be asked, by reason."""
+def response_settings(config: ConfigDict, count: int, number: int = 0) -> ResponseSettings:
+    """How ``count`` responses to each training question are sampled in a round; round 0 is before training."""
     sample = config.sample
-    model = load_model(workdir)
-    settings = ResponseSettings(
+    return ResponseSettings(
         sampling=Sampling(sample.temperature, sample.top_k, sample.top_p, sample.min_p),
         max_new_tokens=sample.max_new_tokens,
         seed=sample.seed,
         num_responses=count,
+        first_index=number * count,
         num_slots=sample.num_slots,
         chunk_steps=sample.chunk_steps,
     )
+
+
+def _sample(
+    config: ConfigDict, workdir: Workdir, origin: Origin, examples: list[Example], count: int
+) -> tuple[list[Response], Counter[str]]:
+    """The responses, and the questions that could not be asked, by reason."""
+    model, settings = load_model(workdir), response_settings(config, count)
     left: Counter[str] = Counter()
     asks: Sequence[Any] = examples
     ask: Callable[..., list[Response]] = respond
     if origin == "repair":
         asks, left = repair_asks(config, workdir, examples, model)
         ask = answer
-    shards = [asks[i : i + sample.shard_size] for i in range(0, len(asks), sample.shard_size)]
+    size = config.sample.shard_size
+    shards = [asks[i : i + size] for i in range(0, len(asks), size)]
     with progress(f"sample {origin}", len(asks) * count) as ticker:
 
         def make(shard: int) -> list[Response]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,13 +13,13 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from s3ft_jax import batches, checkpoints, sharding, training, tuning
+from s3ft_jax import batches, checkpoints, rounds, sharding, training, tuning
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Selection
 from s3ft_jax.responder import shared_scorer
-from s3ft_jax.stages import overview
+from s3ft_jax.stages import overview, refresh
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.stages.method_settings import (
     adapters,
@@ -55,26 +56,62 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
     ) as stage:
         if not stage.needed:
             return say(f"train {method} seed {seed}: already done")
-        selections = workdir.read_records(Selection, f"selections/{method}.jsonl")
-        chosen = batches.draw(selections, settings["num_examples"], seed)
-        plan = batches.plan_batches(
-            chosen,
-            row_length=settings["max_length"],
-            num_steps=settings["num_steps"],
-            seed=seed,
-            examples_per_step=0 if settings["batch_rows"] else settings["batch_size"],
-            rows_per_step=settings["batch_rows"],
-            too_long=settings["too_long"],
-        )
-        meta, facts = Tuning(config, workdir, method, seed, plan, chosen).run()
+        meta, stage.facts = _run_rounds(config, workdir, method, seed, settings)
         stage.outputs = {where: meta.params_digest}
-        stage.facts = {
-            "examples": len(chosen),
-            "dropped": list(plan.dropped),
-            "fill": plan.fill,
-            "rows_per_step": plan.rows_per_step,
-            **facts,
-        }
+
+
+def _run_rounds(
+    config: ConfigDict, workdir: Workdir, method: str, seed: int, settings: dict[str, Any]
+) -> tuple[checkpoints.CheckpointMeta, dict[str, Any]]:
+    """All rounds (one, where own answers are never sampled anew), from the newest checkpoint on, and what is told."""
+    chosen = batches.draw(workdir.read_records(Selection, f"selections/{method}.jsonl"), settings["num_examples"], seed)
+    plan = plan_round(chosen, settings, seed, rounds.Round(0, 0, settings["num_steps"]))
+    every = rounds.split(settings["num_steps"], _steps_per_round(method, settings, chosen, plan))
+    newest = tuning.newest_whole(workdir / folder(method, seed), say)
+    refresh.forget(workdir, method, seed, newest)
+    told, dropped = [], set(plan.dropped)
+    for current in every:
+        if current.number:
+            own = settling(settings) | {"seed": seed}
+            load = functools.partial(_load_at, workdir, method, seed)
+            chosen = refresh.run(config, workdir, method, seed, current, chosen, own, load)
+            told.append(workdir.manifest(refresh.key(method, seed, current.number))["facts"] | {"step": current.first})
+        if len(every) > 1:
+            plan = plan_round(chosen, settings, seed, current, plan.rows_per_step)
+            dropped |= set(plan.dropped)
+        if current.last <= newest and current != every[-1]:
+            continue
+        meta, facts = Tuning(config, workdir, method, seed, plan, chosen, current, len(every)).run()
+        if meta.ended:
+            break
+    batched = {"fill": plan.fill, "rows_per_step": plan.rows_per_step}
+    facts = {"examples": len(chosen), "dropped": sorted(dropped), **batched, **facts}
+    return meta, facts | ({"rounds": told} if told else {})
+
+
+def plan_round(
+    chosen: list[Selection], settings: dict[str, Any], seed: int, current: rounds.Round, least_rows: int = 0
+) -> batches.BatchPlan:
+    """The steps of one round, in an order of its own."""
+    plan = batches.plan_batches(
+        chosen,
+        row_length=settings["max_length"],
+        num_steps=current.last - current.first,
+        seed=f"{seed}/{current.number}" if current.number else seed,
+        examples_per_step=0 if settings["batch_rows"] else settings["batch_size"],
+        rows_per_step=settings["batch_rows"],
+        too_long=settings["too_long"],
+    )
+    # as many rows as in the round before, so that the step is compiled once
+    return batches.with_rows(plan, max(least_rows, plan.rows_per_step))
+
+
+def _steps_per_round(method: str, settings: dict[str, Any], chosen: list[Selection], plan: batches.BatchPlan) -> int:
+    """0 where own answers are never sampled anew."""
+    if not rounds.answers_anew(method):
+        return 0
+    members = sum(len(row) for step in plan.steps for row in step.rows)
+    return rounds.steps_of(settings["refresh_epochs"], len(chosen), members / len(plan.steps))
 
 
 def length_of(chosen: Selection) -> int:
@@ -102,8 +139,9 @@ class Tuning:
 
     Args:
       config, workdir, method, seed: of the stage.
-      plan: every step of the run.
+      plan: every step of the round.
       selections: what ``plan`` speaks of.
+      current, num_rounds: which round of how many.
     """
 
     def __init__(
@@ -114,9 +152,14 @@ class Tuning:
         seed: int,
         plan: batches.BatchPlan,
         selections: list[Selection],
+        current: rounds.Round,
+        num_rounds: int,
     ):
         self.config, self.workdir, self.method, self.seed = config, workdir, method, seed
-        self.plan, self.selections = plan, selections
+        self.plan, self.selections, self.round = plan, selections, current
+        self.title = f"train {method} seed {seed}"
+        if num_rounds > 1:
+            self.title += f", round {current.number + 1} of {num_rounds}"
         self.settings = method_settings(config, method)
         self.mesh = sharding.make_mesh(**plain_settings(config.mesh))
         self.folder = folder(method, seed)
@@ -125,7 +168,7 @@ class Tuning:
         self.weighed: list[np.ndarray] = []
 
     def run(self) -> tuple[checkpoints.CheckpointMeta, dict[str, Any]]:
-        """Train to the end. Returns the tuned model's meta and facts for the manifest, the tokens among them."""
+        """Train to the end of the round. Returns the model's meta and facts for the manifest, the tokens among them."""
         kept = [chosen for chosen in self.selections if length_of(chosen) <= self.plan.row_length]
         check_lengths(kept, self.base_meta.config.max_positions)
         self.weighed, facts = self._weigh()
@@ -138,11 +181,10 @@ class Tuning:
             )
         # the step needs a base only where its loss does
         for_loss = base if self.step["loss"].kl else None
-        title = f"train {self.method} seed {self.seed}"
         told = self.plan, self.selections, self.weighed, parts, self.base_meta.config, self.mesh
         copy = base[1] if base is not None and self.settings["tune"] == "full" else None
-        speed = overview.tell(title, self.config, self.method, *told, copy)
-        run = self._run_settings(title, speed, None if for_loss is None else for_loss[0])
+        speed = overview.tell(self.title, self.config, self.method, *told, copy)
+        run = self._run_settings(speed, None if for_loss is None else for_loss[0])
         _, meta, tokens = tuning.tune(
             parts,
             self.workdir / self.folder,
@@ -154,9 +196,7 @@ class Tuning:
         ended = {"ended": meta.ended} if meta.ended else {}
         return meta, facts | more | ended | {"tokens": tokens, "step": meta.step} | dict(meta.numbers)
 
-    def _run_settings(
-        self, title: str, speed: overview.Speed, base_graphdef: nnx.GraphDef | None
-    ) -> tuning.RunSettings:
+    def _run_settings(self, speed: overview.Speed, base_graphdef: nnx.GraphDef | None) -> tuning.RunSettings:
         settings = self.settings
         partial = settings["tune"] == "lora" or bool(settings["freeze"])
         saving = tuning.Saving(
@@ -173,12 +213,13 @@ class Tuning:
             base_digest=self.base_meta.params_digest if partial else "",
         )
         return tuning.RunSettings(
-            title=title,
+            title=self.title,
             optimizer=optimizer(settings),
             schedule=schedule(settings),
             saving=saving,
             seed=self.seed,
             num_steps=settings["num_steps"],
+            until=self.round.last,
             max_skipped=settings["max_skipped"],
             step=self.step | {"base_graphdef": base_graphdef},
             describe=self._describe,
@@ -190,11 +231,11 @@ class Tuning:
 
     def _describe(self, number: int) -> str:
         """The examples of a step, for people."""
-        members = [i for row in self.plan.steps[number - 1].rows for i in row]
+        members = [i for row in self.plan.steps[number - 1 - self.round.first].rows for i in row]
         return f"Its examples: {', '.join(self.selections[i].example_id for i in members)}."
 
     def _batches_from(self, first: int) -> Iterator[batches.Batch]:
-        for number in range(first, self.settings["num_steps"]):
+        for number in range(first - self.round.first, len(self.plan.steps)):
             batch = batches.build_batch(self.plan, number, self.selections, self.weighed)
             rows = training.split_micro(batch, self.settings["accumulation"], sharding.row_parts(self.mesh))
             yield sharding.shard_batch(rows, self.mesh)
@@ -204,7 +245,7 @@ class Tuning:
         wanted = self.settings["loss"]
         if not wanted["mask_above"]:
             return batches.token_weights(self.selections, wanted["average"]), {}
-        name = f"{self.folder}/base_losses.npy"
+        name = f"{self.folder}/base_losses{self.round.number or ''}.npy"
         if not (self.workdir / name).exists():
             losses = np.concatenate(base_losses(self.config, self.workdir, self.selections))
             file = io.BytesIO()
@@ -260,6 +301,18 @@ def base_losses(config: ConfigDict, workdir: Workdir, selections: Sequence[Selec
     scorer = shared_scorer(graphdef, architecture, encoder.pad_id, config.evaluate.batch_tokens)
     prompts, responses = ([getattr(one, name) for one in selections] for name in ("prompt_ids", "response_ids"))
     return [-np.asarray(one, np.float32) for one in scorer.logprobs(params, prompts, responses)]
+
+
+def _load_at(workdir: Workdir, method: str, seed: int, step: int) -> Decoder:
+    """``load_tuned`` in the middle of a run, of this step's checkpoint and no other."""
+    where = workdir / folder(method, seed)
+    newest = checkpoints.newest(where)
+    if newest != step:
+        raise WorkdirError(
+            f"{where}: a round begins at step {step}, but the newest checkpoint is of step {newest}. Remove that "
+            "folder; training then begins anew."
+        )
+    return load_tuned(workdir, method, seed)
 
 
 def load_tuned(workdir: Workdir, method: str, seed: int, *, merge: bool = True) -> Decoder:

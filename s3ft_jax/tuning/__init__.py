@@ -5,7 +5,7 @@ In: a decoder taken apart, batches by step number, settings. Out: the checkpoint
 
 from s3ft_jax.tuning.metrics import TRACKERS, MetricsLog, TrackerError, check_trackers
 from s3ft_jax.tuning.runs import RunSettings, Watcher, tune
-from s3ft_jax.tuning.saving import Saver, Saving, resume
+from s3ft_jax.tuning.saving import Saver, Saving, newest_whole, resume
 
 __all__ = [
     "TRACKERS",
@@ -16,6 +16,7 @@ __all__ = [
     "TrackerError",
     "Watcher",
     "check_trackers",
+    "newest_whole",
     "resume",
     "tune",
 ]

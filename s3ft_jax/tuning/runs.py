@@ -34,7 +34,8 @@ class RunSettings:
       optimizer, schedule: how parameters move.
       saving: which checkpoints are written and kept.
       seed: of adapter dropout.
-      num_steps: steps of the run; may be fewer than the schedule is made for.
+      num_steps: steps of the run.
+      until: step at which the run halts, to be gone on with by another call; 0: ``num_steps``.
       max_skipped: steps in a row that may fail.
       step: further arguments of ``training.make_step``.
       describe: step number -> the examples it trains on, for messages.
@@ -49,6 +50,7 @@ class RunSettings:
     saving: Saving
     seed: int
     num_steps: int
+    until: int = 0
     max_skipped: int = 10
     step: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     describe: Callable[[int], str] = lambda number: ""
@@ -96,7 +98,8 @@ def tune(
       watcher: see ``Watcher``; None: nobody looks.
 
     Returns:
-      (last state, meta of the checkpoint that is the tuned model, tokens trained on).
+      (last state, meta of the checkpoint that is the tuned model, or of the last one where the run halts before its
+      end, tokens trained on).
 
     Raises:
       Stopped: SIGTERM came; the newest state is saved.
@@ -130,7 +133,7 @@ def tune(
             max_skipped=run.max_skipped,
         )
         log.close()
-        meta = None if stop.requested else saver.seal(state)  # stopped: what follows is never reached
+        meta = None if stop.requested else saver.end(state, run.num_steps)  # stopped: what follows is never reached
     return state, meta, log.tokens
 
 
@@ -145,7 +148,8 @@ class _Looks:
     def due(self, number: int) -> bool:
         """Whether to look after step ``number``."""
         watched = self.watcher is not None and self.watcher.due(number)
-        return watched or self.stop.requested or number % self.run.saving.every == 0 or number == self.run.num_steps
+        run = self.run
+        return watched or self.stop.requested or number % run.saving.every == 0 or number in (run.num_steps, run.until)
 
     def look(self, number: int, state: training.TrainState) -> bool:
         """Whether the run ends here."""

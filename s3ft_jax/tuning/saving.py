@@ -106,6 +106,12 @@ class Saver:
             error, self._error = self._error, None
             raise error
 
+    def end(self, state: training.TrainState, num_steps: int) -> checkpoints.CheckpointMeta:
+        """``seal`` where the run is over; the meta of the last checkpoint where it only halts."""
+        self.wait()
+        meta = checkpoints.read_meta(self.folder / str(self.last))
+        return self.seal(state) if meta.ended or meta.step == num_steps else meta
+
     def seal(self, state: training.TrainState) -> checkpoints.CheckpointMeta:
         """End the run: only the checkpoint that is the tuned model stays, and gets the digest of its parameters.
 

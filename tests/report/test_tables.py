@@ -15,6 +15,7 @@ from s3ft_jax.report.tables import (
     paired_table,
     pass_rate_table,
     responses_table,
+    rounds_table,
     rungs_table,
     scores_table,
     targets_table,
@@ -120,3 +121,17 @@ def test_targets_have_a_column_for_each_origin_that_occurs():
     table = targets_table(build_flow(synthetic_evidence(selections=selections)))
     assert table.columns == ("", "own", "paraphrase", "repair", "gold", "replay", "targets")
     assert texts(table)[0] == ["SFT", "0", "0", "0", "1", "1", "2"]
+
+
+def test_rounds_are_means_over_seeds():
+    def told(step, mean, own, changed):
+        return {"step": step, "pass_rate": {"mean": mean}, "origins": {"own": own, "gold": 8 - own}, "changed": changed}
+
+    rounds = {("s3ft", 0): [told(2, 0.5, 4, 3), told(4, 0.75, 6, 1)], ("s3ft", 1): [told(2, 0.25, 2, 5)]}
+    table = rounds_table(synthetic_evidence(rounds=rounds))
+    rows = [[cell.text for cell in row] for row in table.rows]
+    assert rows == [
+        ["S3FT", "2", "37.5 %", "3", "0", "5", "4"],
+        ["S3FT", "4", "75.0 %", "6", "0", "2", "1"],
+    ]
+    assert rounds_table(synthetic_evidence()) is None

@@ -1,0 +1,147 @@
+"""Part of ``train``: a checkpoint in the middle of a run -> own answers anew, their verdicts, and new selections."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from s3ft_jax import rounds
+from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.progress import progress, say
+from s3ft_jax.prompts import PromptEncoder
+from s3ft_jax.records import SAMPLED, Example, Response, Selection, Verdict
+from s3ft_jax.responder import Model, respond
+from s3ft_jax.rungs import pass_rates, sampled_tokens
+from s3ft_jax.selection import METHODS
+from s3ft_jax.stages import sample, select
+from s3ft_jax.stages.judge import judge_responses
+from s3ft_jax.stages.launch import BASE
+from s3ft_jax.workdir import Workdir
+
+
+def key(method: str, seed: int, number: int) -> str:
+    """Name of the stage in ``manifests/``."""
+    return f"refresh-{method}-seed-{seed}-{number}"
+
+
+def folder(method: str, seed: int, number: int) -> str:
+    """Where a round's answers, verdicts and selections lie, below the workdir."""
+    return f"rounds/{method}/seed-{seed}/{number}"
+
+
+def forget(workdir: Workdir, method: str, seed: int, step: int) -> None:
+    """Remove the rounds that begin after ``step``: the model they were made with is to be trained again."""
+    for name in workdir.matching([f"manifests/{key(method, seed, 0)[:-1]}*"]):
+        stage = name.removeprefix("manifests/").rsplit(".", 1)[0]
+        number = int(stage.rsplit("-", 1)[1])
+        before = workdir.manifest(stage)
+        if before is None or before["settings"]["step"] > step:
+            workdir.remove(stage, [folder(method, seed, number)])
+
+
+def run(
+    config: ConfigDict,
+    workdir: Workdir,
+    method: str,
+    seed: int,
+    current: rounds.Round,
+    before: Sequence[Selection],
+    settings: dict[str, Any],
+    load: Callable[[int], Decoder],
+) -> list[Selection]:
+    """The selections of a round.
+
+    Args:
+      config, workdir, method, seed: of the run.
+      current: the round.
+      before: selections of the round before. Only their questions are asked; replayed rows stay.
+      settings: what the checkpoint follows from.
+      load: step -> the model as it is after that step, adapters merged; called if the answers are not there yet.
+    """
+    where = folder(method, seed, current.number)
+    reads = ["import", "prepare", select.key(method)]
+    reads += [key(method, seed, current.number - 1)] if current.number > 1 else []
+    with workdir.stage(
+        key(method, seed, current.number),
+        settings=settings | {"step": current.first},
+        reads=reads,
+        writes=[where],
+    ) as stage:
+        if stage.needed:
+            wanted = {one.example_id for one in before if one.origin != "replay"}
+            examples = [e for e in workdir.read_records(Example, "examples/train.jsonl") if e.id in wanted]
+            new = _answer(config, workdir, method, seed, current, examples, load)
+            verdicts = judge_responses(config, workdir, examples, new, f"judge own, round {current.number}")
+            workdir.write_records(f"{where}/own-verdicts.jsonl", verdicts)
+            chosen = _choose(config, workdir, method, seed, current.number, examples)
+            chosen += [one for one in before if one.origin == "replay"]
+            workdir.write_records(f"{where}/selections.jsonl", chosen)
+            stage.facts = _told(before, chosen, new, verdicts)
+            say(f"refresh {method} seed {seed}, round {current.number}: {describe(stage.facts)}")
+    return workdir.read_records(Selection, f"{where}/selections.jsonl")
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """``"62.5 % of own answers right; 80 own, 12 paraphrase, 36 gold; 91 targets changed"``"""
+    counts = ", ".join(f"{count:,} {origin}" for origin, count in facts["origins"].items())
+    return f"{facts['pass_rate']['mean']:.1%} of own answers right; {counts}; {facts['changed']:,} targets changed"
+
+
+def _answer(
+    config: ConfigDict,
+    workdir: Workdir,
+    method: str,
+    seed: int,
+    current: rounds.Round,
+    examples: Sequence[Example],
+    load: Callable[[int], Decoder],
+) -> list[Response]:
+    """Own answers of the model as it is, in shards as when sampling before training."""
+    model = Model.of(load(current.first), PromptEncoder(str(workdir / BASE / "tokenizer")))
+    settings = sample.response_settings(config, config.sample.num_own, current.number)
+    size = config.sample.shard_size
+    shards = [examples[i : i + size] for i in range(0, len(examples), size)]
+    with progress(f"sample own, round {current.number}", len(examples) * settings.num_responses) as ticker:
+
+        def make(shard: int) -> list[Response]:
+            return respond(shards[shard], "own", model, settings, ticker.from_here())
+
+        return workdir.sharded(Response, f"{folder(method, seed, current.number)}/own-responses", len(shards), make)
+
+
+def _choose(
+    config: ConfigDict, workdir: Workdir, method: str, seed: int, number: int, examples: Sequence[Example]
+) -> list[Selection]:
+    """The targets of these examples, from the answers of all rounds."""
+    origins = [origin for origin in METHODS[method].prefer if origin in SAMPLED]
+    responses, verdicts = select.read_responses(workdir, origins)
+    for earlier in range(1, number + 1):
+        where = folder(method, seed, earlier)
+        for response in workdir.read_shards(Response, f"{where}/own-responses"):
+            responses[response.example_id].append(response)
+        for verdict in workdir.read_records(Verdict, f"{where}/own-verdicts.jsonl"):
+            verdicts[verdict.example_id][verdict.origin, verdict.index] = verdict
+    offered: dict[str, list[Response]] = defaultdict(list)
+    for example in examples:
+        mine = responses[example.id], verdicts[example.id]
+        offered[example.id] = rounds.candidates(method, *mine, config.sample.num_own)
+    encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
+    return select.choose(config, workdir, method, examples, encoder, offered, verdicts)
+
+
+def _told(
+    before: Sequence[Selection], chosen: Sequence[Selection], new: Sequence[Response], verdicts: Sequence[Verdict]
+) -> dict[str, Any]:
+    """What the manifest and the report say of a round."""
+    then, now = (Counter((one.example_id, one.response_ids) for one in some) for some in (before, chosen))
+    return {
+        "responses": len(new),
+        "cut": sum(not response.ended for response in new),
+        "tokens": sampled_tokens(new),
+        "pass_rate": pass_rates(verdicts),
+        "origins": dict(Counter(one.origin for one in chosen)),
+        "changed": (now - then).total(),
+    }
