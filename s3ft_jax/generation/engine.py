@@ -33,11 +33,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from s3ft_jax.generation.cache import bucket_of, cache_sizes, exact_sizes, inserted, length_of, prompt_sizes, resized
+from s3ft_jax.generation.buckets import bucket_of, cache_sizes, exact_sizes, prompt_sizes
 from s3ft_jax.generation.sampling import GenerationError, choose, token_keys
 from s3ft_jax.generation.slots import Request, Rows, Sampled, Slots
+from s3ft_jax.models.cache import Cache, KVCache, LayeredCache
 from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.models.decoder import KVCache
 
 __all__ = ["Engine", "Request", "Sampled"]
 
@@ -46,7 +46,7 @@ __all__ = ["Engine", "Request", "Sampled"]
 class _Prefilled:
     """A prompt whose keys and values lie in ``row`` of ``cache``, for one request that waits for a slot."""
 
-    cache: KVCache
+    cache: Cache
     row: int
     index: int
 
@@ -63,9 +63,11 @@ class Engine:
       chunk_steps: decode steps between two looks at the host.
       prompt_buckets: lengths to which prompts are padded, ascending; default 32, 64, 128, ... up to max_positions.
       cache_buckets: lengths of the cache, ascending multiples of 16; default 64, 128, 192, 256, 384, 512, ... up to
-        max_positions. Lengths that would break the promise above are left out (``cache.exact_sizes``).
+        max_positions. Lengths that would break the promise above are left out (``buckets.exact_sizes``).
       prefill_tokens: tokens of one prefill batch: max(1, prefill_tokens // bucket) prompts.
       cache_dtype, activation_dtype: of keys and values, and of the decoder's stream.
+      layered: layers one after the other in the program, with a cache each (``LayeredCache``), which is faster on a
+        CPU; else a loop over them, which compiles sooner. None: on a CPU.
 
     Raises:
       GenerationError: an argument outside its range, named.
@@ -85,6 +87,7 @@ class Engine:
         prefill_tokens: int = 2048,
         cache_dtype: jnp.dtype = jnp.float32,
         activation_dtype: jnp.dtype = jnp.float32,
+        layered: bool | None = None,
     ):
         for name, value in (("num_slots", num_slots), ("chunk_steps", chunk_steps), ("prefill_tokens", prefill_tokens)):
             if value < 1:
@@ -106,11 +109,12 @@ class Engine:
         self._graphdef = graphdef
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
         self._cache_dtype, self._activation_dtype = cache_dtype, activation_dtype
+        self._cache_form = LayeredCache if (jax.default_backend() == "cpu" if layered is None else layered) else KVCache
         self._num_compiles = 0
         self._prefill = jax.jit(self._counted(self._prefill_program))
         self._decode = jax.jit(self._counted(self._decode_program), donate_argnums=1)
-        self._insert = jax.jit(self._counted(inserted), donate_argnums=0)
-        self._resize = jax.jit(self._counted(resized), static_argnums=1)
+        self._insert = jax.jit(self._counted(lambda cache, *rows: cache.inserted(*rows)), donate_argnums=0)
+        self._resize = jax.jit(self._counted(lambda cache, length: cache.resized(length)), static_argnums=1)
 
     @property
     def num_compiles(self) -> int:
@@ -134,7 +138,7 @@ class Engine:
         """
         return self._prefill.lower(params, jax.ShapeDtypeStruct(self.prefill_shape(num_tokens), jnp.int32))
 
-    def lower_decode(self, params: nnx.State, cache: KVCache) -> jax.stages.Lowered:
+    def lower_decode(self, params: nnx.State, cache: Cache) -> jax.stages.Lowered:
         """The decode chunk over ``cache``, as ``lower_prefill``."""
         return self._decode.lower(params, cache, Slots(self.num_slots).rows, np.int32(1))
 
@@ -142,9 +146,9 @@ class Engine:
         """Positions of the cache that is used for so many."""
         return bucket_of(num_positions, self.cache_buckets)
 
-    def empty_cache(self, length: int) -> KVCache:
+    def empty_cache(self, length: int) -> Cache:
         """A cache of zeros for every slot, ``length`` positions each."""
-        return KVCache.empty(self.config, self.num_slots, length, self._cache_dtype)
+        return self._cache_form.empty(self.config, self.num_slots, length, self._cache_dtype)
 
     def generate(
         self,
@@ -235,18 +239,18 @@ class Engine:
                     for index in same_prompt[prompt]:
                         yield _Prefilled(cache, row, index)
 
-    def _fitted(self, cache: KVCache | None, length: int) -> KVCache:
+    def _fitted(self, cache: Cache | None, length: int) -> Cache:
         """The cache in the bucket that holds ``length`` positions; going bucket by bucket keeps the programs few."""
         goal = self.cache_buckets.index(self.cache_length(length))
         if cache is None:
             return self.empty_cache(self.cache_buckets[goal])
-        place = self.cache_buckets.index(length_of(cache))
+        place = self.cache_buckets.index(cache.num_slots)
         while place != goal:
             place += 1 if place < goal else -1
             cache = self._resize(cache, self.cache_buckets[place])
         return cache
 
-    def _copied(self, cache: KVCache, placed: Sequence[tuple[int, _Prefilled]]) -> KVCache:
+    def _copied(self, cache: Cache, placed: Sequence[tuple[int, _Prefilled]]) -> Cache:
         """Copy prefilled rows into their slots, one call per prefill batch."""
         by_prefill: dict[int, list[tuple[int, _Prefilled]]] = collections.defaultdict(list)
         for slot, prefilled in placed:
@@ -259,8 +263,8 @@ class Engine:
         return cache
 
     def _run_chunk(
-        self, params: nnx.State, cache: KVCache, slots: Slots, is_last: bool
-    ) -> tuple[dict[int, Sampled], KVCache]:
+        self, params: nnx.State, cache: Cache, slots: Slots, is_last: bool
+    ) -> tuple[dict[int, Sampled], Cache]:
         """Up to chunk_steps steps for every slot. While requests wait, an eighth of the slots free ends the chunk."""
         enough_free = self.num_slots + 1 if is_last else max(1, self.num_slots // 8)
         cache, *result = self._decode(params, cache, slots.rows, np.int32(enough_free))
@@ -276,18 +280,18 @@ class Engine:
 
         return counted
 
-    def _prefill_program(self, params: nnx.State, tokens: jax.Array) -> KVCache:
+    def _prefill_program(self, params: nnx.State, tokens: jax.Array) -> Cache:
         """tokens [P, T] int32 -> their keys and values. Padding lies after a row's tokens, where no query of it looks,
         and its slots are overwritten before decode reads them."""
         model = nnx.merge(self._graphdef, params)
-        empty = KVCache.empty(self.config, *tokens.shape, self._cache_dtype)
+        empty = self._cache_form.empty(self.config, *tokens.shape, self._cache_dtype)
         positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
         _, cache = model.hidden(tokens, positions, cache=empty, activation_dtype=self._activation_dtype)
         return cache
 
     def _decode_program(
-        self, params: nnx.State, cache: KVCache, rows: Rows, enough_free: jax.Array
-    ) -> tuple[KVCache, Rows, jax.Array, jax.Array]:
+        self, params: nnx.State, cache: Cache, rows: Rows, enough_free: jax.Array
+    ) -> tuple[Cache, Rows, jax.Array, jax.Array]:
         """Decode until chunk_steps are done, no row is active, or ``enough_free`` rows have finished in this chunk.
 
         Returns:
@@ -307,7 +311,7 @@ class Engine:
             step, cache, rows, ids, logprobs = carry
             active = rows.remaining > 0
             # an inactive row writes to a slot past the end, which the decoder drops
-            positions = jnp.where(active, rows.position, length_of(cache))
+            positions = jnp.where(active, rows.position, cache.num_slots)
             hidden, cache = model.hidden(
                 rows.token[:, None], positions[:, None], cache=cache, activation_dtype=self._activation_dtype
             )

@@ -86,23 +86,26 @@ def attend(
     *,
     scale: float | None = None,
     softcap: float = 0.0,
+    turned: bool = False,
 ) -> jax.Array:
     """Softmax attention with grouped heads (Vaswani et al., arXiv 1706.03762, section 3.2.1).
 
     Args:
       queries: [B, T, N, H]. keys, values: [B, K, S, H]. mask: [B, T, S] bool.
       scale: factor on the scores; None: 1 / sqrt(H).
+      turned: keys are [B, K, H, S].
       softcap: scores become cap * tanh(score / cap) (Gemma 2, arXiv 2408.00118, section 2); 0: off.
 
     Returns:
       [B, T, N, H]. A query that sees no key gets the mean of the values, which no loss ever reads.
     """
     batch, num_queries, _, head_dim = queries.shape
-    num_kv_heads, num_keys = keys.shape[1:3]
+    num_kv_heads, num_keys = values.shape[1:3]
     # the queries of all heads that share a key in one matrix: then no product needs the scores turned round
     grouped = queries.reshape(batch, num_queries, num_kv_heads, -1, head_dim).transpose(0, 2, 3, 1, 4)
     stacked = grouped.reshape(batch, num_kv_heads, -1, head_dim)
-    scores = jnp.einsum("bkqh,bksh->bkqs", stacked, keys, preferred_element_type=jnp.float32)
+    product = "bkqh,bkhs->bkqs" if turned else "bkqh,bksh->bkqs"
+    scores = jnp.einsum(product, stacked, keys, preferred_element_type=jnp.float32)
     scores = scores.reshape(batch, num_kv_heads, -1, num_queries, num_keys)
     scores = scores * (head_dim**-0.5 if scale is None else scale)
     if softcap:

@@ -11,6 +11,7 @@ that compile time does not grow with depth. Parameters are NNX variables; jitted
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from s3ft_jax.models.activations import ACTIVATIONS
-from s3ft_jax.models.attention import attend, cache_mask, rotate, within
+from s3ft_jax.models.attention import cache_mask, rotate, within
+from s3ft_jax.models.cache import Cache, LayeredCache
 from s3ft_jax.models.config import NO_ROPE, DecoderConfig
 from s3ft_jax.models.kernels import Attention
 from s3ft_jax.models.lora import PROJECTIONS, Lora, LoraError
@@ -33,24 +35,6 @@ REMAT: dict[str, Callable[[Callable], Callable]] = {
     "full": jax.checkpoint,
 }
 """What the backward pass computes again of each layer: nothing; all but the matrix products with parameters; all."""
-
-
-class KVCache(NamedTuple):
-    """Keys and values seen so far. The token at position p lies in slot p, so the mask needs nothing else.
-
-    Attributes:
-      keys, values: [L, B, K, S, H], so that one head's keys lie together, as its product reads them. Slots after a
-        row's newest position hold leftovers that no query sees.
-    """
-
-    keys: jax.Array
-    values: jax.Array
-
-    @classmethod
-    def empty(cls, config: DecoderConfig, batch: int, num_slots: int, dtype: jnp.dtype = jnp.float32) -> KVCache:
-        """A cache of zeros for ``batch`` rows of ``num_slots`` positions."""
-        shape = (config.num_layers, batch, config.num_kv_heads, num_slots, config.head_dim)
-        return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
 
 class Norm(nnx.Module):
@@ -201,20 +185,21 @@ class Decoder(nnx.Module):
         tokens: jax.Array,
         positions: jax.Array,
         segments: jax.Array | None = None,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
         *,
         dropout_key: jax.Array | None = None,
         remat: str = "none",
         activation_dtype: jnp.dtype = jnp.float32,
         attention: Attention = Attention(),  # noqa: B008 (frozen)
         unroll: bool = False,
-    ) -> tuple[jax.Array, KVCache | None]:
+    ) -> tuple[jax.Array, Cache | None]:
         """Token ids -> final normed activations, and the cache with these tokens added.
 
         Args:
           tokens, positions: [B, T] int32. With a cache, position p is also the slot.
           segments: [B, T] int32, 0 = padding; needed without a cache, unused with one.
-          cache: written in place (functionally) at ``positions``; slots beyond S are dropped.
+          cache: written in place (functionally) at ``positions``; slots beyond S are dropped. With a ``LayeredCache``
+            the layers follow each other in the program.
           dropout_key: switches adapter dropout on (training).
           remat: what the backward pass recomputes, a key of ``REMAT``.
           activation_dtype: of the stream.
@@ -231,7 +216,7 @@ class Decoder(nnx.Module):
             raise ValueError("Decoder.hidden needs segments when there is no cache")
         graphdef, params = nnx.split(self.blocks)
         options = {"scale": self.config.query_scale, "softcap": self.config.attn_softcap}
-        kinds, rows = self.config.window_kinds, jnp.arange(tokens.shape[0])[:, None]
+        kinds = self.config.window_kinds
         shared, table = self._rope(), Table.of(self.config)
 
         def layer(carry, row):
@@ -243,19 +228,25 @@ class Decoder(nnx.Module):
             turn = shared if own.frequencies is None else (own.frequencies, own.scales)
             q, k, v = block.heads(stream, positions, *turn, keys)
             if cache is not None:
-                cache = KVCache(
-                    cache.keys.at[index, rows, :, positions].set(k.astype(cache.keys.dtype), mode="drop"),
-                    cache.values.at[index, rows, :, positions].set(v.astype(cache.values.dtype), mode="drop"),
-                )
-                k, v = cache.keys[index].astype(q.dtype), cache.values[index].astype(q.dtype)
-                mixed = attend(q, k, v, self._cache_mask(positions, k.shape[2], own.windows), **options)
+                cache = cache.written(index, positions, k, v)
+                mask = self._cache_mask(positions, cache.num_slots, own.windows)
+                mixed = cache.attend(index, q, mask, **options)
             else:
                 mixed = attention(q, k, v, positions, segments, windows=kinds, kind=own.windows, **options)
             return (block.finish(stream, mixed, keys), cache), None
 
-        start, layers = (self._embed(tokens, positions, activation_dtype), cache), jnp.arange(self.config.num_layers)
-        (stream, cache), _ = jax.lax.scan(REMAT[remat](layer), start, (layers, params, table), unroll=unroll)
+        start = self._embed(tokens, positions, activation_dtype), cache
+        stream, cache = self._run_layers(REMAT[remat](layer), start, (params, table), unroll)
         return self.final_norm(stream), cache
+
+    def _run_layers(self, layer: Callable, carry: tuple, rows: tuple, unroll: bool) -> tuple:
+        """(stream, cache) after all layers; ``rows`` are what each has of its own, stacked."""
+        numbers = range(self.config.num_layers)
+        if not isinstance(carry[1], LayeredCache):
+            return jax.lax.scan(layer, carry, (jnp.array(numbers), *rows), unroll=unroll)[0]
+        for number in numbers:
+            carry, _ = layer(carry, (number, *jax.tree.map(operator.itemgetter(number), rows)))
+        return carry
 
     def _cache_mask(self, positions: jax.Array, num_slots: int, kind: jax.Array | None) -> jax.Array:
         """Who sees which slot in a layer whose window is of this kind: [B, T, S] bool."""
@@ -302,8 +293,8 @@ class Decoder(nnx.Module):
         tokens: jax.Array,
         positions: jax.Array,
         segments: jax.Array | None = None,
-        cache: KVCache | None = None,
-    ) -> tuple[jax.Array, KVCache | None]:
+        cache: Cache | None = None,
+    ) -> tuple[jax.Array, Cache | None]:
         """Token ids [B, T] -> logits [B, T, V] float32, and the cache. Arguments as in ``hidden``."""
         hidden, cache = self.hidden(tokens, positions, segments, cache)
         return self.unembed(hidden), cache

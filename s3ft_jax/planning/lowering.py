@@ -17,8 +17,9 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from s3ft_jax import sharding, training
 from s3ft_jax.batches import Batch
 from s3ft_jax.generation.engine import Engine
+from s3ft_jax.models.cache import KVCache
 from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.models.decoder import Decoder, KVCache
+from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
 from s3ft_jax.planning.costs import TrainSizes
 from s3ft_jax.training.optimizers import path_name
@@ -112,7 +113,7 @@ def sampling_engine(config: DecoderConfig, dtype: str, **sizes: int) -> tuple[En
     """
     decoder = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype)))
     graphdef, params = nnx.split(decoder)
-    return Engine(graphdef, config, stop_ids=(0,), pad_id=0, **sizes), params
+    return Engine(graphdef, config, stop_ids=(0,), pad_id=0, layered=False, **sizes), params
 
 
 def abstract_cache(engine: Engine, length: int, mesh: Mesh | AbstractMesh) -> KVCache:

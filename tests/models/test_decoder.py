@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from s3ft_jax.models.cache import KVCache
 from s3ft_jax.models.config import NO_ROPE, DecoderConfig, Rope
-from s3ft_jax.models.decoder import REMAT, Decoder, KVCache
+from s3ft_jax.models.decoder import REMAT, Decoder
 
 CONFIG = DecoderConfig(
     vocab_size=17,

@@ -18,7 +18,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from s3ft_jax import batches, training
 from s3ft_jax.models import weights
-from s3ft_jax.models.decoder import Decoder, KVCache
+from s3ft_jax.models.cache import KVCache
+from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.families import FAMILIES, UnsupportedModel, read_config
 from s3ft_jax.sharding import make_mesh, param_specs, shard_batch, shard_params
 

@@ -11,7 +11,8 @@ from test_families import SIZES
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from s3ft_jax.models import weights
-from s3ft_jax.models.decoder import Decoder, KVCache
+from s3ft_jax.models.cache import KVCache
+from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.families import UnsupportedModel, read_config
 
 

@@ -11,7 +11,8 @@ from tiny_experiment import CONFIG, SETTINGS, step
 
 from s3ft_jax import sharding, training
 from s3ft_jax.models import kernels
-from s3ft_jax.models.decoder import Decoder, KVCache
+from s3ft_jax.models.cache import KVCache
+from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.kernels import Attention
 from s3ft_jax.models.lora import Lora
 from s3ft_jax.planning import costs, lowering

@@ -45,7 +45,7 @@ def test_prefill_and_decode_are_those_of_the_engine():
     planned, shapes = lowering.sampling_engine(CONFIG, "float32", **sizes)
     graphdef, params = nnx.split(nnx.eval_shape(lambda: Decoder(CONFIG, rngs=nnx.Rngs(0))))
     params = jax.tree.map(jnp.asarray, zeros(params))
-    real = Engine(graphdef, CONFIG, stop_ids=(0,), pad_id=0, **sizes)
+    real = Engine(graphdef, CONFIG, stop_ids=(0,), pad_id=0, layered=False, **sizes)
     prompts = np.zeros(real.prefill_shape(20), np.int32)
     assert planned.lower_prefill(shapes, 20).as_text() == real._prefill.lower(params, prompts).as_text()
     mesh = sharding.make_mesh(1, devices=jax.devices()[:1])

@@ -9,7 +9,8 @@ from flax import nnx
 from tiny_experiment import CONFIG, changed, step
 
 from s3ft_jax import sharding, training
-from s3ft_jax.models.decoder import Decoder, KVCache
+from s3ft_jax.models.cache import KVCache
+from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
 from s3ft_jax.planning import costs, lowering, memory
 from s3ft_jax.planning.experiment import Decode, Prefill, Program, TrainStep

@@ -1,0 +1,52 @@
+"""Cache sizes: which length of cache is used when.
+
+Lengths come in few sizes (buckets), each compiled once, so that cost follows the positions in use and not the longest
+length allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from s3ft_jax.generation.sampling import GenerationError
+
+
+def prompt_sizes(limit: int) -> tuple[int, ...]:
+    """32, 64, 128, ... doubling until one holds ``limit`` positions."""
+    sizes = [32]
+    while sizes[-1] < limit:
+        sizes.append(2 * sizes[-1])
+    return tuple(sizes)
+
+
+def cache_sizes(limit: int) -> tuple[int, ...]:
+    """64, 128, 192, 256, then 384, 512, 768, ... until one holds ``limit`` positions; less than half is wasted."""
+    sizes = [64]
+    while sizes[-1] < limit:
+        if len(sizes) < 4:
+            sizes.append(sizes[-1] + 64)
+        else:
+            sizes.append(4 * sizes[-1] // 3 if sizes[-1] % 3 == 0 else 3 * sizes[-1] // 2)
+    return tuple(sizes)
+
+
+def exact_sizes(sizes: Sequence[int], num_heads_in_batch: int) -> tuple[int, ...]:
+    """Those of the ascending ``sizes`` among which XLA on CPU gives a row equal bits; the last if there are none.
+
+    Measured with jax 0.10.2: a softmax over fewer than 4,096 numbers in all (rows x heads x cache length) is summed in
+    another order than a larger one, which shows in the last bit. Small engines therefore start with a longer cache,
+    which costs them nothing that could be noticed.
+
+    Args:
+      sizes: cache lengths, multiples of 16 (others take another path in the matrix product).
+      num_heads_in_batch: slots x query heads.
+    """
+    return tuple(size for size in sizes if size * num_heads_in_batch >= 4096) or (sizes[-1],)
+
+
+def bucket_of(length: int, sizes: Sequence[int]) -> int:
+    """The smallest of the ascending ``sizes`` that holds ``length``. Raises ValueError if none does."""
+    for size in sizes:
+        if size >= length:
+            return size
+    raise GenerationError(f"no bucket holds {length} positions; the largest is {sizes[-1]}")
