@@ -33,10 +33,15 @@ class Round:
 
 
 def split(num_steps: int, steps_per_round: int) -> list[Round]:
-    """The rounds of a run; the last may be shorter. One round where ``steps_per_round`` is 0."""
-    size = steps_per_round or num_steps
-    starts = range(0, num_steps, size) if num_steps else (0,)
-    return [Round(number, first, min(first + size, num_steps)) for number, first in enumerate(starts)]
+    """The rounds of a run. The last has what is left, from half to one and a half of the others' steps: less would not be
+    worth the sampling. One round where ``steps_per_round`` is 0.
+
+    100 steps, 24 a round: 0 to 24, to 48, to 72, to 100.
+    """
+    size = steps_per_round or max(1, num_steps)
+    count = max(1, int(num_steps / size + 0.5))
+    starts = [number * size for number in range(count)]
+    return [Round(number, *span) for number, span in enumerate(zip(starts, [*starts[1:], num_steps], strict=True))]
 
 
 def steps_of(epochs: float, num_examples: int, examples_per_step: float) -> int:
