@@ -33,8 +33,9 @@ class Round:
 
 
 def split(num_steps: int, steps_per_round: int) -> list[Round]:
-    """The rounds of a run. The last has what is left, from half to one and a half of the others' steps: less would not be
-    worth the sampling. One round where ``steps_per_round`` is 0.
+    """The rounds of a run; one where ``steps_per_round`` is 0.
+
+    The last has what is left, from half to one and a half of the others' steps: less would not be worth the sampling.
 
     100 steps, 24 a round: 0 to 24, to 48, to 72, to 100.
     """
