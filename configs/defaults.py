@@ -42,6 +42,8 @@ def defaults() -> ConfigDict:
                 "top_k": 0,  # 0: off
                 "top_p": 1.0,  # 1: off
                 "min_p": 0.0,  # 0: off
+                "repetition_penalty": 1.0,  # 1: off
+                "stop": (),  # texts that end a response, beside the model's end tokens; it is cut before them
                 "max_new_tokens": 512,  # tokens; an own answer that reaches this is cut and never trained on
                 "seed": 0,  # of the random key of every token
                 "num_slots": 64,  # responses decoded side by side
@@ -83,6 +85,7 @@ def defaults() -> ConfigDict:
                 "general": True,  # score the general skills too
                 "temperature": 0.0,  # 0: greedy
                 "max_new_tokens": 512,  # tokens
+                "stop": (),  # as sample.stop
                 "limit": 0,  # examples of the task; 0: all
                 "batch_tokens": 2048,  # tokens per batch when scoring choices by likelihood
             },

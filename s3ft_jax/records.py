@@ -65,7 +65,8 @@ class Response:
       prompt_ids: the prompt's token ids as the model saw them.
       response_ids: the token ids exactly as sampled, end token included when there was one. These are
         trained on; the text is never tokenised again.
-      ended: True if an end token was sampled, False if the length limit cut the response.
+      ended: True if an end token was sampled or a stop text said (``sample.stop``: the ids hold it, the text does not),
+        False if the length limit cut the response.
       logprob: sum over the sampled ids of log p at temperature 1 under the sampling model, in nats.
       given: so many of the first response_ids were not sampled but handed to the model behind the prompt: gold's ids,
         of a repair that continues gold.

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from s3ft_jax.generation.engine import Engine, Request
-from s3ft_jax.generation.sampling import Sampling, request_key
+from s3ft_jax.generation.sampling import GenerationError, Sampling, request_key
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.prompts import PromptEncoder
@@ -28,12 +28,13 @@ class ResponseSettings:
     """How responses are sampled.
 
     Attributes:
-      sampling: temperature, top-k, top-p, min-p.
+      sampling: temperature, top-k, top-p, min-p, repetition penalty.
       max_new_tokens: length limit.
       seed: of every token's key.
       num_responses: per example.
       first_index: of an example's first response.
       num_slots, chunk_steps: shape of the engine.
+      stop: texts that end a response, which is cut before the first one that it holds.
     """
 
     sampling: Sampling
@@ -43,6 +44,44 @@ class ResponseSettings:
     first_index: int = 0
     num_slots: int = 64
     chunk_steps: int = 16
+    stop: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class StopStrings:
+    """Finds out where a response says one of some texts, which may begin and end inside a token.
+
+    Of "4", "2.", "\n\nQ", ":" and the stop text "\nQ:" the response is all four tokens, and its text "42.\n".
+
+    Attributes:
+      texts: none of them empty.
+      decode: ids -> text.
+
+    Raises:
+      GenerationError: an empty text, or no tuple of texts.
+    """
+
+    texts: tuple[str, ...]
+    decode: Callable[[Sequence[int]], str]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.texts, str) or not all(isinstance(one, str) and one for one in self.texts):
+            raise GenerationError(
+                f"sample.stop and evaluate.stop take a tuple of texts, none of them empty; found {self.texts!r}"
+            )
+
+    def __call__(self, ids: Sequence[int], before: int) -> int | None:
+        """``Request.over``: the fewest ids that say one, if ``before`` ids do not; None if none is said."""
+        if not self._said(self.decode(ids)):
+            return None
+        return next(number for number in range(before + 1, len(ids) + 1) if self._said(self.decode(ids[:number])))
+
+    def cut(self, text: str) -> str:
+        """What comes before the first of the texts; all of it where there is none."""
+        return text[: min((text.find(one) for one in self.texts if one in text), default=len(text))]
+
+    def _said(self, text: str) -> bool:
+        return any(one in text for one in self.texts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +171,7 @@ def answer(
     """
     encoder, sizes = model.encoder, (settings.num_slots, settings.chunk_steps)
     engine = shared_engine(model.graphdef, model.config, encoder.stop_ids, encoder.pad_id, *sizes)
-    first = settings.first_index
+    first, stops = settings.first_index, StopStrings(settings.stop, encoder.decode_response)
     asked = [(ask, index) for ask in asks for index in range(first, first + settings.num_responses)]
     requests = [
         Request(
@@ -140,6 +179,7 @@ def answer(
             key=request_key(settings.seed, ask.example_id, origin, index),
             max_new_tokens=settings.max_new_tokens - len(ask.given_ids),
             sampling=settings.sampling,
+            over=stops if settings.stop else None,
         )
         for ask, index in asked
     ]
@@ -152,7 +192,7 @@ def answer(
                 example_id=ask.example_id,
                 origin=origin,
                 index=index,
-                text=encoder.decode_response(ids),
+                text=stops.cut(encoder.decode_response(ids)),
                 prompt_ids=ask.prompt_ids,
                 response_ids=ids,
                 ended=bool(made.ended),

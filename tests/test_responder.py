@@ -2,9 +2,9 @@
 
 import pytest
 
-from s3ft_jax.generation.sampling import Sampling
+from s3ft_jax.generation.sampling import GREEDY, GenerationError, Sampling
 from s3ft_jax.records import Example
-from s3ft_jax.responder import Ask, ResponseSettings, answer, respond
+from s3ft_jax.responder import Ask, ResponseSettings, StopStrings, answer, respond
 from s3ft_jax.stages.launch import load_model
 from small import small_config
 
@@ -75,3 +75,31 @@ def test_a_cut_response_has_not_ended(ask):
 
 def test_config_of_the_quickstart_samples_at_a_temperature():
     assert 0.5 <= small_config().sample.temperature <= 1.0
+
+
+def test_stop_strings_across_token_borders():
+    tokens = ["4", "2.", "\n\nQ", ":", " 7", "\nQ:"]
+
+    def decode(ids):
+        return "".join(tokens[i] for i in ids)
+
+    stops = StopStrings(("\nQ:", "never"), decode)
+    assert stops([0, 1, 2], 0) is None
+    assert stops([0, 1, 2, 3], 3) == 4 == stops([0, 1, 2, 3, 4, 5], 0), "the fewest ids that say it"
+    assert stops.cut(decode([0, 1, 2, 3])) == "42.\n" and stops.cut("42") == "42"
+    assert StopStrings(("b", "ab"), decode).cut("xabx") == "x", "before whichever begins first"
+    for wrong in (("",), "\n", (3,)):
+        with pytest.raises(GenerationError, match=r"sample\.stop and evaluate\.stop"):
+            StopStrings(wrong, decode)
+
+
+def test_a_stop_text_ends_a_response_and_is_not_in_its_text(ask):
+    asked, examples = ask
+    plain = asked(examples, sampling=GREEDY)
+    letter = next(t.text[len(t.text) // 2] for t in plain if len(t.text) > 8)
+    stopped = asked(examples, sampling=GREEDY, stop=(letter,))
+    for one, whole in zip(stopped, plain, strict=True):
+        assert one.text == whole.text.split(letter)[0]
+        assert one.response_ids == whole.response_ids[: len(one.response_ids)]
+        assert one.ended == (whole.ended or letter in whole.text)
+    assert any(len(one.response_ids) < len(whole.response_ids) for one, whole in zip(stopped, plain, strict=True))

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -34,9 +35,9 @@ import numpy as np
 from flax import nnx
 
 from s3ft_jax.generation.buckets import bucket_of, cache_sizes, exact_sizes, prompt_sizes
-from s3ft_jax.generation.sampling import GenerationError, choose, token_keys
-from s3ft_jax.generation.slots import Request, Rows, Sampled, Slots
-from s3ft_jax.models.cache import Cache, KVCache, LayeredCache
+from s3ft_jax.generation.programs import Programs, Prompts, State
+from s3ft_jax.generation.sampling import GenerationError
+from s3ft_jax.generation.slots import Request, Sampled, Slots
 from s3ft_jax.models.config import DecoderConfig
 
 __all__ = ["Engine", "Request", "Sampled"]
@@ -44,9 +45,9 @@ __all__ = ["Engine", "Request", "Sampled"]
 
 @dataclasses.dataclass(frozen=True)
 class _Prefilled:
-    """A prompt whose keys and values lie in ``row`` of ``cache``, for one request that waits for a slot."""
+    """A prompt that is row ``row`` of ``prompts``, for one request that waits for a slot."""
 
-    cache: Cache
+    prompts: Prompts
     row: int
     index: int
 
@@ -106,15 +107,18 @@ class Engine:
         self.cache_buckets = exact_sizes(
             cache_buckets or cache_sizes(config.max_positions), num_slots * config.num_heads
         )
-        self._graphdef = graphdef
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
-        self._cache_dtype, self._activation_dtype = cache_dtype, activation_dtype
-        self._cache_form = LayeredCache if (jax.default_backend() == "cpu" if layered is None else layered) else KVCache
-        self._num_compiles = 0
-        self._prefill = jax.jit(self._counted(self._prefill_program))
-        self._decode = jax.jit(self._counted(self._decode_program), donate_argnums=1)
-        self._insert = jax.jit(self._counted(lambda cache, *rows: cache.inserted(*rows)), donate_argnums=0)
-        self._resize = jax.jit(self._counted(lambda cache, length: cache.resized(length)), static_argnums=1)
+        self._enough_free = max(1, num_slots // 8)
+        self.programs = Programs(
+            graphdef,
+            config,
+            stop_ids,
+            num_slots=num_slots,
+            chunk_steps=chunk_steps,
+            cache_dtype=cache_dtype,
+            activation_dtype=activation_dtype,
+            layered=jax.default_backend() == "cpu" if layered is None else layered,
+        )
 
     @property
     def num_compiles(self) -> int:
@@ -123,7 +127,7 @@ class Engine:
         Only a bucket used for the first time adds to it; other settings, parameters, prompts or a part-filled batch
         do not.
         """
-        return self._num_compiles
+        return self.programs.num_compiles
 
     def prefill_shape(self, num_tokens: int) -> tuple[int, int]:
         """Rows and length of the batch in which ``num_tokens`` tokens of a prompt are prefilled."""
@@ -136,19 +140,15 @@ class Engine:
         Args:
           params: arrays or ``jax.ShapeDtypeStruct``, whose places are the program's.
         """
-        return self._prefill.lower(params, jax.ShapeDtypeStruct(self.prefill_shape(num_tokens), jnp.int32))
+        return self.programs.lower_prefill(params, self.prefill_shape(num_tokens))
 
-    def lower_decode(self, params: nnx.State, cache: Cache) -> jax.stages.Lowered:
-        """The decode chunk over ``cache``, as ``lower_prefill``."""
-        return self._decode.lower(params, cache, Slots(self.num_slots).rows, np.int32(1))
+    def lower_decode(self, params: nnx.State, state: State) -> jax.stages.Lowered:
+        """The decode chunk over ``state``, as ``lower_prefill``."""
+        return self.programs.lower_decode(params, state)
 
     def cache_length(self, num_positions: int) -> int:
         """Positions of the cache that is used for so many."""
         return bucket_of(num_positions, self.cache_buckets)
-
-    def empty_cache(self, length: int) -> Cache:
-        """A cache of zeros for every slot, ``length`` positions each."""
-        return self._cache_form.empty(self.config, self.num_slots, length, self._cache_dtype)
 
     def generate(
         self,
@@ -174,22 +174,22 @@ class Engine:
         for index, request in enumerate(requests):
             self._check(index, request)
         results: dict[int, Sampled] = {}
-        slots = Slots(self.num_slots)
-        waiting = self._prefilled(params, requests)
-        upcoming = next(waiting, None)
-        cache = None
-        while upcoming is not None or slots.any_busy():
-            placed: list[tuple[int, _Prefilled]] = []
-            for slot in slots.free():
-                if upcoming is None:
-                    break
-                placed.append((slot, upcoming))
-                slots.place(slot, upcoming.index, requests[upcoming.index])
-                upcoming = next(waiting, None)
-            kept = cache if len(placed) < self.num_slots else None
-            cache = self._fitted(kept, slots.length_needed(self.chunk_steps))
-            cache = self._copied(cache, placed)
-            finished, cache = self._run_chunk(params, cache, slots, is_last=upcoming is None)
+        slots, state = Slots(self.num_slots), None
+        coming, ready, waiting = self._prefilled(params, requests), collections.deque(), len(requests)
+        while waiting or slots.any_busy():
+            free = slots.free()[:waiting]
+            ready.extend(itertools.islice(coming, max(0, len(free) - len(ready))))
+            placed = [(slot, ready.popleft()) for slot in free]
+            waiting -= len(placed)
+            for slot, prefilled in placed:
+                slots.place(slot, prefilled.index, requests[prefilled.index])
+            kept = state if len(placed) < self.num_slots else None
+            state = self._fitted(kept, slots.length_needed(self.chunk_steps))
+            state = self._inserted(state, placed)
+            state, result = self._run_chunk(params, state, slots, is_last=not waiting)
+            # prompts that the next slots will want are prefilled while the host looks at what this chunk said
+            ready.extend(itertools.islice(coming, max(0, self._enough_free - len(ready))))
+            finished = slots.harvest(*jax.device_get(result), self._stop_ids)
             results.update(finished)
             if on_finished is not None:
                 for index, sampled in finished.items():
@@ -234,98 +234,38 @@ class Engine:
                 tokens = np.full((batch, bucket), self._pad_id, np.int32)
                 for row, prompt in enumerate(rows):
                     tokens[row, : len(prompt) - 1] = prompt[:-1]
-                cache = self._prefill(params, tokens)
+                lengths = np.zeros(batch, np.int32)
+                lengths[: len(rows)] = [len(prompt) - 1 for prompt in rows]
+                prefilled = self.programs.prefill(params, tokens, lengths)
                 for row, prompt in enumerate(rows):
                     for index in same_prompt[prompt]:
-                        yield _Prefilled(cache, row, index)
+                        yield _Prefilled(prefilled, row, index)
 
-    def _fitted(self, cache: Cache | None, length: int) -> Cache:
-        """The cache in the bucket that holds ``length`` positions; going bucket by bucket keeps the programs few."""
+    def _fitted(self, state: State | None, length: int) -> State:
+        """With the cache in the bucket that holds ``length`` positions; bucket by bucket keeps the programs few."""
         goal = self.cache_buckets.index(self.cache_length(length))
-        if cache is None:
-            return self.empty_cache(self.cache_buckets[goal])
-        place = self.cache_buckets.index(cache.num_slots)
+        if state is None:
+            return self.programs.empty(self.cache_buckets[goal])
+        place = self.cache_buckets.index(state.cache.num_slots)
         while place != goal:
             place += 1 if place < goal else -1
-            cache = self._resize(cache, self.cache_buckets[place])
-        return cache
+            state = self.programs.resize(state, self.cache_buckets[place])
+        return state
 
-    def _copied(self, cache: Cache, placed: Sequence[tuple[int, _Prefilled]]) -> Cache:
+    def _inserted(self, state: State, placed: Sequence[tuple[int, _Prefilled]]) -> State:
         """Copy prefilled rows into their slots, one call per prefill batch."""
         by_prefill: dict[int, list[tuple[int, _Prefilled]]] = collections.defaultdict(list)
         for slot, prefilled in placed:
-            by_prefill[id(prefilled.cache)].append((slot, prefilled))
+            by_prefill[id(prefilled.prompts)].append((slot, prefilled))
         for entries in by_prefill.values():
             sources, targets = np.zeros(self.num_slots, np.int32), np.zeros(self.num_slots, np.int32)
             sources[: len(entries)] = [prefilled.row for _, prefilled in entries]
             targets[: len(entries)] = [slot for slot, _ in entries]
-            cache = self._insert(cache, entries[0][1].cache, sources, targets, np.int32(len(entries)))
-        return cache
+            state = self.programs.insert(state, entries[0][1].prompts, sources, targets, np.int32(len(entries)))
+        return state
 
-    def _run_chunk(
-        self, params: nnx.State, cache: Cache, slots: Slots, is_last: bool
-    ) -> tuple[dict[int, Sampled], Cache]:
-        """Up to chunk_steps steps for every slot. While requests wait, an eighth of the slots free ends the chunk."""
-        enough_free = self.num_slots + 1 if is_last else max(1, self.num_slots // 8)
-        cache, *result = self._decode(params, cache, slots.rows, np.int32(enough_free))
-        rows, ids, logprobs = jax.device_get(result)
-        return slots.harvest(rows, ids, logprobs, self._stop_ids), cache
-
-    def _counted(self, program: Callable) -> Callable:
-        """``program``, counting how often it is traced, which is how often it is compiled."""
-
-        def counted(*args):
-            self._num_compiles += 1
-            return program(*args)
-
-        return counted
-
-    def _prefill_program(self, params: nnx.State, tokens: jax.Array) -> Cache:
-        """tokens [P, T] int32 -> their keys and values. Padding lies after a row's tokens, where no query of it looks,
-        and its slots are overwritten before decode reads them."""
-        model = nnx.merge(self._graphdef, params)
-        empty = self._cache_form.empty(self.config, *tokens.shape, self._cache_dtype)
-        positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
-        _, cache = model.hidden(tokens, positions, cache=empty, activation_dtype=self._activation_dtype)
-        return cache
-
-    def _decode_program(
-        self, params: nnx.State, cache: Cache, rows: Rows, enough_free: jax.Array
-    ) -> tuple[Cache, Rows, jax.Array, jax.Array]:
-        """Decode until chunk_steps are done, no row is active, or ``enough_free`` rows have finished in this chunk.
-
-        Returns:
-          cache; rows; ids [B, chunk_steps] int32 and logprobs [B, chunk_steps] float32, of which a row's first
-          (new position - old position) columns count.
-        """
-        model = nnx.merge(self._graphdef, params)
-        stop_ids = jnp.asarray(sorted(self._stop_ids), jnp.int32)
-        busy_at_start = jnp.sum(rows.remaining > 0)
-
-        def goes_on(carry: tuple) -> jax.Array:
-            step, _, rows, _, _ = carry
-            busy = jnp.sum(rows.remaining > 0)
-            return (step < self.chunk_steps) & (busy > 0) & (busy_at_start - busy < enough_free)
-
-        def advance(carry: tuple) -> tuple:
-            step, cache, rows, ids, logprobs = carry
-            active = rows.remaining > 0
-            # an inactive row writes to a slot past the end, which the decoder drops
-            positions = jnp.where(active, rows.position, cache.num_slots)
-            hidden, cache = model.hidden(
-                rows.token[:, None], positions[:, None], cache=cache, activation_dtype=self._activation_dtype
-            )
-            logits = model.unembed(hidden)[:, 0]
-            chosen, logprob = choose(logits, token_keys(rows.key, rows.position + 1), rows.settings)
-            stopped = jnp.any(chosen[:, None] == stop_ids, axis=-1)
-            rows = rows._replace(
-                token=jnp.where(active, chosen, rows.token),
-                position=rows.position + active,
-                remaining=jnp.where(active & ~stopped, rows.remaining - 1, 0),
-            )
-            return step + 1, cache, rows, ids.at[:, step].set(chosen), logprobs.at[:, step].set(logprob)
-
-        shape = (self.num_slots, self.chunk_steps)
-        start = (jnp.int32(0), cache, rows, jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32))
-        _, cache, rows, ids, logprobs = jax.lax.while_loop(goes_on, advance, start)
-        return cache, rows, ids, logprobs
+    def _run_chunk(self, params: nnx.State, state: State, slots: Slots, is_last: bool) -> tuple[State, tuple]:
+        """Begin up to chunk_steps steps for every slot. While requests wait, an eighth of the slots free ends it."""
+        enough_free = self.num_slots + 1 if is_last else self._enough_free
+        state, *result = self.programs.decode(params, state, slots.rows, np.int32(enough_free))
+        return state, tuple(result)

@@ -30,6 +30,8 @@ class Sampling:
     """How the next token is drawn. The filters apply in this order, each to what the one before left over.
 
     Attributes:
+      repetition_penalty: logits of tokens that prompt or response hold already are divided by it where they are above
+        0, multiplied where below (Keskar et al., arXiv 1909.05858, section 4.1, as transformers does it); 1: off.
       temperature: logits are divided by it; 0 takes the likeliest token (greedy) and ignores the filters.
       top_k: keep the k likeliest tokens, and those equal to the k-th; 0 keeps all.
       top_p: keep the fewest likeliest tokens that together have at least this probability (Holtzman et al.,
@@ -45,6 +47,7 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0.0):
@@ -55,6 +58,8 @@ class Sampling:
             raise GenerationError(f"top_p must be above 0 and at most 1 (keep all tokens), found {self.top_p}")
         if not 0.0 <= self.min_p < 1.0:
             raise GenerationError(f"min_p must be at least 0 (keep all tokens) and below 1, found {self.min_p}")
+        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0.0):
+            raise GenerationError(f"repetition_penalty must be above 0 (1: off), found {self.repetition_penalty}")
 
 
 GREEDY = Sampling(temperature=0.0)
@@ -64,13 +69,14 @@ class Settings(NamedTuple):
     """``Sampling`` of every row, as arrays.
 
     Attributes:
-      temperature, top_p, min_p: [B] float32. top_k: [B] int32.
+      temperature, top_p, min_p, repetition_penalty: [B] float32. top_k: [B] int32.
     """
 
     temperature: jax.Array | np.ndarray
     top_k: jax.Array | np.ndarray
     top_p: jax.Array | np.ndarray
     min_p: jax.Array | np.ndarray
+    repetition_penalty: jax.Array | np.ndarray
 
 
 def settings_of(samplings: Sequence[Sampling]) -> Settings:
@@ -80,6 +86,7 @@ def settings_of(samplings: Sequence[Sampling]) -> Settings:
         np.array([sampling.top_k for sampling in samplings], np.int32),
         np.array([sampling.top_p for sampling in samplings], np.float32),
         np.array([sampling.min_p for sampling in samplings], np.float32),
+        np.array([sampling.repetition_penalty for sampling in samplings], np.float32),
     )
 
 
@@ -108,26 +115,38 @@ def token_keys(row_keys: jax.Array, positions: jax.Array) -> jax.Array:
     return jax.vmap(fold)(row_keys, positions)
 
 
-def choose(logits: jax.Array, keys: jax.Array, settings: Settings) -> tuple[jax.Array, jax.Array]:
+def choose(
+    logits: jax.Array, keys: jax.Array, settings: Settings, seen: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """Draw the next token of each row.
 
     Args:
       logits: [B, V] float32.
       keys: [B, 2] uint32, of this very token (``token_keys``).
       settings: of each row.
+      seen: [B, V] bool, tokens that ``repetition_penalty`` is for; None: none.
 
     Returns:
       ids [B] int32, and their log-probabilities [B] float32 in nats at temperature 1 with nothing filtered, whatever
       the settings: what the model itself thinks of the token.
     """
-    greedy = settings.temperature <= 0.0
+    greedy, offered = settings.temperature <= 0.0, logits
+    if seen is not None:
+        off = jnp.all(settings.repetition_penalty == 1.0)
+        offered = jax.lax.cond(off, lambda: logits, lambda: _penalized(logits, seen, settings.repetition_penalty))
     ids = jax.lax.cond(
         jnp.all(greedy),
-        lambda: _likeliest(logits),
-        lambda: jnp.where(greedy, _likeliest(logits), _drawn(logits, keys, settings)),
+        lambda: _likeliest(offered),
+        lambda: jnp.where(greedy, _likeliest(offered), _drawn(offered, keys, settings)),
     )
     chosen = jnp.take_along_axis(logits, ids[:, None], axis=-1)[:, 0]
     return ids, chosen - jax.nn.logsumexp(logits, axis=-1)
+
+
+def _penalized(logits: jax.Array, seen: jax.Array, penalty: jax.Array) -> jax.Array:
+    """Logits [B, V] after ``Sampling.repetition_penalty`` [B]."""
+    factor = penalty[:, None]
+    return jnp.where(seen, jnp.where(logits > 0.0, logits / factor, logits * factor), logits)
 
 
 def _likeliest(logits: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ responses. NumPy only; nothing here waits for the device.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -24,12 +25,15 @@ class Request:
       key: uint32 [2], from ``sampling.request_key``; all randomness of the response comes from it.
       max_new_tokens: limit on the response's length in tokens, end token included; at least 1.
       sampling: how tokens are drawn.
+      over: (ids sampled so far, how many of them were asked about before) -> how many of them are the response, where
+        a stop string says that it is over; else None. Asked once per chunk.
     """
 
     prompt_ids: tuple[int, ...]
     key: np.ndarray
     max_new_tokens: int
     sampling: Sampling
+    over: Callable[[Sequence[int], int], int | None] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,7 +43,7 @@ class Sampled:
     Attributes:
       response_ids: token ids exactly as sampled, end token included when there was one.
       logprobs: float32 [len(response_ids)], nats: log p of each id at temperature 1, unfiltered.
-      ended: True if an end token was sampled, False if max_new_tokens cut the response.
+      ended: True if an end token was sampled or ``Request.over`` said so, False if max_new_tokens cut the response.
     """
 
     response_ids: tuple[int, ...]
@@ -77,6 +81,7 @@ class Slots:
             settings_of([GREEDY] * num_slots),
         )
         self._request = np.full(num_slots, -1)
+        self._over: list[Callable[[Sequence[int], int], int | None] | None] = [None] * num_slots
         self._ids: list[list[int]] = [[] for _ in range(num_slots)]
         self._logprobs: list[list[np.ndarray]] = [[] for _ in range(num_slots)]
 
@@ -96,7 +101,7 @@ class Slots:
         rows.remaining[slot] = request.max_new_tokens
         rows.key[slot] = request.key
         self._set(slot, request.sampling)
-        self._request[slot] = index
+        self._request[slot], self._over[slot] = index, request.over
         self._ids[slot], self._logprobs[slot] = [], []
 
     def length_needed(self, steps: int) -> int:
@@ -121,14 +126,15 @@ class Slots:
         self.rows = Rows(*(np.array(array) for array in rows[:4]), self.rows.settings)
         finished = {}
         for slot in np.flatnonzero(self._request >= 0).tolist():
+            before, over = len(self._ids[slot]), self._over[slot]
             self._ids[slot].extend(ids[slot, : counts[slot]].tolist())
             self._logprobs[slot].append(logprobs[slot, : counts[slot]])
-            if self.rows.remaining[slot] == 0:
-                response_ids = tuple(self._ids[slot])
-                finished[int(self._request[slot])] = Sampled(
-                    response_ids, np.concatenate(self._logprobs[slot]), response_ids[-1] in stop_ids
-                )
-                self._request[slot] = -1
+            kept = None if over is None else over(self._ids[slot], before)
+            if kept is not None or self.rows.remaining[slot] == 0:
+                response_ids, values = tuple(self._ids[slot][:kept]), np.concatenate(self._logprobs[slot])[:kept]
+                ended = kept is not None or response_ids[-1] in stop_ids
+                finished[int(self._request[slot])] = Sampled(response_ids, values, ended)
+                self.rows.remaining[slot], self._request[slot] = 0, -1
                 self._set(slot, GREEDY)  # a free slot asks for no random number
         return finished
 

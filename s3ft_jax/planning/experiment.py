@@ -287,5 +287,5 @@ class Decode(_Sampling):
     def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
         """See ``Program``."""
         engine, params = self.engine(size, 1)
-        cache = lowering.abstract_cache(engine, self.sizes(size, 1).cache_length, mesh)
-        return engine.lower_decode(sharding.placed(params, mesh), cache)
+        state = lowering.abstract_state(engine, self.sizes(size, 1).cache_length, mesh)
+        return engine.lower_decode(sharding.placed(params, mesh), state)

@@ -17,7 +17,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from s3ft_jax import sharding, training
 from s3ft_jax.batches import Batch
 from s3ft_jax.generation.engine import Engine
-from s3ft_jax.models.cache import KVCache
+from s3ft_jax.generation.programs import State
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
@@ -116,12 +116,13 @@ def sampling_engine(config: DecoderConfig, dtype: str, **sizes: int) -> tuple[En
     return Engine(graphdef, config, stop_ids=(0,), pad_id=0, layered=False, **sizes), params
 
 
-def abstract_cache(engine: Engine, length: int, mesh: Mesh | AbstractMesh) -> KVCache:
-    """The engine's cache of ``length`` positions: heads over tensor where it divides them, all else whole."""
+def abstract_state(engine: Engine, length: int, mesh: Mesh | AbstractMesh) -> State:
+    """The engine's state, the cache ``length`` positions long: heads over tensor if it divides them, all else whole."""
     axis = "tensor" if engine.config.num_kv_heads % mesh.shape["tensor"] == 0 else None  # as costs.cache_parts
     place = NamedSharding(mesh, PartitionSpec(None, None, axis))
-    cache = jax.eval_shape(lambda: engine.empty_cache(length))
-    return KVCache(*(_with_sharding(leaf, place) for leaf in cache))
+    state = jax.eval_shape(lambda: engine.programs.empty(length))
+    cache = jax.tree.map(lambda leaf: _with_sharding(leaf, place), state.cache)
+    return State(cache, _with_sharding(state.seen, NamedSharding(mesh, PartitionSpec())))
 
 
 def _with_sharding(leaf: jax.ShapeDtypeStruct, place: Any) -> jax.ShapeDtypeStruct:

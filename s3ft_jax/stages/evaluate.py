@@ -9,13 +9,13 @@ from ml_collections import ConfigDict
 
 from s3ft_jax import checkpoints
 from s3ft_jax.evaluation.scores import score_choices, score_verdicts
-from s3ft_jax.generation.sampling import Sampling
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Score
-from s3ft_jax.responder import Model, ResponseSettings, respond, shared_scorer
+from s3ft_jax.responder import Model, respond, shared_scorer
 from s3ft_jax.stages.judge import describe_sandbox, judge_responses, settings_of
 from s3ft_jax.stages.launch import BASE, plain_settings
+from s3ft_jax.stages.sample import answer_settings
 from s3ft_jax.stages.train import load_tuned
 from s3ft_jax.workdir import Workdir
 
@@ -66,13 +66,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
 
 def _answer(config: ConfigDict, workdir: Workdir, model: Model, examples: list[Example], where: str) -> list[Response]:
     """Responses of one model, in shards as when sampling training questions."""
-    settings = ResponseSettings(
-        sampling=Sampling(temperature=config.evaluate.temperature),
-        max_new_tokens=config.evaluate.max_new_tokens,
-        seed=config.sample.seed,
-        num_slots=config.sample.num_slots,
-        chunk_steps=config.sample.chunk_steps,
-    )
+    settings = answer_settings(config, config.evaluate.temperature)
     size = max(config.sample.shard_size, 1024)
     shards = [examples[i : i + size] for i in range(0, len(examples), size)]
     with progress(f"answer {where}", len(examples)) as ticker:

@@ -115,13 +115,26 @@ def response_settings(config: ConfigDict, count: int, number: int = 0) -> Respon
     """How ``count`` responses to each training question are sampled in a round; round 0 is before training."""
     sample = config.sample
     return ResponseSettings(
-        sampling=Sampling(sample.temperature, sample.top_k, sample.top_p, sample.min_p),
+        sampling=Sampling(sample.temperature, sample.top_k, sample.top_p, sample.min_p, sample.repetition_penalty),
         max_new_tokens=sample.max_new_tokens,
         seed=sample.seed,
         num_responses=count,
         first_index=number * count,
         num_slots=sample.num_slots,
         chunk_steps=sample.chunk_steps,
+        stop=tuple(sample.stop),
+    )
+
+
+def answer_settings(config: ConfigDict, temperature: float) -> ResponseSettings:
+    """How test and validation questions are answered."""
+    return ResponseSettings(
+        sampling=Sampling(temperature=temperature),
+        max_new_tokens=config.evaluate.max_new_tokens,
+        seed=config.sample.seed,
+        num_slots=config.sample.num_slots,
+        chunk_steps=config.sample.chunk_steps,
+        stop=tuple(config.evaluate.stop),
     )
 
 

@@ -13,13 +13,13 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from s3ft_jax import batches, sharding, training
-from s3ft_jax.generation.sampling import Sampling
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Selection
-from s3ft_jax.responder import Model, ResponseSettings, respond
+from s3ft_jax.responder import Model, respond
 from s3ft_jax.stages.judge import judge_responses
 from s3ft_jax.stages.launch import BASE, plain_settings
+from s3ft_jax.stages.sample import answer_settings
 from s3ft_jax.tuning.saving import is_cost
 from s3ft_jax.workdir import Workdir, WorkdirError
 
@@ -96,13 +96,7 @@ class Validation:
     def _score(self, params: nnx.State) -> float:
         """Share of the examples answered right, greedily; prints a few answers."""
         decoder = nnx.merge(self.graphdef, params, self.frozen)
-        settings = ResponseSettings(
-            sampling=Sampling(temperature=0.0),
-            max_new_tokens=self.config.evaluate.max_new_tokens,
-            seed=self.config.sample.seed,
-            num_slots=self.config.sample.num_slots,
-            chunk_steps=self.config.sample.chunk_steps,
-        )
+        settings = answer_settings(self.config, temperature=0.0)
         responses = respond(self.examples, "own", Model.of(decoder, self.encoder), settings)
         verdicts = judge_responses(self.config, self.workdir, self.examples, responses, "judge validation answers")
         for response, verdict in list(zip(responses, verdicts, strict=True))[: self.settings["samples"]]:

@@ -1,5 +1,6 @@
 """The engine: same request, same response; refill, limits, compiles; greedy equal to transformers."""
 
+import dataclasses
 import functools
 
 import jax
@@ -120,7 +121,8 @@ def test_settings_parameters_and_part_filled_batches_compile_nothing():
     first = engine.generate(_model()[1], _requests())
     compiled = engine.num_compiles
     assert compiled > 0
-    for sampling in (GREEDY, Sampling(temperature=1.3), Sampling(top_k=4), Sampling(top_p=0.7, min_p=0.02)):
+    others = Sampling(top_p=0.7, min_p=0.02), Sampling(repetition_penalty=1.5)
+    for sampling in (GREEDY, Sampling(temperature=1.3), Sampling(top_k=4), *others):
         engine.generate(_model()[1], _requests(sampling=sampling))
     other = engine.generate(_model(seed=1)[1], _requests())
     engine.generate(_model()[1], _requests()[:13])
@@ -133,12 +135,12 @@ def test_n_responses_of_one_prompt_share_its_prefill():
     requests = [Request(prompt, request_key(0, "a", "own", index), 12, WARM) for index in range(20)]
     engine = _engine()
     batches = []
-    prefill = engine._prefill
-    engine._prefill = lambda params, tokens: batches.append(tokens) or prefill(params, tokens)
+    prefill = engine.programs.prefill
+    engine.programs.prefill = lambda params, *tokens: batches.append(tokens) or prefill(params, *tokens)
     try:
         sampled = engine.generate(_model()[1], requests)
     finally:
-        engine._prefill = prefill
+        engine.programs.prefill = prefill
     assert len(batches) == 1
     assert len({one.response_ids for one in sampled}) > 10
     assert _same(sampled[17], engine.generate(_model()[1], [requests[17]])[0])
@@ -294,3 +296,44 @@ def test_greedy_equals_transformers_token_for_token():
         ended += sampled.ended
     assert ended > 0
     assert len({token for sampled in ours for token in sampled.response_ids}) > 20
+
+
+def test_a_response_is_over_where_the_request_says_so():
+    params, requests = _model()[1], _requests()
+    asked = []
+
+    def over(ids, before):
+        asked.append((len(ids), before))
+        return 5 if len(ids) >= 5 > before else None
+
+    sampled = _engine().generate(params, [dataclasses.replace(one, over=over) for one in requests])
+    for one, plain in zip(sampled, _together(), strict=True):
+        assert one.response_ids == plain.response_ids[:5] and one.logprobs.tobytes() == plain.logprobs[:5].tobytes()
+        assert one.ended == (plain.ended or len(plain.response_ids) >= 5)
+    assert all(0 <= before < length <= before + 4 for length, before in asked), "once a chunk, about what is new"
+    mixed = [dataclasses.replace(one, over=over) if n % 2 else one for n, one in enumerate(requests)]
+    for n, one in enumerate(_engine().generate(params, mixed)):
+        assert _same(one, (sampled if n % 2 else _together())[n]), "others are not disturbed"
+
+
+def test_repetition_penalty_counts_prompt_and_response_of_each_row():
+    """Greedy with a penalty against one by hand, through refills; rows without one beside it."""
+    graphdef, params = _model()
+    model = jax.jit(nnx.merge(graphdef, params))
+    requests = [
+        dataclasses.replace(one, sampling=Sampling(0.0, repetition_penalty=1.4 if n % 3 else 1.0), max_new_tokens=9)
+        for n, one in enumerate(_requests()[:20])
+    ]
+    engine = _engine(stop_ids=())
+    for request, sampled in zip(requests, engine.generate(params, requests), strict=True):
+        ids, penalty = list(request.prompt_ids), request.sampling.repetition_penalty
+        for _ in range(9):
+            tokens = np.zeros((1, 70), np.int32)
+            tokens[0, : len(ids)] = ids
+            segments = (np.arange(70) < len(ids)).astype(np.int32)[None]
+            logits = np.array(model(tokens, np.arange(70, dtype=np.int32)[None], segments)[0])
+            scores = logits[0, len(ids) - 1]
+            held = sorted(set(ids))
+            scores[held] = np.where(scores[held] > 0, scores[held] / penalty, scores[held] * penalty)
+            ids.append(int(scores.argmax()))
+        assert sampled.response_ids == tuple(ids[len(request.prompt_ids) :])

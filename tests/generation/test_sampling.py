@@ -4,11 +4,38 @@ import jax
 import numpy as np
 import pytest
 
-from s3ft_jax.generation.sampling import GREEDY, Sampling, choose, request_key, settings_of, token_keys
+from s3ft_jax.generation.sampling import GREEDY, Sampling, _penalized, choose, request_key, settings_of, token_keys
 
 VOCAB = 37
 DRAWS = 20_000
 CHI_SQUARE_LIMIT = 80.0  # 36 degrees of freedom or fewer: exceeded by chance with probability below 1e-4
+
+
+def test_repetition_penalty_is_transformers():
+    """Positive and negative logits, seen and not; a row without stays as it is; log-probabilities are the model's."""
+    import torch
+    from transformers import RepetitionPenaltyLogitsProcessor
+
+    logits = np.stack([_logits()] * 3)
+    seen = np.zeros((3, VOCAB), bool)
+    rows = np.array([[1, 5, 5, 9], [0, 1, 2, 3], [0, 1, 2, 3]])
+    for row, ids in enumerate(rows):
+        seen[row, ids] = True
+    penalties = [1.7, 0.6, 1.0]
+    expected = [
+        RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor(rows[n : n + 1]), torch.tensor(logits[n : n + 1]))
+        for n, penalty in enumerate(penalties)
+    ]
+    settings = settings_of([Sampling(0.0, repetition_penalty=penalty) for penalty in penalties])
+    ids, logprobs = choose(logits, np.zeros((3, 2), np.uint32), settings, seen)
+    assert ids.tolist() == [int(row.argmax()) for row in expected]
+    plain = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(logprobs, plain[np.arange(3), ids], rtol=1e-5)
+    np.testing.assert_allclose(
+        _penalized(logits, seen, settings.repetition_penalty), np.concatenate(expected), rtol=1e-6
+    )
+    with pytest.raises(ValueError, match="repetition_penalty must be above 0"):
+        Sampling(repetition_penalty=0.0)
 
 
 def _logits():

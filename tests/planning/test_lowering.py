@@ -47,13 +47,16 @@ def test_prefill_and_decode_are_those_of_the_engine():
     params = jax.tree.map(jnp.asarray, zeros(params))
     real = Engine(graphdef, CONFIG, stop_ids=(0,), pad_id=0, layered=False, **sizes)
     prompts = np.zeros(real.prefill_shape(20), np.int32)
-    assert planned.lower_prefill(shapes, 20).as_text() == real._prefill.lower(params, prompts).as_text()
+    lengths = np.zeros(len(prompts), np.int32)
+    assert (
+        planned.lower_prefill(shapes, 20).as_text() == real.programs.prefill.lower(params, prompts, lengths).as_text()
+    )
     mesh = sharding.make_mesh(1, devices=jax.devices()[:1])
-    cache = real.empty_cache(real.cache_length(64))
-    planned_cache = lowering.abstract_cache(planned, real.cache_length(64), mesh)
-    assert jax.tree.map(jnp.shape, planned_cache) == jax.tree.map(jnp.shape, cache)
-    there = planned.lower_decode(shapes, jax.eval_shape(lambda: cache))
-    assert there.as_text() == real._decode.lower(params, cache, Slots(4).rows, np.int32(1)).as_text()
+    state = real.programs.empty(real.cache_length(64))
+    planned_state = lowering.abstract_state(planned, real.cache_length(64), mesh)
+    assert jax.tree.map(jnp.shape, planned_state) == jax.tree.map(jnp.shape, state)
+    there = planned.lower_decode(shapes, jax.eval_shape(lambda: state))
+    assert there.as_text() == real.programs.decode.lower(params, state, Slots(4).rows, np.int32(1)).as_text()
 
 
 def test_parts_on_paper():
@@ -78,7 +81,7 @@ def test_a_mesh_on_paper_places_as_a_real_one():
 def test_the_cache_lies_by_heads_where_they_divide():
     engine, _ = lowering.sampling_engine(CONFIG, "float32", num_slots=4, chunk_steps=8)
     for tensor, axis in ((1, "tensor"), (2, "tensor"), (4, None)):  # two key-value heads
-        cache = lowering.abstract_cache(engine, 64, memory.abstract_mesh(costs.Split(tensor=tensor)))
+        cache = lowering.abstract_state(engine, 64, memory.abstract_mesh(costs.Split(tensor=tensor))).cache
         assert cache.keys.sharding.spec == PartitionSpec(None, None, axis)
         assert cache.keys.shape == (2, 4, 2, 64, 16)
 
