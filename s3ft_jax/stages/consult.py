@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
+from s3ft_jax.endpoint import Endpoint
+from s3ft_jax.judges.chat import Chat
 from s3ft_jax.judges.composition import single_names
-from s3ft_jax.judges.endpoint import Endpoint
 from s3ft_jax.judges.model import MODEL, PROMPT, Ask, ask_canaries, check_canaries, check_prompt
 from s3ft_jax.progress import say
 from s3ft_jax.records import Example
@@ -62,7 +63,8 @@ def open_consultant(config: ConfigDict, workdir: Workdir) -> Consultant:
     if own.endpoint:
         if not own.name:
             raise WorkdirError("judge.model.name is empty: the endpoint needs the name under which it serves the model")
-        ask: Ask = Endpoint(own.endpoint, own.name, own.key_variable, own.max_new_tokens, own.num_parallel)
+        endpoint = Endpoint(own.endpoint, own.key_variable, own.num_parallel)
+        ask: Ask = Chat(endpoint, own.name, own.max_new_tokens)
         who, title = f"{own.endpoint} {own.name}", f"{own.name} at {own.endpoint}"
     else:
         who = _digest(workdir, own.path)
