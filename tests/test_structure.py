@@ -46,6 +46,7 @@ RULES = {
         {"sharding", "training", "batches", "generation", "models"},
         {"jax", "flax", "numpy", "optax"},
     ),
+    "outside": ({"records", "prompts", "endpoint", "generation", "responder"}, set()),
     "responder": ({"records", "prompts", "generation", "scoring", "models"}, {"numpy", "flax"}),
 }
 
