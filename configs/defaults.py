@@ -49,6 +49,15 @@ def defaults() -> ConfigDict:
                 "num_slots": 64,  # responses decoded side by side
                 "chunk_steps": 16,  # decode steps between two looks of the host
                 "shard_size": 256,  # examples per file; a kill loses at most one file
+                # who samples from the base; tuned models are always sampled by our own engine
+                "outside": {
+                    "endpoint": "",  # empty: our own engine; else an address, e.g. http://localhost:8000/v1
+                    "name": "",  # the model's name there
+                    "key_variable": "OPENAI_API_KEY",  # environment variable that holds the key
+                    "num_parallel": 64,  # requests under way at once
+                    "retries": 8,  # further tries of a request that failed for a moment; 8 take three minutes or less
+                    "seconds": 600.0,  # that a request may take before it has failed
+                },
             },
             "judge": {
                 # empty: the task's own; else a judge of ours, my_module:my_judge, or several put together:

@@ -91,6 +91,13 @@ COMMANDS = {
         device=False,
         config=False,
     ),
+    "ask": Command(
+        "one question to a model, its answer printed while it is written",
+        "--model=pocket 'Today is Wednesday. What day is it in 3 days?'",
+        "ask",
+        ("question", "model", "asked"),
+        config=False,
+    ),
     "doctor": Command(
         "versions, devices, memory, sandbox, tokenizer and write access",
         _EXAMPLE,
@@ -110,9 +117,17 @@ COMMANDS = {
     ),
 }
 
-WITHOUT_WORKDIR = ("doctor", "plan")
+WITHOUT_WORKDIR = ("ask", "doctor", "plan")
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def _add_asked(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--method", default="base", help="whose model of --workdir (default base)")
+    parser.add_argument("--seed", type=int, default=0, help="of the tuning, and of what is drawn (default 0)")
+    parser.add_argument("--temperature", type=float, default=0.0, help="default 0, greedy")
+    parser.add_argument("--max_new_tokens", type=int, default=256, help="default 256")
+
 
 _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "origin": lambda p: p.add_argument("origin", choices=SAMPLED, help="which responses"),
@@ -129,6 +144,11 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "compiles": lambda p: p.add_argument(
         "--compiles", type=int, default=4, help="most compiles of each search for the largest batch (default 4)"
     ),
+    "question": lambda p: p.add_argument("question", help="in quotes"),
+    "model": lambda p: p.add_argument(
+        "--model", default="", metavar="DIR", help="Hugging Face folder, hub id or pocket"
+    ),
+    "asked": _add_asked,
     "only": lambda p: p.add_argument("--method", default="", help="show this method's target only"),
 }
 
@@ -208,6 +228,10 @@ def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> 
         return stage.run(config, workdir, parsed.example_id, method=parsed.method) or 0
     if command.module == "doctor":
         return stage.run(config, workdir)
+    if command.module == "ask":
+        names = ("method", "seed", "temperature", "max_new_tokens")
+        asked = {name: getattr(parsed, name) for name in names}
+        return stage.run(workdir, parsed.question, path=parsed.model, **asked) or 0
     if command.module == "plan":
         return stage.run(config, parsed.topology, json_file=parsed.json, compiles=parsed.compiles) or 0
     if getattr(parsed, "calibrate", ""):

@@ -47,10 +47,10 @@ class Ticker:
             say(f"  {self.title}: {self.done}/{self.total}, {rate:.1f}/s, {left}{', ' + note if note else ''}")
             self.spoken = now
 
-    def from_here(self) -> Callable[[int, int], None]:
-        """A callback (done, all) for work that counts from zero, such as one shard of many."""
+    def from_here(self) -> Callable[..., None]:
+        """A callback (done, all, note or nothing) for work that counts from zero, such as one shard of many."""
         before = self.done
-        return lambda done, total: self.advance(before + done - self.done)
+        return lambda done, total, note="": self.advance(before + done - self.done, note)
 
     def finish(self) -> None:
         """The line that stays."""

@@ -160,14 +160,14 @@ class PromptEncoder:
             self._counts["control_text"] += 1
         turns = self._fold(messages)
         prompt = self._prompt_ids(turns, where)
-        whole = self._encode(self._render([*turns, {"role": "assistant", "content": text}], False, where))
+        whole = self.encode_text(self._render([*turns, {"role": "assistant", "content": text}], False, where))
         if whole[: len(prompt)] == prompt:
             ids = whole[len(prompt) :]
             self._counts["gold_by_template"] += 1
             if self._end_id not in ids:
                 self._counts["end_token_added"] += 1
         else:
-            ids = self._encode(text)
+            ids = self.encode_text(text)
             self._counts["gold_alone"] += 1
         if self._end_id in ids:
             ids = ids[: ids.index(self._end_id) + 1]
@@ -186,7 +186,15 @@ class PromptEncoder:
                 break
             if index != self.pad_id:
                 kept.append(int(index))
-        return self._tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return self.decode_text(kept)
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Ids of a text as it stands. The template writes BOS where the model wants one; none is added here."""
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def decode_text(self, ids: Iterable[int]) -> str:
+        """Text of ids as they stand, control pieces by their names; a part of a character as ``\ufffd``."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def describe(self) -> dict[str, Any]:
         """Where the ids come from, for manifests and reports: hashes (sha256, hex), sizes and the template's habits."""
@@ -205,12 +213,12 @@ class PromptEncoder:
             "pad_id": self.pad_id,
             "system_turn": "folded into the first user turn" if self._fold_system else "kept",
             "answer_lead": self._lead,
-            "keeps_text": self.decode_response(self._encode(_PROBE)).strip() == _PROBE,
+            "keeps_text": self.decode_response(self.encode_text(_PROBE)).strip() == _PROBE,
         }
 
     def token_text(self, index: int) -> str:
-        """One token as text, for showing: control pieces by their name, a part of a character as ``\ufffd``."""
-        return self._tokenizer.decode([index], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        """One token as text, for showing; see ``decode_text``."""
+        return self.decode_text([index])
 
     def save(self, directory: str | pathlib.Path) -> None:
         """Write a folder that gives an encoder of the same ids: the tokenizer's files as they are, and the template."""
@@ -246,12 +254,8 @@ class PromptEncoder:
                 "turns in the data, or give another template in `model.chat_template`."
             ) from None
 
-    def _encode(self, text: str) -> tuple[int, ...]:
-        # The template writes BOS itself where the model wants one; the tokenizer must not add a second.
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
-
     def _prompt_ids(self, turns: Sequence[Message], where: str) -> tuple[int, ...]:
-        ids = self._encode(self._render(turns, True, where))
+        ids = self.encode_text(self._render(turns, True, where))
         bos = self._tokenizer.bos_token_id
         if bos is not None and ids[:2] == (bos, bos):
             raise PromptError(
@@ -294,8 +298,8 @@ class PromptEncoder:
             if piece not in vocabulary:
                 raise PromptError(
                     f"{where}: it writes {piece!r}, which this tokenizer does not know as one token (it makes "
-                    f"{len(self._encode(piece))} of it). Template and tokenizer belong to different models; give the "
-                    "right template in `model.chat_template`."
+                    f"{len(self.encode_text(piece))} of it). Template and tokenizer belong to different models; give "
+                    "the right template in `model.chat_template`."
                 )
         self._prompt_ids(question, where)
         before, after = whole.split(_ANSWER, 1)
@@ -305,7 +309,7 @@ class PromptEncoder:
                 f"{where}: it does not open the assistant's turn: it ignores `add_generation_prompt`, so the model "
                 f"would be asked without {lead!r}. Give a template that uses it in `model.chat_template`."
             )
-        ends = [index for index in self._encode(after) if index in self._special]
+        ends = [index for index in self.encode_text(after) if index in self._special]
         end = ends[0] if ends else self._tokenizer.eos_token_id
         if end is None:
             raise PromptError(

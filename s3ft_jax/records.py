@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 Origin = Literal["own", "paraphrase", "repair", "gold", "replay"]
 Outcome = Literal["right", "wrong", "undecided"]
+Encoded = Literal["", "same", "changed"]
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 SAMPLED: tuple[Origin, ...] = ("own", "paraphrase", "repair")
 """The origins that the model writes itself, in the order in which they are sampled."""
@@ -64,12 +65,16 @@ class Response:
       text: the decoded response without its end token, for judges and people.
       prompt_ids: the prompt's token ids as the model saw them.
       response_ids: the token ids exactly as sampled, end token included when there was one. These are
-        trained on; the text is never tokenised again.
+        trained on; the text is never tokenised again, but see ``encoded``.
       ended: True if an end token was sampled or a stop text said (``sample.stop``: the ids hold it, the text does not),
         False if the length limit cut the response.
-      logprob: sum over the sampled ids of log p at temperature 1 under the sampling model, in nats.
+      logprob: sum over the sampled ids of log p at temperature 1 under the sampling model, in nats; None if an outside
+        engine did not give it.
       given: so many of the first response_ids were not sampled but handed to the model behind the prompt: gold's ids,
         of a repair that continues gold.
+      encoded: empty if response_ids are those that were sampled. Where an outside engine returned no ids, they are its
+        text, encoded by our tokenizer, the end token added where the engine says that one was sampled: ``same`` if
+        they decode to this text again, else ``changed``, and then they are never trained on.
     """
 
     example_id: str
@@ -79,8 +84,9 @@ class Response:
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
     ended: bool
-    logprob: float
+    logprob: float | None
     given: int = 0
+    encoded: Encoded = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -139,18 +139,21 @@ def shared_scorer(graphdef: nnx.GraphDef, config: DecoderConfig, pad_id: int, ba
     return Scorer(graphdef, config, pad_id=pad_id, batch_tokens=batch_tokens)
 
 
+def asks_of(examples: Sequence[Example], origin: Origin, encoder: PromptEncoder) -> list[Ask]:
+    """What is asked about examples: ``paraphrase_messages`` for origin paraphrase, else ``messages``."""
+    shown = [e.paraphrase_messages if origin == "paraphrase" else e.messages for e in examples]
+    return [Ask(e.id, encoder.encode_prompt(messages, e.id)) for e, messages in zip(examples, shown, strict=True)]
+
+
 def respond(
     examples: Sequence[Example],
     origin: Origin,
     model: Model,
     settings: ResponseSettings,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[..., None] | None = None,
 ) -> list[Response]:
-    """``answer`` about examples: ``paraphrase_messages`` are asked for origin paraphrase, else ``messages``."""
-    asks = [e.paraphrase_messages if origin == "paraphrase" else e.messages for e in examples]
-    prompts = [model.encoder.encode_prompt(messages, e.id) for messages, e in zip(asks, examples, strict=True)]
-    asked = [Ask(example.id, prompt) for example, prompt in zip(examples, prompts, strict=True)]
-    return answer(asked, origin, model, settings, on_progress)
+    """``answer`` about examples, see ``asks_of``."""
+    return answer(asks_of(examples, origin, model.encoder), origin, model, settings, on_progress)
 
 
 def answer(
@@ -158,7 +161,7 @@ def answer(
     origin: Origin,
     model: Model,
     settings: ResponseSettings,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[..., None] | None = None,
 ) -> list[Response]:
     """Sample ``settings.num_responses`` responses to each ask, in their order.
 
@@ -167,7 +170,7 @@ def answer(
       origin: of the responses; a part of every token's key.
       model: who answers.
       settings: how.
-      on_progress: called with (responses finished, all).
+      on_progress: see ``Engine.generate``.
     """
     encoder, sizes = model.encoder, (settings.num_slots, settings.chunk_steps)
     engine = shared_engine(model.graphdef, model.config, encoder.stop_ids, encoder.pad_id, *sizes)

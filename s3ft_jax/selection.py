@@ -11,6 +11,7 @@ repair (STaR's rationalization, arXiv 2203.14465; guided re-solving, arXiv 2509.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
@@ -21,6 +22,7 @@ Pick = Literal["first", "likeliest", "diverse"]
 PICKS: tuple[Pick, ...] = get_args(Pick)
 LESS_LIKELY = "less likely than gold"
 TOO_LONG = "too long to be compared with gold"
+CHANGED = "encoded ids give another text"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +83,18 @@ def asked_after(methods: Sequence[str], origin: Origin) -> tuple[Origin, ...] | 
         return None
     before = [() if rule.keep_all else rule.prefer[: rule.prefer.index(origin)] for rule in wanting]
     return tuple(other for other in before[0] if all(other in some for some in before))
+
+
+def weighs(methods: Sequence[str], origin: Origin, pick: Pick) -> list[str]:
+    """The methods that choose among right responses of ``origin`` by their log-probability.
+
+    Args:
+      methods: keys of ``METHODS``.
+      origin: of the responses.
+      pick: the setting ``select.pick``.
+    """
+    rules = {name: METHODS[name] for name in methods if origin in METHODS[name].prefer}
+    return [name for name, rule in rules.items() if not rule.keep_all and (rule.pick or pick) == "likeliest"]
 
 
 def replays(methods: Sequence[str]) -> list[str]:
@@ -153,10 +167,13 @@ def refusal(
 ) -> str | None:
     """Why a response may not be trained on, or None if it may.
 
-    A response cut by the length limit has no end token and never gets one; undecided never counts as right.
+    A response cut by the length limit has no end token and never gets one; undecided never counts as right. What an
+    outside engine returned as text alone must come back from our tokenizer, or something else would be trained on.
     """
     if not response.ended:
         return "cut by the length limit"
+    if response.encoded == "changed":
+        return CHANGED
     if not judged:
         return None
     place = (response.origin, response.index)
@@ -196,17 +213,24 @@ def less_likely(likelihoods: Iterable[Likelihood]) -> dict[str, dict[tuple[Origi
 
 
 def _pick(usable: Sequence[Response], pick: Pick) -> list[Response]:
-    """Best first. Likeliest is by mean log-probability per sampled token, so that short answers are not favoured.
+    """Best first. Likeliest is by mean log-probability per sampled token, so that short answers are not favoured;
+    responses whose log-probability is not known come last.
 
     Diverse is by mean edit distance from the other usable responses, farthest first (RFT, arXiv 2308.01825).
     """
     if pick == "likeliest":
-        return sorted(usable, key=lambda r: (-r.logprob / max(1, len(r.response_ids) - r.given), r.index))
+        return sorted(usable, key=_unlikelihood)
     if pick == "diverse":
         distances = mean_distances([r.response_ids for r in usable])
         order = sorted(range(len(usable)), key=lambda place: (-distances[place], usable[place].index))
         return [usable[place] for place in order]
     return list(usable)
+
+
+def _unlikelihood(response: Response) -> tuple[float, int]:
+    if response.logprob is None:
+        return math.inf, response.index
+    return -response.logprob / max(1, len(response.response_ids) - response.given), response.index
 
 
 def _distinct(usable: Sequence[Response], max_targets: int) -> list[Response]:

@@ -100,7 +100,7 @@ READERS = {
     "mesh": ("sharding.py",),
     "task": ("tasks/*.py", "tasks/pocket/*.py"),
     "general": ("stages/prepare.py",),
-    "sample": ("stages/sample.py",),
+    "sample": ("stages/sample.py", "stages/sampler.py"),
     "judge": ("stages/judge.py", "stages/consult.py", "stages/prepare.py"),
     "select": ("stages/select.py",),
     "replay": ("stages/prepare.py", "tasks/*.py", "tasks/pocket/*.py"),

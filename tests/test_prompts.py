@@ -192,6 +192,14 @@ def test_token_text_shows_every_token(tmp_path):
     assert "".join(map(encoder.token_text, prompt)).endswith("what is 2 + 2?<|im_end|>\n<|im_start|>assistant\n")
 
 
+def test_a_text_as_it_stands_has_no_template_and_comes_back(tmp_path):
+    encoder = PromptEncoder(write_folder(tmp_path)[0])
+    text = "<|im_start|>user\nwhat <pad> is<|im_end|>\n  4"
+    ids = encoder.encode_text(text)
+    assert encoder.decode_text(ids) == text != encoder.decode_response(ids)
+    assert encoder.encode_text("") == ()
+
+
 def test_folder_without_tokenizer_is_an_error(tmp_path):
     with pytest.raises(PromptError, match="no such folder"):
         PromptEncoder(tmp_path / "none")

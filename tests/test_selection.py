@@ -1,5 +1,6 @@
 """selection: the truth table of the rule, over every combination of verdicts and methods."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -15,6 +16,7 @@ from s3ft_jax.selection import (
     num_replayed,
     replays,
     select,
+    weighs,
 )
 
 EXAMPLE = Example("t/train/0", "t", "train", ({"role": "user", "content": "?"},), "gold", "exact", {})
@@ -82,6 +84,31 @@ def test_pick_first_and_likeliest():
     assert select(EXAMPLE, "s3ft", GOLD, responses[::-1], verdicts)[0].index == 1
     assert select(EXAMPLE, "s3ft", GOLD, responses, verdicts, pick="likeliest")[0].index == 2
     assert select(EXAMPLE, "self-output", GOLD, responses, verdicts)[0].index == 2
+
+
+def test_what_has_no_log_probability_is_never_the_likeliest():
+    responses, verdicts = several()
+    responses = [dataclasses.replace(r, logprob=None) if r.index == 2 else r for r in responses]
+    assert select(EXAMPLE, "s3ft", GOLD, responses, verdicts, pick="likeliest")[0].index == 1
+    responses = [dataclasses.replace(r, logprob=None) for r in responses[::-1]]
+    assert select(EXAMPLE, "s3ft", GOLD, responses, verdicts, pick="likeliest")[0].index == 1, "all unknown: the first"
+
+
+def test_who_weighs_likelihoods():
+    methods = ["sft", "s3ft", "self-output", "rft", "repair"]
+    assert weighs(methods, "own", "first") == ["self-output"]
+    assert weighs(methods, "own", "likeliest") == ["s3ft", "self-output", "repair"]
+    assert weighs(methods, "repair", "likeliest") == ["repair"] and weighs(methods, "paraphrase", "diverse") == []
+
+
+@pytest.mark.parametrize("method", ["ssr", "unverified"])
+def test_encoded_ids_are_trained_on_only_if_they_give_the_text(method):
+    (response,), verdicts = respond("own", "right")
+    same, changed = (dataclasses.replace(response, encoded=how) for how in ("same", "changed"))
+    assert select(EXAMPLE, method, GOLD, [same], verdicts)[0].origin == "own"
+    chosen = select(EXAMPLE, method, GOLD, [changed], verdicts)
+    assert [s.origin for s in chosen] == ["gold"] * (method == "ssr")
+    assert all(s.reason == "own encoded ids give another text; gold" for s in chosen)
 
 
 def test_rft_keeps_distinct_right_answers_and_gold():

@@ -19,7 +19,8 @@ RULES = {
     "workdir": ({"records"}, {"etils"}),
     "config": ({"workdir"}, {"ml_collections"}),
     "progress": (set(), {"rich"}),
-    "judges": ({"records"}, {"math_verify", "py3langid"}),
+    "endpoint": (set(), set()),
+    "judges": ({"records", "endpoint"}, {"math_verify", "py3langid"}),
     "tasks": ({"records"}, {"datasets", "pyarrow", "etils", "tensorflow_datasets", "tokenizers"}),
     "prompts": ({"records"}, {"transformers", "tokenizers", "jinja2"}),
     "edit_distance": (set(), set()),
@@ -45,6 +46,7 @@ RULES = {
         {"sharding", "training", "batches", "generation", "models"},
         {"jax", "flax", "numpy", "optax"},
     ),
+    "outside": ({"records", "prompts", "endpoint", "generation", "responder"}, set()),
     "responder": ({"records", "prompts", "generation", "scoring", "models"}, {"numpy", "flax"}),
 }
 

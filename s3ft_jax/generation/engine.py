@@ -27,7 +27,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,20 @@ class _Prefilled:
     prompts: Prompts
     row: int
     index: int
+
+
+class _Pace:
+    """How fast a call of ``generate`` goes, in words."""
+
+    def __init__(self) -> None:
+        self.started, self.finished, self.cut = time.monotonic(), 0, 0
+
+    def note(self, finished: Iterable[Sampled], num_tokens: int) -> str:
+        """``"1,234 tokens/s, 3 of 64 cut"``, after some more have finished and so many tokens in all."""
+        ended = [sampled.ended for sampled in finished]
+        self.finished, self.cut = self.finished + len(ended), self.cut + ended.count(False)
+        speed = num_tokens / max(time.monotonic() - self.started, 1e-6)
+        return f"{speed:,.0f} tokens/s, {self.cut:,} of {self.finished:,} cut"
 
 
 class Engine:
@@ -154,7 +169,7 @@ class Engine:
         self,
         params: nnx.State,
         requests: Sequence[Request],
-        on_progress: Callable[[int, int], None] | None = None,
+        on_progress: Callable[[int, int, str], None] | None = None,
         on_finished: Callable[[int, Sampled], None] | None = None,
     ) -> list[Sampled]:
         """Sample one response per request.
@@ -162,7 +177,8 @@ class Engine:
         Args:
           params: from ``nnx.split(decoder)``.
           requests: in any order; long prompts are run first, equal prompts together.
-          on_progress: called with (finished, all) after every chunk.
+          on_progress: called with (finished, all, note) after every chunk; the note says how fast, and how many were
+            cut by their limit.
           on_finished: called with (request number, response) as each one finishes, in order of finishing.
 
         Returns:
@@ -174,6 +190,7 @@ class Engine:
         for index, request in enumerate(requests):
             self._check(index, request)
         results: dict[int, Sampled] = {}
+        pace = _Pace()
         slots, state = Slots(self.num_slots), None
         coming, ready, waiting = self._prefilled(params, requests), collections.deque(), len(requests)
         while waiting or slots.any_busy():
@@ -195,7 +212,7 @@ class Engine:
                 for index, sampled in finished.items():
                     on_finished(index, sampled)
             if on_progress is not None:
-                on_progress(len(results), len(requests))
+                on_progress(len(results), len(requests), pace.note(finished.values(), slots.num_sampled))
         return [results[index] for index in range(len(requests))]
 
     def _check(self, index: int, request: Request) -> None:

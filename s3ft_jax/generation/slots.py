@@ -70,9 +70,15 @@ class Rows(NamedTuple):
 
 
 class Slots:
-    """A fixed number of slots, each free or holding one request."""
+    """A fixed number of slots, each free or holding one request.
+
+    Attributes:
+      rows: their state, as the next chunk takes it.
+      num_sampled: tokens so far.
+    """
 
     def __init__(self, num_slots: int):
+        self.num_sampled = 0
         self.rows = Rows(
             np.zeros(num_slots, np.int32),
             np.zeros(num_slots, np.int32),
@@ -123,6 +129,7 @@ class Slots:
           Request number -> its response, for those that finished in this chunk.
         """
         counts = rows.position - self.rows.position
+        self.num_sampled += int(counts.sum())
         self.rows = Rows(*(np.array(array) for array in rows[:4]), self.rows.settings)
         finished = {}
         for slot in np.flatnonzero(self._request >= 0).tolist():

@@ -28,6 +28,7 @@ def build_cautions(evidence: Evidence, board: Scoreboard, flow: Flow) -> list[st
         *_about_skills(board),
         *intake_cautions(evidence),
         *_about_flow(flow),
+        *_about_outside(evidence),
         *_about_settings(evidence),
         *_about_curves(evidence),
         *_about_rounding(evidence),
@@ -113,6 +114,17 @@ def _about_flow(flow: Flow) -> list[str]:
         if len(names) > 1
     ]
     return found
+
+
+def _about_outside(evidence: Evidence) -> list[str]:
+    """Responses that another engine sampled: whose ids they have, and what is not known of them."""
+    return [
+        f"The {origin} responses were sampled by an outside engine ({told['model']} at {told['server']}). "
+        f"{told['returned']:,} have the ids that it sampled; {told['same']:,} have ids encoded from its text; "
+        f"{told['changed']:,} are never trained on, since their encoded ids give another text. The log-probability of "
+        f"{told['without_logprob']:,} is not known."
+        for origin, told in evidence.outside.items()
+    ]
 
 
 def _about_settings(evidence: Evidence) -> list[str]:

@@ -85,6 +85,9 @@ class Evidence:
       left_out: (method, seed) -> ids of the targets too long for training.
       selections: method -> one (example_id, origin, reason) per training target.
       responses: origin (own, paraphrase, repair) -> how many were sampled, ended and were cut at the length limit.
+      outside: origin -> what its manifest says of the outside engine that sampled it: server, model, and how many
+        responses came with ids (returned), were encoded from text (same, or changed by that), or have no
+        log-probability (without_logprob); only where one did.
       unasked: origin -> reason -> questions that wanted a response of this origin and could not be asked.
       verdicts: origin -> the verdicts on the training responses.
       gated: origin -> (example id, index) -> why a gate refused this response, which the judge found right.
@@ -123,6 +126,7 @@ class Evidence:
     left_out: Mapping[tuple[str, int], tuple[str, ...]] = dataclasses.field(default_factory=dict)
     selections: Mapping[str, Sequence[tuple[str, str, str]]] = dataclasses.field(default_factory=dict)
     responses: Mapping[str, ResponseCount] = dataclasses.field(default_factory=dict)
+    outside: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     unasked: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     verdicts: Mapping[str, Sequence[Verdict]] = dataclasses.field(default_factory=dict)
     gated: Mapping[str, Mapping[tuple[str, int], str]] = dataclasses.field(default_factory=dict)
@@ -193,7 +197,7 @@ def _check_flow(evidence: Evidence) -> None:
         odd = sorted({origin for _, origin, _ in rows} - set(ORIGINS))
         if odd:
             raise EvidenceError(f"selections of {method} have origins {odd}; an origin is one of {list(ORIGINS)}.")
-    for name in ("responses", "unasked", "verdicts", "gated"):
+    for name in ("responses", "outside", "unasked", "verdicts", "gated"):
         odd = sorted(set(getattr(evidence, name)) - set(SAMPLED))
         if odd:
             raise EvidenceError(f"{name} have origins {odd}; the model writes only {', '.join(SAMPLED)}.")

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
+from s3ft_jax.endpoint import Endpoint
+from s3ft_jax.judges.chat import Chat
 from s3ft_jax.judges.composition import single_names
-from s3ft_jax.judges.endpoint import Endpoint
 from s3ft_jax.judges.model import MODEL, PROMPT, Ask, ask_canaries, check_canaries, check_prompt
 from s3ft_jax.progress import say
 from s3ft_jax.records import Example
@@ -62,7 +63,8 @@ def open_consultant(config: ConfigDict, workdir: Workdir) -> Consultant:
     if own.endpoint:
         if not own.name:
             raise WorkdirError("judge.model.name is empty: the endpoint needs the name under which it serves the model")
-        ask: Ask = Endpoint(own.endpoint, own.name, own.key_variable, own.max_new_tokens, own.num_parallel)
+        endpoint = Endpoint(own.endpoint, own.key_variable, own.num_parallel)
+        ask: Ask = Chat(endpoint, own.name, own.max_new_tokens)
         who, title = f"{own.endpoint} {own.name}", f"{own.name} at {own.endpoint}"
     else:
         who = _digest(workdir, own.path)
@@ -115,21 +117,7 @@ def _load(workdir: str, path: str) -> Model:
     from s3ft_jax.stages import launch
 
     launch.prepare_jax()
-    if not path:
-        return launch.load_model(Workdir(workdir))
-    from flax import nnx
-
-    from s3ft_jax import hf_folder
-    from s3ft_jax.models import families, weights
-    from s3ft_jax.models.decoder import Decoder
-    from s3ft_jax.prompts import PromptEncoder
-    from s3ft_jax.responder import Model
-
-    source = hf_folder.read(path)
-    architecture, weight_map = families.read_config(source.config, f"{source.name}/config.json")
-    params = weights.load(source.path, architecture, weight_map)
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: Decoder(architecture, rngs=nnx.Rngs(0))))
-    return Model(graphdef, params, architecture, PromptEncoder(source.path))
+    return launch.load_folder(path) if path else launch.load_model(Workdir(workdir))
 
 
 def _reply(workdir: str, path: str, sizes: tuple[int, int, int], prompts: Sequence[str]) -> list[str]:

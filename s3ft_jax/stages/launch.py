@@ -57,6 +57,23 @@ def load_model(workdir: Workdir, folder: str = BASE) -> Model:
     return Model.of(checkpoints.load_decoder(workdir / folder), PromptEncoder(str(workdir / BASE / "tokenizer")))
 
 
+def load_folder(path: str) -> Model:
+    """The model of a Hugging Face folder or hub id, on the first device."""
+    from flax import nnx
+
+    from s3ft_jax import hf_folder
+    from s3ft_jax.models import families, weights
+    from s3ft_jax.models.decoder import Decoder
+    from s3ft_jax.prompts import PromptEncoder
+    from s3ft_jax.responder import Model
+
+    source = hf_folder.read(path)
+    architecture, weight_map = families.read_config(source.config, f"{source.name}/config.json")
+    params = weights.load(source.path, architecture, weight_map)
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: Decoder(architecture, rngs=nnx.Rngs(0))))
+    return Model(graphdef, params, architecture, PromptEncoder(source.path))
+
+
 def pocket_model_folder() -> pathlib.Path:
     """The Hugging Face folder of the model that ships with the package."""
     return pathlib.Path(__file__).resolve().parents[1] / "pocket_model"

@@ -87,6 +87,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         intakes=_intakes(config, workdir),
         encoding=_facts(workdir, select.key(config.methods[0]))["encoding"],
         left_out={m: tuple(_facts(workdir, train.key(*m))["dropped"]) for m in models if m[1] is not None},
+        outside={origin: told["outside"] for origin, told in facts.items() if "outside" in told},
         unasked={origin: told["left"] for origin, told in facts.items() if "left" in told},
         selections={method: _flow(workdir, method) for method in config.methods},
         responses={o: ResponseCount(f["responses"], f["ended"], f["cut"]) for o, f in facts.items()},

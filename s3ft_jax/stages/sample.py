@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -13,10 +13,10 @@ from s3ft_jax.generation.sampling import Sampling
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Origin, Response, Verdict
-from s3ft_jax.responder import Ask, Model, ResponseSettings, answer, respond
+from s3ft_jax.responder import Ask, ResponseSettings, asks_of
 from s3ft_jax.rungs import sampled_tokens
 from s3ft_jax.selection import asked_after, refusal
-from s3ft_jax.stages.launch import load_model, plain_settings
+from s3ft_jax.stages import sampler
 from s3ft_jax.stages.select import GATE, GATED, encode_gold, is_gated, read_refusals
 from s3ft_jax.workdir import Workdir
 
@@ -34,8 +34,9 @@ def settings_of(config: ConfigDict, origin: Origin) -> dict[str, Any]:
 
     Raises:
       RepairError: those of repairs cannot be used.
+      WorkdirError: see ``sampler.settings_of``.
     """
-    settings = plain_settings(config.sample)
+    settings = sampler.settings_of(config)
     counts = {name: settings.pop(name) for name in ("num_own", "num_paraphrase", "num_repair")}
     own = {name: settings.pop(name) for name in REPAIR}
     settings["num_responses"] = counts[f"num_{origin}"]
@@ -96,14 +97,15 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
         if not stage.needed:
             return say(f"sample {origin}: already done")
         examples = wanted(config, workdir, origin)
-        responses, left = _sample(config, workdir, origin, examples, settings["num_responses"])
+        writer = sampler.open_sampler(config, workdir)
+        responses, left = _sample(config, workdir, origin, examples, settings["num_responses"], writer)
         ended = sum(response.ended for response in responses)
         stage.facts = {
             "responses": len(responses),
             "ended": ended,
             "cut": len(responses) - ended,
             "tokens": sampled_tokens(responses),
-        }
+        } | writer.facts(responses)
         if left:
             stage.facts["left"] = dict(left)
         say(f"sample {origin}: {len(responses)} responses, {len(responses) - ended} cut by the length limit")
@@ -139,44 +141,50 @@ def answer_settings(config: ConfigDict, temperature: float) -> ResponseSettings:
 
 
 def _sample(
-    config: ConfigDict, workdir: Workdir, origin: Origin, examples: list[Example], count: int
+    config: ConfigDict, workdir: Workdir, origin: Origin, examples: list[Example], count: int, writer: sampler.Sampler
 ) -> tuple[list[Response], Counter[str]]:
     """The responses, and the questions that could not be asked, by reason."""
-    model, settings = load_model(workdir), response_settings(config, count)
+    settings = response_settings(config, count)
     left: Counter[str] = Counter()
-    asks: Sequence[Any] = examples
-    ask: Callable[..., list[Response]] = respond
+    asked: Sequence[Example | Ask] = examples
     if origin == "repair":
-        asks, left = repair_asks(config, workdir, examples, model)
-        ask = answer
+        asked, left = repair_asks(config, workdir, examples, writer.encoder, writer.max_positions)
     size = config.sample.shard_size
-    shards = [asks[i : i + size] for i in range(0, len(asks), size)]
-    with progress(f"sample {origin}", len(asks) * count) as ticker:
+    shards = [asked[i : i + size] for i in range(0, len(asked), size)]
+    with progress(f"sample {origin}", len(asked) * count) as ticker:
 
         def make(shard: int) -> list[Response]:
-            return ask(shards[shard], origin, model, settings, ticker.from_here())
+            asks = shards[shard] if origin == "repair" else asks_of(shards[shard], origin, writer.encoder)
+            return writer.answer(asks, origin, settings, ticker.from_here())
 
         return workdir.sharded(Response, f"responses/{origin}", len(shards), make), left
 
 
 def repair_asks(
-    config: ConfigDict, workdir: Workdir, examples: Sequence[Example], model: Model
+    config: ConfigDict, workdir: Workdir, examples: Sequence[Example], encoder: PromptEncoder, max_positions: int
 ) -> tuple[list[Ask], Counter[str]]:
-    """What is asked for a repair of each example, and how many cannot be asked, by reason."""
+    """What is asked for a repair of each example, and how many cannot be asked, by reason.
+
+    Args:
+      config, workdir: of the run.
+      examples: to be repaired.
+      encoder: messages <-> token ids.
+      max_positions: longest sequence that the model reads, tokens.
+    """
     sample = config.sample
     wrong = _wrong_answers(workdir) if sample.repair == "mend" else {}
     asks: list[Ask] = []
     left: Counter[str] = Counter()
     for example in examples:
         if sample.repair == "mend":
-            made = _ask_to_mend(example, wrong.get(example.id), sample.repair_prompt, model.encoder)
+            made = _ask_to_mend(example, wrong.get(example.id), sample.repair_prompt, encoder)
         else:
-            made = _ask_to_continue(example, sample.repair_frac, model.encoder)
+            made = _ask_to_continue(example, sample.repair_frac, encoder)
         if isinstance(made, str):
             left[made] += 1
         elif len(made.given_ids) >= sample.max_new_tokens:
             left["the beginning of gold is as long as sample.max_new_tokens"] += 1
-        elif len(made.prompt_ids) + sample.max_new_tokens > model.config.max_positions:
+        elif len(made.prompt_ids) + sample.max_new_tokens > max_positions:
             left["prompt and sample.max_new_tokens are longer than the model reads"] += 1
         else:
             asks.append(made)

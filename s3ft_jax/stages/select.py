@@ -14,7 +14,7 @@ from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import SAMPLED, Example, Likelihood, Origin, Response, Selection, Verdict
 from s3ft_jax.rungs import Rung, count_rungs, pass_rates
-from s3ft_jax.selection import METHODS, PICKS, Gold, less_likely, num_replayed, select
+from s3ft_jax.selection import METHODS, PICKS, Gold, less_likely, num_replayed, select, weighs
 from s3ft_jax.stages.launch import BASE
 from s3ft_jax.workdir import Workdir, WorkdirError
 
@@ -80,6 +80,22 @@ def check_prompts(gold: Mapping[str, Gold], responses: Sequence[Response]) -> No
                 f"{response.example_id}: the {what} was sampled from other prompt ids than now; "
                 "the tokenizer or its chat template has changed. Sample again in a new --workdir."
             )
+
+
+def check_likelihoods(config: ConfigDict, method: str, responses: Mapping[str, Sequence[Response]]) -> None:
+    """A method that chooses the likeliest of several responses needs to know how likely any of them is.
+
+    Raises:
+      WorkdirError: an outside engine gave no log-probability of a single one.
+    """
+    for origin in METHODS[method].prefer:
+        if weighs([method], origin, config.select.pick):
+            mine = [[r.logprob for r in some if r.origin == origin] for some in responses.values()]
+            if any(len(some) > 1 for some in mine) and not any(one is not None for some in mine for one in some):
+                raise WorkdirError(
+                    f"method {method} chooses the likeliest {origin} response, but the outside engine that sampled "
+                    "them gave no log-probabilities. Set select.pick to first or diverse, or sample by our own engine."
+                )
 
 
 def settings_of(config: ConfigDict, method: str) -> dict[str, Any]:
@@ -149,6 +165,7 @@ def choose(
     verdicts: Mapping[str, Mapping[tuple[Origin, int], Verdict]],
 ) -> list[Selection]:
     """The targets of all examples under one method."""
+    check_likelihoods(config, method, responses)
     gold = {example.id: encode_gold(encoder, example) for example in examples}
     check_prompts(gold, [response for mine in responses.values() for response in mine])
     gated = read_refusals(config, workdir) if GATED in METHODS[method].prefer else {}

@@ -68,8 +68,10 @@ def _show_responses(workdir: Workdir, example: Example, origin: str) -> None:
     for response in responses:
         how = "ended" if response.ended else "CUT by the length limit"
         given = f" (the first {response.given} are gold's)" if response.given else ""
+        how += {"": "", "same": ", ENCODED from text", "changed": ", ENCODED to ids of another text"}[response.encoded]
         tokens = f"{len(response.response_ids)} tokens{given}"
-        _title(f"{origin} {response.index}: {how}, {tokens}, log p {response.logprob:.2f}")
+        likelihood = "log p not known" if response.logprob is None else f"log p {response.logprob:.2f}"
+        _title(f"{origin} {response.index}: {how}, {tokens}, {likelihood}")
         say(response.text)
         if response.index in verdicts:
             _show_verdict(verdicts[response.index])

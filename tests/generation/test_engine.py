@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import numpy as np
@@ -186,11 +187,12 @@ def test_progress_and_finished_are_told_once_each():
     sampled = _engine().generate(
         _model()[1],
         _requests(),
-        on_progress=lambda done, total: progress.append((done, total)),
+        on_progress=lambda *told: progress.append(told),
         on_finished=lambda index, one: finished.update({index: (one, finished.get(index))}),
     )
-    assert [done for done, _ in progress] == sorted(done for done, _ in progress)
-    assert progress[-1] == (32, 32)
+    assert [done for done, *_ in progress] == sorted(done for done, *_ in progress)
+    cut = sum(not one.ended for one in sampled)
+    assert progress[-1][:2] == (32, 32) and re.fullmatch(rf"[\d,]+ tokens/s, {cut} of 32 cut", progress[-1][2])
     assert all(finished[index] == (one, None) for index, one in enumerate(sampled))
 
 

@@ -14,6 +14,8 @@ from s3ft_jax.report.cautions import build_cautions
 from s3ft_jax.report.flow import build_flow
 from s3ft_jax.report.scoreboard import build_scoreboard
 
+REST = ("same", "changed", "without_logprob")
+
 
 def cautions_of(**changes):
     evidence = synthetic_evidence(answers={}, **changes)
@@ -32,6 +34,10 @@ def cautions_of(**changes):
         (
             {"unasked": {"own": {"no border": 3}}},
             "3 questions could not be asked for a response of origin own",
+        ),
+        (
+            {"outside": {"own": {"model": "m", "server": "http://x/v1", "returned": 5} | dict.fromkeys(REST, 2)}},
+            "(m at http://x/v1). 5 have the ids that it sampled; 2 have ids encoded from its text; 2 are never trained",
         ),
         ({"rounded": {("sft", 0): ("int8", 0.0123)}}, "to int8, which changed a logit of the base by up to 1.2 %"),
         ({"curves": {("sft", 0): [(1, float("nan"))]}}, "loss was not finite in SFT seed 0"),

@@ -29,7 +29,7 @@ def config(*overrides):
 
 def test_rule_then_model(monkeypatch, tmp_path):
     """What the rule cannot decide, for gold is no number, the model does; its verdicts are kept."""
-    monkeypatch.setattr(consult.Endpoint, "__call__", fair)
+    monkeypatch.setattr(consult.Chat, "__call__", fair)
     examples = [dataclasses.replace(e, check={"answer": "x^2"}) for e in EXAMPLES[:2]] + EXAMPLES[2:]
     responses = [
         Response(e.id, "own", 0, text, (1,), (2, 3), True, -1.0)
@@ -61,7 +61,7 @@ def test_settings_that_contradict_each_other(tmp_path):
 
 
 def test_failing_canaries_stop_the_recipe_before_sampling(monkeypatch, tmp_path):
-    monkeypatch.setattr(consult.Endpoint, "__call__", lambda self, prompts: ["Verdict: same"] * len(prompts))
+    monkeypatch.setattr(consult.Chat, "__call__", lambda self, prompts: ["Verdict: same"] * len(prompts))
     with pytest.raises(JudgeError, match="the model fails its canaries"):
         recipe.run(config(), Workdir(str(tmp_path)))
     assert (tmp_path / "examples").exists() and not (tmp_path / "responses").exists()

@@ -81,7 +81,7 @@ def test_a_mended_repair_was_shown_gold_and_the_wrong_answer(copied):
     examples = {e.id: e for e in workdir.read_records(Example, "examples/train.jsonl")}
     model = load_model(workdir)
     asked = sample.wanted(config, workdir, "repair")
-    asks, left = sample.repair_asks(config, workdir, asked, model)
+    asks, left = sample.repair_asks(config, workdir, asked, model.encoder, model.config.max_positions)
     assert asks and not left and {ask.example_id for ask in asks} == unsolved(workdir)
     texts = {r.example_id: r.text for r in workdir.read_shards(Response, "responses/own")}
     for ask in asks:
@@ -96,16 +96,17 @@ def test_who_cannot_be_asked_is_counted_by_reason(copied):
     _, workdir = copied
     config = small_config("methods=repair", "sample.max_new_tokens=3", "sample.repair_frac=0.9")
     model = load_model(workdir)
+    parts = model.encoder, model.config.max_positions
     examples = sample.wanted(config, workdir, "repair")
-    asks, left = sample.repair_asks(config, workdir, examples, model)
+    asks, left = sample.repair_asks(config, workdir, examples, *parts)
     assert not asks and left == {"the beginning of gold is as long as sample.max_new_tokens": len(examples)}
     one_word = [dataclasses.replace(examples[0], gold="a")]
-    assert sample.repair_asks(small_config(), workdir, one_word, model)[1] == {"gold has no border to cut at": 1}
+    assert sample.repair_asks(small_config(), workdir, one_word, *parts)[1] == {"gold has no border to cut at": 1}
     config = small_config("sample.repair=mend", "sample.max_new_tokens=500")
-    tight = sample.repair_asks(config, workdir, examples[:2], model)[1]
+    tight = sample.repair_asks(config, workdir, examples[:2], *parts)[1]
     assert tight == {"prompt and sample.max_new_tokens are longer than the model reads": 2}
     stranger = dataclasses.replace(examples[0], id="stranger")
-    assert sample.repair_asks(config, workdir, [stranger], model)[1] == {"no whole own answer was found wrong": 1}
+    assert sample.repair_asks(config, workdir, [stranger], *parts)[1] == {"no whole own answer was found wrong": 1}
 
 
 def test_settings_of_an_origin_are_only_those_it_follows_from():

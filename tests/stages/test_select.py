@@ -6,7 +6,7 @@ import pytest
 
 from s3ft_jax.records import Response, Selection, Verdict
 from s3ft_jax.selection import Gold
-from s3ft_jax.stages.select import check_prompts, check_settings, settings_of
+from s3ft_jax.stages.select import check_likelihoods, check_prompts, check_settings, settings_of
 from s3ft_jax.workdir import WorkdirError
 from small import small_config
 
@@ -82,3 +82,16 @@ def test_settings_of_a_method_are_only_those_it_follows_from():
     assert settings_of(config, "rft") == plain | {"method": "rft", "max_targets": 2}
     assert settings_of(config, "s3ft") == plain | {"method": "s3ft", "paraphrase_gate": "likelier"}
     assert settings_of(config, "sft-replay") == plain | {"method": "sft-replay", "replay": {"frac": 0.1, "seed": 0}}
+
+
+def test_the_likeliest_of_several_needs_to_be_known():
+    two = [Response("a", "own", index, "x", (1,), (2, 0), True, None) for index in range(2)]
+    config = small_config("select.pick=likeliest")
+    with pytest.raises(WorkdirError, match="method ssr chooses the likeliest own response, but the outside engine"):
+        check_likelihoods(config, "ssr", {"a": two})
+    check_likelihoods(config, "ssr", {"a": [two[0], dataclasses.replace(two[1], logprob=-1.0)]})
+    check_likelihoods(config, "ssr", {"a": two[:1], "b": []})
+    check_likelihoods(config, "rft", {"a": two})
+    check_likelihoods(small_config("select.pick=first"), "ssr", {"a": two})
+    with pytest.raises(WorkdirError, match="method self-output"):
+        check_likelihoods(small_config("select.pick=first"), "self-output", {"a": two})

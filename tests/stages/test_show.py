@@ -1,8 +1,10 @@
 """show: the whole life of one example; an unknown id suggests the nearest."""
 
+import dataclasses
+
 import pytest
 
-from s3ft_jax.records import Selection
+from s3ft_jax.records import Response, Selection
 from s3ft_jax.stages import show
 from s3ft_jax.workdir import WorkdirError
 
@@ -34,3 +36,16 @@ def test_an_unknown_id_names_the_nearest(walked):
     config, workdir = walked
     with pytest.raises(WorkdirError, match="nearest: arithmetic/train/000"):
         show.run(config, workdir, "arithmetic/train/3")
+
+
+def test_what_an_outside_engine_did_not_give_is_shown(copied, capsys):
+    config, workdir = copied
+    name = workdir.matching(["responses/own-00000-*.jsonl"])[0]
+    responses = workdir.read_records(Response, name)
+    responses[:2] = [dataclasses.replace(responses[0], encoded="same", logprob=None), responses[1]]
+    workdir.write_records(name, responses)
+    for response in responses[:2]:
+        show.run(config, workdir, response.example_id, method="s3ft")
+    first, second = [line for line in capsys.readouterr().out.splitlines() if line.startswith("== own 0")]
+    assert ", ENCODED from text, " in first and first.endswith("log p not known")
+    assert "ENCODED" not in second and f"log p {responses[1].logprob:.2f}" in second
