@@ -15,9 +15,11 @@ import numpy as np
 from flax import nnx
 
 from s3ft_jax.generation.engine import Engine, Request
+from s3ft_jax.generation.fitting import FittingEngine
 from s3ft_jax.generation.sampling import GenerationError, Sampling, request_key
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Origin, Response
 from s3ft_jax.scoring import Scorer
@@ -128,9 +130,10 @@ def shared_engine(
     pad_id: int,
     num_slots: int,
     chunk_steps: int,
-) -> Engine:
+) -> FittingEngine:
     """One engine per model structure and shape in this process, so that tuned models reuse its compiled programs."""
-    return Engine(graphdef, config, stop_ids=stop_ids, pad_id=pad_id, num_slots=num_slots, chunk_steps=chunk_steps)
+    sizes = {"stop_ids": stop_ids, "pad_id": pad_id, "chunk_steps": chunk_steps}
+    return FittingEngine(lambda slots: Engine(graphdef, config, num_slots=slots, **sizes), num_slots, say)
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,0 +1,76 @@
+"""An engine that goes on with fewer slots where memory runs out.
+
+In: requests, as for ``Engine.generate``. Out: the same responses; what was finished before memory ran out is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+
+from s3ft_jax.generation.engine import Engine, Request, Sampled
+
+
+class FittingEngine:
+    """Has as many slots as were asked for until memory runs out, and half as many from then on.
+
+    Args:
+      build: number of slots -> an engine.
+      num_slots: to begin with.
+      warn: told in a sentence that slots were halved.
+
+    Attributes:
+      engine: the one in use.
+    """
+
+    def __init__(self, build: Callable[[int], Engine], num_slots: int, warn: Callable[[str], object]):
+        self.engine, self._build, self._warn = build(num_slots), build, warn
+
+    def generate(
+        self,
+        params: nnx.State,
+        requests: Sequence[Request],
+        on_progress: Callable[[int, int, str], None] | None = None,
+        on_finished: Callable[[int, Sampled], None] | None = None,
+    ) -> list[Sampled]:
+        """``Engine.generate``.
+
+        Raises:
+          GenerationError: see there.
+          JaxRuntimeError: memory does not hold a single slot, or another failure of the device.
+        """
+        done: dict[int, Sampled] = {}
+        while True:
+            left = [number for number in range(len(requests)) if number not in done]
+
+            def finish(number: int, sampled: Sampled, left: Sequence[int] = left) -> None:
+                done[left[number]] = sampled
+                if on_finished is not None:
+                    on_finished(left[number], sampled)
+
+            def tell(finished: int, _: int, note: str, before: int = len(done)) -> None:
+                if on_progress is not None:
+                    on_progress(before + finished, len(requests), note)
+
+            try:
+                self.engine.generate(params, [requests[number] for number in left], tell, finish)
+                return [done[number] for number in range(len(requests))]
+            except jax.errors.JaxRuntimeError as error:
+                slots = self.engine.num_slots
+                if not is_out_of_memory(error) or slots == 1:
+                    raise
+                self._warn(
+                    f"warning: {slots} slots do not fit into the device's memory; sampling goes on with {slots // 2}. "
+                    f"With --config.sample.num_slots={slots // 2} from the start it would be faster, and a second run "
+                    "the same to the last bit."
+                )
+            # outside of the handler: its traceback keeps the arrays alive that must make room
+            self.engine = self._build(slots // 2)
+
+
+def is_out_of_memory(error: Any) -> bool:
+    """Whether a device had no room: XLA says so by the name of a status code only."""
+    return "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()
