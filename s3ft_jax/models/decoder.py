@@ -28,6 +28,7 @@ from s3ft_jax.models.lora import PROJECTIONS, Lora, LoraError
 from s3ft_jax.models.mixture import Mixture
 from s3ft_jax.models.projection import Projection
 from s3ft_jax.models.quantization import check_dtype
+from s3ft_jax.models.tree_attention import Tree
 
 REMAT: dict[str, Callable[[Callable], Callable]] = {
     "none": lambda layer: layer,
@@ -184,7 +185,7 @@ class Decoder(nnx.Module):
         self,
         tokens: jax.Array,
         positions: jax.Array,
-        segments: jax.Array | None = None,
+        segments: jax.Array | Tree | None = None,
         cache: Cache | None = None,
         *,
         dropout_key: jax.Array | None = None,
@@ -197,7 +198,8 @@ class Decoder(nnx.Module):
 
         Args:
           tokens, positions: [B, T] int32. With a cache, position p is also the slot.
-          segments: [B, T] int32, 0 = padding; needed without a cache, unused with one.
+          segments: [B, T] int32, 0 = padding, or for rows that are prefix trees their ``Tree``; needed without a cache,
+            unused with one.
           cache: written in place (functionally) at ``positions``; slots beyond S are dropped. With a ``LayeredCache``
             the layers follow each other in the program.
           dropout_key: switches adapter dropout on (training).

@@ -6,9 +6,10 @@
              on the chip; packed rows need their mask in memory, [B, 1, C, T] for at most C = 2,048 queries at a time
     splash   Pallas kernel for TPUs (jax.experimental.pallas.ops.tpu.splash_attention); mask blocks outside the causal
              triangle and the window are skipped, segments are compared inside the kernel
+    tree     rows that are prefix trees (tree_attention.py): the scorer's, and no choice of the config
 
 The fast ones know who comes first by place in the row, so the positions of a segment must rise by one from token to
-token, as ``batches.build_batch`` and the scorer lay them out; the reference reads the positions themselves. Axes as in
+token, as ``batches.build_batch`` lays them out; the reference reads the positions themselves. Axes as in
 attention.py.
 """
 
@@ -23,9 +24,13 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from s3ft_jax.models.attention import attend, segment_mask, within
+from s3ft_jax.models.tree_attention import Tree, attend_along_paths
 from s3ft_jax.sharding import ROWS
 
 IMPLEMENTATIONS = ("auto", "xla", "chunked", "cudnn", "splash")
+"""What ``train.attention`` may be."""
+TREE = "tree"
+"""Attention over rows that are prefix trees."""
 CHUNK = 256
 """Queries of one chunk."""
 MASKED = 2048
@@ -45,7 +50,7 @@ class Attention:
     """How attention over whole rows is computed; static, so a part of the program's key.
 
     Attributes:
-      implementation: one of ``IMPLEMENTATIONS`` without auto (see ``choose``).
+      implementation: one of ``IMPLEMENTATIONS`` without auto (see ``choose``), or ``TREE``.
       mesh: the devices the arrays lie on; None: one device. A kernel is run by each device on its own rows and heads.
       interpret: run Pallas kernels as plain JAX, to test them on a CPU.
     """
@@ -55,10 +60,8 @@ class Attention:
     interpret: bool = False
 
     def __post_init__(self) -> None:
-        if self.implementation not in IMPLEMENTATIONS[1:]:
-            raise AttentionError(
-                f"train.attention = {self.implementation!r} is not known; choose from {', '.join(IMPLEMENTATIONS)}"
-            )
+        if self.implementation not in (*IMPLEMENTATIONS[1:], TREE):
+            raise AttentionError(f"Attention: no implementation {self.implementation!r}")
 
     def __call__(
         self,
@@ -66,7 +69,7 @@ class Attention:
         keys: jax.Array,
         values: jax.Array,
         positions: jax.Array,
-        segments: jax.Array,
+        segments: jax.Array | Tree,
         *,
         windows: Sequence[int] = (0,),
         kind: jax.Array | None = None,
@@ -77,7 +80,7 @@ class Attention:
 
         Args:
           queries: [B, T, N, H]. keys, values: [B, T, K, H].
-          positions, segments: [B, T] int32; segment 0 is padding.
+          positions, segments: [B, T] int32; segment 0 is padding. For ``TREE`` the rows' tree in place of segments.
           windows: the kinds of sliding window that layers have, in tokens, 0: unlimited.
           kind: int32 scalar, traced: which of ``windows`` this layer has; None: the first.
           scale, softcap: see ``attention.attend``.
@@ -93,7 +96,7 @@ class Attention:
         arrays = (queries, keys, values, positions, segments)
         if kind is None or len(windows) == 1:
             return rule(*arrays, window=windows[0])
-        if self.implementation in ("xla", "chunked"):
+        if self.implementation in ("xla", "chunked", TREE):
             return rule(*arrays, window=jnp.asarray(windows, jnp.int32)[kind])
         # the kernels want a window they know when they are compiled: one program per kind, chosen by the layer
         return jax.lax.switch(kind, [functools.partial(rule, window=window) for window in windows], *arrays)
@@ -104,13 +107,14 @@ class Attention:
             "chunked": _chunked,
             "cudnn": _cudnn,
             "splash": functools.partial(_splash, interpret=self.interpret),
+            TREE: attend_along_paths,
         }[self.implementation]
         rule = functools.partial(rule, window=window, scale=scale, softcap=softcap)
         if self.mesh is None or self.implementation in ("xla", "chunked"):
             return rule(queries, keys, values, positions, segments)
         heads_divide = keys.shape[2] % self.mesh.shape["tensor"] == 0
         heads = PartitionSpec(ROWS, None, "tensor" if heads_divide else None, None)
-        tokens = PartitionSpec(ROWS, None)
+        tokens = PartitionSpec(ROWS)
         over = jax.shard_map(
             rule, mesh=self.mesh, in_specs=(heads, heads, heads, tokens, tokens), out_specs=heads, check_vma=False
         )
@@ -124,8 +128,12 @@ def choose(implementation: str, platform: str, activation_dtype: str, softcap: f
     on a CPU.
 
     Raises:
-      AttentionError: an implementation that this platform, dtype or model cannot have.
+      AttentionError: an implementation that is not known, or that this platform, dtype or model cannot have.
     """
+    if implementation not in IMPLEMENTATIONS:
+        raise AttentionError(
+            f"train.attention = {implementation!r} is not known; choose from {', '.join(IMPLEMENTATIONS)}"
+        )
     fused = activation_dtype == "bfloat16" and not softcap
     if implementation == "auto":
         by_platform = {"tpu": "splash", "cuda": "cudnn" if fused else "chunked", "gpu": "cudnn" if fused else "chunked"}
