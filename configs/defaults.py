@@ -96,7 +96,7 @@ def defaults() -> ConfigDict:
                 "max_new_tokens": 512,  # tokens
                 "stop": (),  # as sample.stop
                 "limit": 0,  # examples of the task; 0: all
-                "batch_tokens": 2048,  # tokens per batch when scoring choices by likelihood
+                "batch_tokens": 2048,  # tokens per row when scoring responses by likelihood
             },
             "export": {
                 "form": "merged",  # merged: a whole model; adapter: a PEFT folder, of a method tuned with lora

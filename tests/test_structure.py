@@ -35,7 +35,7 @@ RULES = {
     "sharding": (set(), {"jax", "flax", "numpy"}),
     "losses": (set(), {"jax"}),
     "generation": ({"models"}, {"jax", "flax", "numpy"}),
-    "scoring": ({"models", "losses", "generation"}, {"jax", "flax", "numpy"}),
+    "scoring": ({"models", "sharding"}, {"jax", "flax", "numpy"}),
     "training": ({"models", "losses", "batches"}, {"jax", "flax", "numpy", "optax"}),
     "tuning": ({"training", "checkpoints", "batches", "progress", "models", "stopping"}, {"jax", "flax", "etils"}),
     "stopping": (set(), set()),

@@ -28,10 +28,10 @@ import numpy as np
 
 from s3ft_jax.models.tree_attention import BLOCKS, PAGE, QUERIES, Tree
 
-STEP = 128
-"""Row sizes are multiples of this: whole chunks of blocks, at ``FILL`` queries each."""
-FILL = STEP // BLOCKS
+FILL = 4
 """Queries per block for which a row has blocks enough; with fewer on the average it ends before it is full."""
+STEP = BLOCKS * FILL
+"""Row sizes are multiples of this, so that their blocks are whole chunks."""
 MOST_BRANCHES = 256
 """Branches of a row, so that their paths stay small (256 x 32,768 positions: 32 MB)."""
 

@@ -63,7 +63,7 @@ class Scorer:
       graphdef: from ``nnx.split(decoder)``.
       config: the decoder's.
       pad_id: fills unused places; on nobody's path, so nothing sees it.
-      batch_tokens: tokens of a row, rounded up to a multiple of 128; pairs that are longer get rows of twice, four
+      batch_tokens: tokens of a row, rounded up to a multiple of 64; pairs that are longer get rows of twice, four
         times, ... as many.
       slice_tokens: places whose logits exist at the same time, of each row.
       activation_dtype: of the decoder's stream.
