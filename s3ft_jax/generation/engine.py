@@ -36,6 +36,7 @@ from flax import nnx
 from s3ft_jax.generation.cache import bucket_of, cache_sizes, exact_sizes, inserted, length_of, prompt_sizes, resized
 from s3ft_jax.generation.sampling import GenerationError, choose, token_keys
 from s3ft_jax.generation.slots import Request, Rows, Sampled, Slots
+from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import KVCache
 
@@ -66,6 +67,7 @@ class Engine:
         max_positions. Lengths that would break the promise above are left out (``cache.exact_sizes``).
       prefill_tokens: tokens of one prefill batch: max(1, prefill_tokens // bucket) prompts.
       cache_dtype, activation_dtype: of keys and values, and of the decoder's stream.
+      attention: how the decode loop attends to the cache; ``cached_attention.choose`` says what suits the parameters.
 
     Raises:
       GenerationError: an argument outside its range, named.
@@ -85,6 +87,7 @@ class Engine:
         prefill_tokens: int = 2048,
         cache_dtype: jnp.dtype = jnp.float32,
         activation_dtype: jnp.dtype = jnp.float32,
+        attention: CachedAttention = CachedAttention(),  # noqa: B008 (frozen)
     ):
         for name, value in (("num_slots", num_slots), ("chunk_steps", chunk_steps), ("prefill_tokens", prefill_tokens)):
             if value < 1:
@@ -106,6 +109,7 @@ class Engine:
         self._graphdef = graphdef
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
         self._cache_dtype, self._activation_dtype = cache_dtype, activation_dtype
+        self._attention = attention
         self._num_compiles = 0
         self._prefill = jax.jit(self._counted(self._prefill_program))
         self._decode = jax.jit(self._counted(self._decode_program), donate_argnums=1)
@@ -309,7 +313,11 @@ class Engine:
             # an inactive row writes to a slot past the end, which the decoder drops
             positions = jnp.where(active, rows.position, length_of(cache))
             hidden, cache = model.hidden(
-                rows.token[:, None], positions[:, None], cache=cache, activation_dtype=self._activation_dtype
+                rows.token[:, None],
+                positions[:, None],
+                cache=cache,
+                activation_dtype=self._activation_dtype,
+                cached=self._attention,
             )
             logits = model.unembed(hidden)[:, 0]
             chosen, logprob = choose(logits, token_keys(rows.key, rows.position + 1), rows.settings)

@@ -1,0 +1,171 @@
+"""How new tokens are added to the cache and attend to it (generation): chosen here and nowhere else.
+
+    xla     the reference: a scatter into the cache, and attention.attend over all its slots
+    pallas  for one new token per row, the TPU kernel of decode_kernel.py: reads what each row sees, and no slot more;
+            run by every device on its own rows and heads. Longer pieces (prefill) take the reference
+
+On GPUs it is the reference, too. Axes as in attention.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas import tpu as pltpu
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from s3ft_jax.models.attention import attend, cache_mask, within
+from s3ft_jax.models.decode_kernel import Blocks, Visits, decode_attention
+from s3ft_jax.sharding import ROWS, row_parts
+
+IMPLEMENTATIONS = ("xla", "pallas")
+
+
+@dataclasses.dataclass(frozen=True)
+class CachedAttention:
+    """How attention with a cache is computed; static, so a part of the program's key.
+
+    Attributes:
+      implementation: one of ``IMPLEMENTATIONS``.
+      mesh: the devices the kernel's arrays lie on: rows over data and fsdp, heads over tensor, each where the sizes
+        divide, else whole on every device. None: one device. The reference needs none.
+      interpret: run the kernel as plain JAX, to test it on a CPU.
+    """
+
+    implementation: str = "xla"
+    mesh: Mesh | None = None
+    interpret: bool | pltpu.InterpretParams = False
+
+    def __post_init__(self) -> None:
+        if self.implementation not in IMPLEMENTATIONS:
+            raise ValueError(f"attention with a cache is one of {IMPLEMENTATIONS}, not {self.implementation!r}")
+
+    def prepare(self, positions: jax.Array, keys: jax.Array, windows: Sequence[int]) -> Visits | None:
+        """What all layers share, for every kind of window; made once, not once a layer.
+
+        Args:
+          positions: [B, T] int32, of the new tokens.
+          keys: [L, B, K, S, H], of the cache.
+          windows: the kinds of sliding window that layers have, in tokens, 0: unlimited.
+
+        Returns:
+          For ``__call__``: arrays of ``Visits``, with the kinds of window as a first axis. None: nothing to prepare.
+        """
+        if not self._by_kernel(positions):
+            return None
+        rows, _ = self._axes(keys)
+
+        def of_rows(positions: jax.Array) -> Visits:
+            kinds = [Visits.of(positions, self._blocks(keys), window) for window in windows]
+            return jax.tree.map(lambda *arrays: jnp.stack(arrays), *kinds)
+
+        return self._each(of_rows, PartitionSpec(rows), PartitionSpec(None, rows))(positions[:, 0])
+
+    def __call__(
+        self,
+        queries: jax.Array,
+        new_keys: jax.Array,
+        new_values: jax.Array,
+        keys: jax.Array,
+        values: jax.Array,
+        prepared: Visits | None,
+        *,
+        layer: jax.Array,
+        positions: jax.Array,
+        windows: Sequence[int] = (0,),
+        kind: jax.Array | None = None,
+        scale: float | None = None,
+        softcap: float = 0.0,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Add tokens to a layer of the cache; each attends to its row up to itself.
+
+        Args:
+          queries: [B, T, N, H]. new_keys, new_values: [B, T, K, H].
+          keys, values: [L, B, K, S, H], the cache. The token at position p lies in slot p.
+          prepared: what ``prepare`` gave for these positions, cache and windows.
+          layer: int32 scalar.
+          positions: [B, T] int32. A token at S or beyond is not added, and what it gets has no meaning but is finite.
+          windows, kind: see ``kernels.Attention``.
+          scale, softcap: see ``attention.attend``.
+
+        Returns:
+          [B, T, N, H]; keys and values with the new tokens.
+        """
+        scale = queries.shape[-1] ** -0.5 if scale is None else scale
+        arrays = (queries, new_keys, new_values, keys, values)
+        if not self._by_kernel(positions):
+            window = windows[0] if kind is None else jnp.asarray(windows, jnp.int32)[kind]
+            return _reference(*arrays, layer, positions, window, scale, softcap)
+        rows, heads = self._axes(keys)
+        tokens, cache, whole = PartitionSpec(rows, heads), PartitionSpec(None, rows, heads), PartitionSpec()
+        run = functools.partial(
+            decode_attention, blocks=self._blocks(keys), scale=scale, softcap=softcap, interpret=self.interpret
+        )
+        places = (tokens, tokens, tokens, cache, cache, whole, PartitionSpec(rows), PartitionSpec(rows))
+        visits = jax.tree.map(lambda array: array[0 if kind is None else kind], prepared)
+        mixed, keys, values = self._each(run, places, (tokens, cache, cache))(
+            *(array[:, 0] for array in arrays[:3]), keys, values, layer, positions[:, 0], visits
+        )
+        return mixed[:, None], keys, values
+
+    def _by_kernel(self, positions: jax.Array) -> bool:
+        return self.implementation == "pallas" and positions.shape[1] == 1
+
+    def _axes(self, keys: jax.Array) -> tuple[tuple[str, ...] | None, str | None]:
+        """Axes of the mesh over which the cache's rows and heads lie; None: whole on every device."""
+        if self.mesh is None:
+            return None, None
+        rows = ROWS if keys.shape[1] % row_parts(self.mesh) == 0 else None
+        return rows, "tensor" if keys.shape[2] % self.mesh.shape["tensor"] == 0 else None
+
+    def _blocks(self, keys: jax.Array) -> Blocks:
+        """Of one device's part of the cache."""
+        _, heads = self._axes(keys)
+        num_heads, num_slots, head_dim = keys.shape[2:]
+        num_heads //= 1 if heads is None else self.mesh.shape[heads]
+        return Blocks.of(num_heads, num_slots, head_dim, keys.dtype.itemsize)
+
+    def _each(self, function: Callable, places: Any, out_places: Any) -> Callable:
+        """The function, run by each device on its part."""
+        if self.mesh is None:
+            return function
+        return jax.shard_map(function, mesh=self.mesh, in_specs=places, out_specs=out_places, check_vma=False)
+
+
+def choose(params: Any) -> CachedAttention:
+    """What suits the devices that the parameters lie on: pallas on TPUs, else the reference.
+
+    Args:
+      params: a state of arrays, or of ``jax.ShapeDtypeStruct`` that say where they lie.
+    """
+    place = jax.tree.leaves(params)[0].sharding
+    if next(iter(place.device_set)).platform != "tpu":
+        return CachedAttention()
+    return CachedAttention("pallas", place.mesh if isinstance(place, NamedSharding) else None)
+
+
+def _reference(
+    queries: jax.Array,
+    new_keys: jax.Array,
+    new_values: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    layer: jax.Array,
+    positions: jax.Array,
+    window: int | jax.Array,
+    scale: float,
+    softcap: float,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    rows, num_slots = jnp.arange(positions.shape[0])[:, None], keys.shape[3]
+    keys = keys.at[layer, rows, :, positions].set(new_keys.astype(keys.dtype), mode="drop")
+    values = values.at[layer, rows, :, positions].set(new_values.astype(values.dtype), mode="drop")
+    mask = cache_mask(positions, num_slots)
+    if not isinstance(window, int) or window:
+        mask &= within(positions, jnp.arange(num_slots, dtype=positions.dtype)[None], jnp.asarray(window, jnp.int32))
+    seen_keys, seen_values = (array[layer].astype(queries.dtype) for array in (keys, values))
+    return attend(queries, seen_keys, seen_values, mask, scale=scale, softcap=softcap), keys, values
