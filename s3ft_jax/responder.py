@@ -16,6 +16,8 @@ from flax import nnx
 
 from s3ft_jax.generation.engine import Engine, Request
 from s3ft_jax.generation.sampling import Sampling, request_key
+from s3ft_jax.models import cached_attention
+from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.prompts import PromptEncoder
@@ -89,9 +91,11 @@ def shared_engine(
     pad_id: int,
     num_slots: int,
     chunk_steps: int,
+    attention: CachedAttention,
 ) -> Engine:
     """One engine per model structure and shape in this process, so that tuned models reuse its compiled programs."""
-    return Engine(graphdef, config, stop_ids=stop_ids, pad_id=pad_id, num_slots=num_slots, chunk_steps=chunk_steps)
+    sizes = {"num_slots": num_slots, "chunk_steps": chunk_steps}
+    return Engine(graphdef, config, stop_ids=stop_ids, pad_id=pad_id, attention=attention, **sizes)
 
 
 @functools.lru_cache(maxsize=4)
@@ -131,7 +135,8 @@ def answer(
       on_progress: called with (responses finished, all).
     """
     encoder, sizes = model.encoder, (settings.num_slots, settings.chunk_steps)
-    engine = shared_engine(model.graphdef, model.config, encoder.stop_ids, encoder.pad_id, *sizes)
+    attention = cached_attention.choose(model.params)
+    engine = shared_engine(model.graphdef, model.config, encoder.stop_ids, encoder.pad_id, *sizes, attention)
     first = settings.first_index
     asked = [(ask, index) for ask in asks for index in range(first, first + settings.num_responses)]
     requests = [

@@ -2,7 +2,10 @@
 
 import pytest
 
+from s3ft_jax import responder
+from s3ft_jax.generation.engine import Engine
 from s3ft_jax.generation.sampling import Sampling
+from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.records import Example
 from s3ft_jax.responder import Ask, ResponseSettings, answer, respond
 from s3ft_jax.stages.launch import load_model
@@ -75,3 +78,12 @@ def test_a_cut_response_has_not_ended(ask):
 
 def test_config_of_the_quickstart_samples_at_a_temperature():
     assert 0.5 <= small_config().sample.temperature <= 1.0
+
+
+def test_the_engine_attends_as_suits_the_parameters(walked, monkeypatch):
+    model, seen, suits = load_model(walked[1]), [], CachedAttention("pallas", interpret=True)
+    monkeypatch.setattr(responder.cached_attention, "choose", lambda params: suits if params is model.params else None)
+    monkeypatch.setattr(Engine, "__init__", lambda engine, *_, attention, **__: seen.append(attention))
+    monkeypatch.setattr(Engine, "generate", lambda *_, **__: [])
+    settings = ResponseSettings(Sampling(temperature=0.0), max_new_tokens=2, seed=3, num_slots=3)
+    assert answer([], "own", model, settings) == [] and seen == [suits]

@@ -173,11 +173,12 @@ class _Sampling:
     def __init__(self, experiment: Experiment, split: costs.Split):
         self.experiment, self.split = experiment, split
 
-    def engine(self, slots: int, prompts: int) -> tuple[Engine, nnx.State]:
+    def engine(self, slots: int, prompts: int, mesh: Mesh | None = None) -> tuple[Engine, nnx.State]:
         """The engine for so many slots, and for so many prompts in a prefill; its abstract parameters."""
         return lowering.sampling_engine(
             self.experiment.config,
             self.experiment.dtype,
+            mesh,
             num_slots=slots,
             chunk_steps=self.experiment.chunk_steps,
             prefill_tokens=prompts * self._own[0].prefill_shape(self.experiment.prompt_tokens)[1],
@@ -251,7 +252,7 @@ class Prefill(_Sampling):
 
     def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
         """See ``Program``."""
-        engine, params = self.engine(1, size)
+        engine, params = self.engine(1, size, mesh)
         return engine.lower_prefill(sharding.placed(params, mesh), self.experiment.prompt_tokens)
 
 
@@ -286,6 +287,6 @@ class Decode(_Sampling):
 
     def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
         """See ``Program``."""
-        engine, params = self.engine(size, 1)
+        engine, params = self.engine(size, 1, mesh)
         cache = lowering.abstract_cache(engine, self.sizes(size, 1).cache_length, mesh)
         return engine.lower_decode(sharding.placed(params, mesh), cache)

@@ -52,8 +52,9 @@ def test_prefill_and_decode_are_those_of_the_engine():
     cache = real.empty_cache(real.cache_length(64))
     planned_cache = lowering.abstract_cache(planned, real.cache_length(64), mesh)
     assert jax.tree.map(jnp.shape, planned_cache) == jax.tree.map(jnp.shape, cache)
-    there = planned.lower_decode(shapes, jax.eval_shape(lambda: cache))
-    assert there.as_text() == real._decode.lower(params, cache, Slots(4).rows, np.int32(1)).as_text()
+    decode = real._decode.lower(params, cache, Slots(4).rows, np.int32(1)).as_text()
+    for engine in (planned, lowering.sampling_engine(CONFIG, "float32", mesh, **sizes)[0]):
+        assert engine.lower_decode(shapes, jax.eval_shape(lambda: cache)).as_text() == decode
 
 
 def test_parts_on_paper():
