@@ -17,6 +17,8 @@ from flax import nnx
 from s3ft_jax.generation.engine import Engine, Request
 from s3ft_jax.generation.fitting import FittingEngine
 from s3ft_jax.generation.sampling import GenerationError, Sampling, request_key
+from s3ft_jax.models import cached_attention
+from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import say
@@ -122,6 +124,12 @@ class Model:
         return cls(*nnx.split(decoder), decoder.config, encoder)
 
 
+def engine_of(model: Model, num_slots: int, chunk_steps: int) -> FittingEngine:
+    """The engine of a model in this process, which attends to its cache as suits the model's devices."""
+    ids, attention = (model.encoder.stop_ids, model.encoder.pad_id), cached_attention.choose(model.params)
+    return shared_engine(model.graphdef, model.config, *ids, num_slots, chunk_steps, attention)
+
+
 @functools.lru_cache(maxsize=4)
 def shared_engine(
     graphdef: nnx.GraphDef,
@@ -130,9 +138,10 @@ def shared_engine(
     pad_id: int,
     num_slots: int,
     chunk_steps: int,
+    attention: CachedAttention,
 ) -> FittingEngine:
     """One engine per model structure and shape in this process, so that tuned models reuse its compiled programs."""
-    sizes = {"stop_ids": stop_ids, "pad_id": pad_id, "chunk_steps": chunk_steps}
+    sizes = {"stop_ids": stop_ids, "pad_id": pad_id, "chunk_steps": chunk_steps, "attention": attention}
     return FittingEngine(lambda slots: Engine(graphdef, config, num_slots=slots, **sizes), num_slots, say)
 
 
@@ -175,8 +184,7 @@ def answer(
       settings: how.
       on_progress: see ``Engine.generate``.
     """
-    encoder, sizes = model.encoder, (settings.num_slots, settings.chunk_steps)
-    engine = shared_engine(model.graphdef, model.config, encoder.stop_ids, encoder.pad_id, *sizes)
+    encoder, engine = model.encoder, engine_of(model, settings.num_slots, settings.chunk_steps)
     first, stops = settings.first_index, StopStrings(settings.stop, encoder.decode_response)
     asked = [(ask, index) for ask in asks for index in range(first, first + settings.num_responses)]
     requests = [

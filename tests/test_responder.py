@@ -2,7 +2,10 @@
 
 import pytest
 
+from s3ft_jax import responder
+from s3ft_jax.generation.engine import Engine
 from s3ft_jax.generation.sampling import GREEDY, GenerationError, Sampling
+from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.records import Example
 from s3ft_jax.responder import Ask, ResponseSettings, StopStrings, answer, respond
 from s3ft_jax.stages.launch import load_model
@@ -103,3 +106,12 @@ def test_a_stop_text_ends_a_response_and_is_not_in_its_text(ask):
         assert one.response_ids == whole.response_ids[: len(one.response_ids)]
         assert one.ended == (whole.ended or letter in whole.text)
     assert any(len(one.response_ids) < len(whole.response_ids) for one, whole in zip(stopped, plain, strict=True))
+
+
+def test_the_engine_attends_as_suits_the_parameters(walked, monkeypatch):
+    model, seen, suits = load_model(walked[1]), [], CachedAttention("pallas", interpret=True)
+    monkeypatch.setattr(responder.cached_attention, "choose", lambda params: suits if params is model.params else None)
+    monkeypatch.setattr(Engine, "__init__", lambda engine, *_, attention, **__: seen.append(attention))
+    monkeypatch.setattr(Engine, "generate", lambda *_, **__: None)
+    settings = ResponseSettings(Sampling(temperature=0.0), max_new_tokens=2, seed=3, num_slots=3)
+    assert answer([], "own", model, settings) == [] and seen == [suits]

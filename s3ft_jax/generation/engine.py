@@ -39,6 +39,8 @@ from s3ft_jax.generation.buckets import bucket_of, cache_sizes, exact_sizes, pro
 from s3ft_jax.generation.programs import Programs, Prompts, State
 from s3ft_jax.generation.sampling import GenerationError
 from s3ft_jax.generation.slots import Request, Sampled, Slots
+from s3ft_jax.models import cached_attention
+from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
 
 __all__ = ["Engine", "Request", "Sampled"]
@@ -82,8 +84,8 @@ class Engine:
         max_positions. Lengths that would break the promise above are left out (``buckets.exact_sizes``).
       prefill_tokens: tokens of one prefill batch: max(1, prefill_tokens // bucket) prompts.
       cache_dtype, activation_dtype: of keys and values, and of the decoder's stream.
-      layered: layers one after the other in the program, with a cache each (``LayeredCache``), which is faster on a
-        CPU; else a loop over them, which compiles sooner. None: on a CPU.
+      attention: how the cache is kept and attended to; None: what suits JAX's default device
+        (``cached_attention.choose`` says what suits the parameters).
 
     Raises:
       GenerationError: an argument outside its range, named.
@@ -103,7 +105,7 @@ class Engine:
         prefill_tokens: int = 2048,
         cache_dtype: jnp.dtype = jnp.float32,
         activation_dtype: jnp.dtype = jnp.float32,
-        layered: bool | None = None,
+        attention: CachedAttention | None = None,
     ):
         for name, value in (("num_slots", num_slots), ("chunk_steps", chunk_steps), ("prefill_tokens", prefill_tokens)):
             if value < 1:
@@ -132,7 +134,7 @@ class Engine:
             chunk_steps=chunk_steps,
             cache_dtype=cache_dtype,
             activation_dtype=activation_dtype,
-            layered=jax.default_backend() == "cpu" if layered is None else layered,
+            attention=cached_attention.suiting(jax.default_backend()) if attention is None else attention,
         )
 
     @property

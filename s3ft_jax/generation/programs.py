@@ -15,7 +15,8 @@ from flax import nnx
 
 from s3ft_jax.generation.sampling import choose, token_keys
 from s3ft_jax.generation.slots import Rows, Slots
-from s3ft_jax.models.cache import Cache, KVCache, LayeredCache
+from s3ft_jax.models.cache import Cache
+from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
 
 
@@ -54,8 +55,7 @@ class Programs:
       stop_ids: tokens that end a response.
       num_slots, chunk_steps: shape of a decode chunk.
       cache_dtype, activation_dtype: of keys and values, and of the decoder's stream.
-      layered: layers one after the other in the program, with a cache each (``LayeredCache``), which is faster on a
-        CPU; else a loop over them, which compiles sooner.
+      attention: how the cache is kept and attended to.
 
     Attributes:
       num_compiles: programs compiled so far.
@@ -71,13 +71,13 @@ class Programs:
         chunk_steps: int,
         cache_dtype: jnp.dtype,
         activation_dtype: jnp.dtype,
-        layered: bool,
+        attention: CachedAttention,
     ):
         self.config, self.num_slots, self.chunk_steps = config, num_slots, chunk_steps
         self.num_compiles = 0
         self._graphdef, self._stop_ids = graphdef, sorted(stop_ids)
         self._cache_dtype, self._activation_dtype = cache_dtype, activation_dtype
-        self._cache_form = LayeredCache if layered else KVCache
+        self._attention = attention
         self.prefill = jax.jit(self._counted(self._prefill))
         self.insert = jax.jit(self._counted(_inserted), donate_argnums=0)
         self.resize = jax.jit(self._counted(_resized), static_argnums=1)
@@ -85,7 +85,7 @@ class Programs:
 
     def empty(self, length: int) -> State:
         """The state of slots that are all free, with a cache of ``length`` positions."""
-        cache = self._cache_form.empty(self.config, self.num_slots, length, self._cache_dtype)
+        cache = self._attention.empty(self.config, self.num_slots, length, self._cache_dtype)
         return State(cache, jnp.zeros((self.num_slots, self.config.vocab_size), bool))
 
     def lower_prefill(self, params: nnx.State, shape: tuple[int, int]) -> jax.stages.Lowered:
@@ -114,7 +114,7 @@ class Programs:
         """Tokens [P, T] int32 -> their keys and values. Padding lies after a row's tokens, where no query of it looks,
         and its slots are overwritten before decode reads them."""
         model = nnx.merge(self._graphdef, params)
-        empty = self._cache_form.empty(self.config, *tokens.shape, self._cache_dtype)
+        empty = self._attention.empty(self.config, *tokens.shape, self._cache_dtype)
         positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
         _, cache = model.hidden(tokens, positions, cache=empty, activation_dtype=self._activation_dtype)
         return Prompts(cache, tokens, lengths)
@@ -143,7 +143,11 @@ class Programs:
             # an inactive row writes to a slot past the end, which the decoder drops
             positions = jnp.where(active, rows.position, cache.num_slots)
             hidden, cache = model.hidden(
-                rows.token[:, None], positions[:, None], cache=cache, activation_dtype=self._activation_dtype
+                rows.token[:, None],
+                positions[:, None],
+                cache=cache,
+                activation_dtype=self._activation_dtype,
+                cached=self._attention,
             )
             logits = model.unembed(hidden)[:, 0]
             seen = seen.at[numbers, rows.token].set(True)

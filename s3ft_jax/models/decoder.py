@@ -20,8 +20,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from s3ft_jax.models.activations import ACTIVATIONS
-from s3ft_jax.models.attention import cache_mask, rotate, within
+from s3ft_jax.models.attention import rotate
 from s3ft_jax.models.cache import Cache, LayeredCache
+from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import NO_ROPE, DecoderConfig
 from s3ft_jax.models.kernels import Attention
 from s3ft_jax.models.lora import PROJECTIONS, Lora, LoraError
@@ -118,9 +119,19 @@ class Block(nnx.Module):
         self.mlp_post_norm = Norm(config, width, dtype) if config.post_norms else None
 
     def heads(
-        self, stream: jax.Array, positions: jax.Array, frequencies: jax.Array, scale: Any, keys: list[jax.Array | None]
+        self,
+        stream: jax.Array,
+        positions: jax.Array,
+        frequencies: jax.Array,
+        scale: Any,
+        keys: list[jax.Array | None],
+        for_kernel: bool = False,
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """[B, T, D] -> queries [B, T, N, H], keys and values [B, T, K, H], queries and keys turned by rope."""
+        """[B, T, D] -> queries [B, T, N, H], keys and values [B, T, K, H], queries and keys turned by rope.
+
+        ``for_kernel``: a decode kernel takes them. XLA would cut the matrices into heads instead of the products, and
+        keep a copy of all layers' matrices, turned round, for that.
+        """
         batch, length, _ = stream.shape
         normed = stream if self.attention_norm is None else self.attention_norm(stream)
 
@@ -131,6 +142,8 @@ class Block(nnx.Module):
             return norm(heads) if norm is not None and self.config.qk_norm == "head" else heads
 
         q, k, v = (layer(normed, key) for layer, key in zip((self.q, self.k, self.v), keys[:3], strict=True))
+        if for_kernel:
+            q, k, v = jax.lax.optimization_barrier((q, k, v))
         q, k = split(q, self.q_norm), split(k, self.k_norm)
         if not self.config.learned_positions:
             q, k = (rotate(heads, positions, frequencies, scale) for heads in (q, k))
@@ -192,6 +205,7 @@ class Decoder(nnx.Module):
         remat: str = "none",
         activation_dtype: jnp.dtype = jnp.float32,
         attention: Attention = Attention(),  # noqa: B008 (frozen)
+        cached: CachedAttention = CachedAttention(),  # noqa: B008 (frozen)
         unroll: bool = False,
     ) -> tuple[jax.Array, Cache | None]:
         """Token ids -> final normed activations, and the cache with these tokens added.
@@ -205,7 +219,7 @@ class Decoder(nnx.Module):
           dropout_key: switches adapter dropout on (training).
           remat: what the backward pass recomputes, a key of ``REMAT``.
           activation_dtype: of the stream.
-          attention: how it is computed without a cache.
+          attention, cached: how it is computed without a cache, and with one.
           unroll: the layers one after the other in the program instead of a loop over them.
 
         Returns:
@@ -217,9 +231,9 @@ class Decoder(nnx.Module):
         if cache is segments is None:
             raise ValueError("Decoder.hidden needs segments when there is no cache")
         graphdef, params = nnx.split(self.blocks)
-        options = {"scale": self.config.query_scale, "softcap": self.config.attn_softcap}
-        kinds = self.config.window_kinds
-        shared, table = self._rope(), Table.of(self.config)
+        kinds, shared, table = self.config.window_kinds, self._rope(), Table.of(self.config)
+        options = {"windows": kinds, "scale": self.config.query_scale, "softcap": self.config.attn_softcap}
+        prepared = None if cache is None else cached.prepare(positions, cache, kinds)
 
         def layer(carry, row):
             stream, cache = carry
@@ -228,13 +242,12 @@ class Decoder(nnx.Module):
             if dropout_key is not None:
                 keys = list(jax.random.split(jax.random.fold_in(dropout_key, index), 7))
             turn = shared if own.frequencies is None else (own.frequencies, own.scales)
-            q, k, v = block.heads(stream, positions, *turn, keys)
+            q, k, v = block.heads(stream, positions, *turn, keys, for_kernel=prepared is not None)
             if cache is not None:
-                cache = cache.written(index, positions, k, v)
-                mask = self._cache_mask(positions, cache.num_slots, own.windows)
-                mixed = cache.attend(index, q, mask, **options)
+                place = {"layer": index, "positions": positions, "kind": own.windows}
+                mixed, cache = cached(q, k, v, cache, prepared, **place, **options)
             else:
-                mixed = attention(q, k, v, positions, segments, windows=kinds, kind=own.windows, **options)
+                mixed = attention(q, k, v, positions, segments, kind=own.windows, **options)
             return (block.finish(stream, mixed, keys), cache), None
 
         start = self._embed(tokens, positions, activation_dtype), cache
@@ -249,14 +262,6 @@ class Decoder(nnx.Module):
         for number in numbers:
             carry, _ = layer(carry, (number, *jax.tree.map(operator.itemgetter(number), rows)))
         return carry
-
-    def _cache_mask(self, positions: jax.Array, num_slots: int, kind: jax.Array | None) -> jax.Array:
-        """Who sees which slot in a layer whose window is of this kind: [B, T, S] bool."""
-        mask, kinds = cache_mask(positions, num_slots), self.config.window_kinds
-        if kinds == (0,):
-            return mask
-        window = jnp.int32(kinds[0]) if kind is None else jnp.asarray(kinds, jnp.int32)[kind]
-        return mask & within(positions, jnp.arange(num_slots, dtype=positions.dtype)[None], window)
 
     def _rope(self) -> tuple[jax.Array, float]:
         """Frequencies and scale of the rope that all layers share, as constants of the program."""

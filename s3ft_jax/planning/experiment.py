@@ -173,11 +173,12 @@ class _Sampling:
     def __init__(self, experiment: Experiment, split: costs.Split):
         self.experiment, self.split = experiment, split
 
-    def engine(self, slots: int, prompts: int) -> tuple[Engine, nnx.State]:
+    def engine(self, slots: int, prompts: int, mesh: Mesh | None = None) -> tuple[Engine, nnx.State]:
         """The engine for so many slots, and for so many prompts in a prefill; its abstract parameters."""
         return lowering.sampling_engine(
             self.experiment.config,
             self.experiment.dtype,
+            mesh,
             num_slots=slots,
             chunk_steps=self.experiment.chunk_steps,
             prefill_tokens=prompts * self._own[0].prefill_shape(self.experiment.prompt_tokens)[1],
@@ -230,7 +231,7 @@ class Prefill(_Sampling):
     def estimate(self, size: int) -> tuple[int, int]:
         """See ``Program``."""
         config, sizes = self.experiment.config, self.sizes(1, size)
-        prompts = 4 * size * sizes.prompt_length
+        prompts = 4 * size * (sizes.prompt_length + 1)  # ids, and how many count
         cache = self._cache(size, sizes.prompt_length)
         temporaries = cache + memory.prefill_temporaries(config, sizes, self.split)
         return self._weights.frozen - self._unread + prompts, temporaries
@@ -251,7 +252,7 @@ class Prefill(_Sampling):
 
     def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
         """See ``Program``."""
-        engine, params = self.engine(1, size)
+        engine, params = self.engine(1, size, mesh)
         return engine.lower_prefill(sharding.placed(params, mesh), self.experiment.prompt_tokens)
 
 
@@ -273,8 +274,8 @@ class Decode(_Sampling):
     def estimate(self, size: int) -> tuple[int, int]:
         """See ``Program``."""
         config, sizes = self.experiment.config, self.sizes(size, 1)
-        cache = self._cache(size, sizes.cache_length)
-        return self._weights.frozen + cache, memory.decode_temporaries(config, sizes, self.split)
+        kept = self._cache(size, sizes.cache_length) + size * config.vocab_size  # which tokens a slot has seen
+        return self._weights.frozen + kept, memory.decode_temporaries(config, sizes, self.split)
 
     def beside(self, size: int) -> int:
         """The cache of one batch of prompts that wait for a slot."""
@@ -286,6 +287,6 @@ class Decode(_Sampling):
 
     def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
         """See ``Program``."""
-        engine, params = self.engine(size, 1)
+        engine, params = self.engine(size, 1, mesh)
         state = lowering.abstract_state(engine, self.sizes(size, 1).cache_length, mesh)
         return engine.lower_decode(sharding.placed(params, mesh), state)

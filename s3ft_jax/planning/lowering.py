@@ -18,6 +18,8 @@ from s3ft_jax import sharding, training
 from s3ft_jax.batches import Batch
 from s3ft_jax.generation.engine import Engine
 from s3ft_jax.generation.programs import State
+from s3ft_jax.models import cached_attention
+from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
@@ -101,19 +103,23 @@ def lower_train(
     return step.lower(state, frozen, abstract_batch(sizes, mesh), 0, np.float32(0))
 
 
-def sampling_engine(config: DecoderConfig, dtype: str, **sizes: int) -> tuple[Engine, nnx.State]:
-    """An engine as ``responder.respond`` builds it, and the shapes of its parameters.
+def sampling_engine(
+    config: DecoderConfig, dtype: str, mesh: Mesh | None = None, **sizes: int
+) -> tuple[Engine, nnx.State]:
+    """An engine as ``responder.answer`` builds it, and the shapes of its parameters.
 
     Which ids end a response changes neither memory nor time, so the tokenizer is not asked.
 
     Args:
       config: architecture.
       dtype: of the imported parameters.
+      mesh: the devices, real or of a topology; None: for its sizes alone.
       **sizes: num_slots, chunk_steps, prefill_tokens of ``Engine``.
     """
     decoder = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype)))
     graphdef, params = nnx.split(decoder)
-    return Engine(graphdef, config, stop_ids=(0,), pad_id=0, layered=False, **sizes), params
+    attention = CachedAttention() if mesh is None else cached_attention.choose(sharding.placed(params, mesh))
+    return Engine(graphdef, config, stop_ids=(0,), pad_id=0, attention=attention, **sizes), params
 
 
 def abstract_state(engine: Engine, length: int, mesh: Mesh | AbstractMesh) -> State:

@@ -118,10 +118,8 @@ def prefill_temporaries(config: DecoderConfig, sizes: SampleSizes, split: Split)
 
 
 def decode_temporaries(config: DecoderConfig, sizes: SampleSizes, split: Split) -> int:
-    """Estimate for a decode chunk: logits, weights and running sums over the vocabulary; one layer's cache."""
-    logits = 4 * 4 * sizes.slots * config.vocab_size // split.tensor
-    cache = cache_per_chip(config, sizes.slots, sizes.cache_length, sizes.activation_bytes, split)
-    return logits + cache // config.num_layers
+    """Estimate for a decode chunk: logits, weights and running sums over the vocabulary. The cache is not copied."""
+    return 4 * 4 * sizes.slots * config.vocab_size // split.tensor
 
 
 def cache_per_chip(config: DecoderConfig, rows: int, length: int, number_bytes: int, split: Split) -> int:

@@ -8,7 +8,7 @@ from s3ft_jax.generation.engine import Request
 from s3ft_jax.generation.sampling import Sampling, request_key
 from s3ft_jax.progress import console, say
 from s3ft_jax.prompts import PromptEncoder
-from s3ft_jax.responder import Model, shared_engine
+from s3ft_jax.responder import Model, engine_of
 from s3ft_jax.stages.evaluate import UNTUNED
 from s3ft_jax.stages.launch import BASE, load_folder, load_model, pocket_model_folder
 from s3ft_jax.stages.train import load_tuned
@@ -48,7 +48,7 @@ def run(
     prompt = model.encoder.encode_prompt(({"role": "user", "content": question},))
     written = _Written(model.encoder)
     limit = min(max_new_tokens, max(1, model.config.max_positions - len(prompt)))
-    engine = shared_engine(model.graphdef, model.config, model.encoder.stop_ids, model.encoder.pad_id, 1, CHUNK_STEPS)
+    engine = engine_of(model, 1, CHUNK_STEPS)
     key = request_key(seed, question, "own", 0)
     request = Request(prompt, key, limit, Sampling(temperature=temperature), over=written.show)
     (sampled,) = engine.generate(model.params, [request])

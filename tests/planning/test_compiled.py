@@ -1,17 +1,18 @@
 """compiled: what the compiler answers, "it does not fit" included; with libtpu also for slices that are not there."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import pytest
-from tiny_experiment import changed, step
+from tiny_experiment import CONFIG, changed, step
 
 from s3ft_jax import sharding
 from s3ft_jax.models.kernels import Attention
-from s3ft_jax.planning import compiled, costs
+from s3ft_jax.planning import compiled, costs, lowering
 from s3ft_jax.planning.chips import GIB, PlanError, parse_topology
-from s3ft_jax.planning.experiment import TrainStep
+from s3ft_jax.planning.experiment import Decode, TrainStep
 
 NUMBERS = jax.ShapeDtypeStruct((1000,), jnp.float32)
 needs_libtpu = pytest.mark.skipif(not compiled.has_libtpu(), reason="needs libtpu: pip install 'jax[tpu]'")
@@ -105,3 +106,22 @@ def test_a_step_is_compiled_for_a_slice():
     assert answer.fits and answer.temporaries > 0
     # TPUs lay small arrays out in tiles, so that they take more than their numbers
     assert train.estimate(train.size)[0] <= answer.arguments < 2 * train.estimate(train.size)[0]
+
+
+@needs_libtpu
+@pytest.mark.parametrize("tensor, head_dim", [(1, 128), (2, 64)])
+def test_a_decode_chunk_keeps_its_cache_where_it_is(tensor, head_dim):
+    """It runs the kernel of TPUs, and copies neither the cache nor all layers' matrices of queries."""
+    sizes = {"model_dim": 4096, "num_heads": 32, "num_kv_heads": 8, "head_dim": head_dim, "max_positions": 1024}
+    config = dataclasses.replace(CONFIG, num_layers=8, **sizes)
+    sampled = changed(config=config, dtype="bfloat16", prompt_tokens=512, new_tokens=512)
+    decode = Decode(sampled, costs.Split(tensor=tensor))
+    devices = compiled.topology_devices(parse_topology("v5e:2x2"))
+    mesh = sharding.make_mesh(*decode.split, devices=devices)
+    assert "tpu_custom_call" in decode.lower(8, mesh).as_text()
+    with jax.default_matmul_precision("highest"):  # as launch.prepare_jax sets it
+        answer = compiled.compile_program(lambda: decode.lower(8, mesh))
+    cache = lowering.abstract_state(decode.engine(8, 1)[0], 1024, mesh).cache
+    assert cache.keys.shape == (8, 8, 8, 1024, head_dim)
+    matrices = 8 * 4096 * 32 * head_dim * 2  # of the queries, bfloat16
+    assert answer.fits and answer.temporaries < min(2 * cache.keys.size * 4, matrices) / tensor / 2

@@ -12,6 +12,7 @@ from s3ft_jax import sharding, training
 from s3ft_jax.batches import Batch
 from s3ft_jax.generation.engine import Engine
 from s3ft_jax.generation.slots import Slots
+from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
 from s3ft_jax.planning import costs, lowering, memory
@@ -45,7 +46,7 @@ def test_prefill_and_decode_are_those_of_the_engine():
     planned, shapes = lowering.sampling_engine(CONFIG, "float32", **sizes)
     graphdef, params = nnx.split(nnx.eval_shape(lambda: Decoder(CONFIG, rngs=nnx.Rngs(0))))
     params = jax.tree.map(jnp.asarray, zeros(params))
-    real = Engine(graphdef, CONFIG, stop_ids=(0,), pad_id=0, layered=False, **sizes)
+    real = Engine(graphdef, CONFIG, stop_ids=(0,), pad_id=0, attention=CachedAttention(), **sizes)
     prompts = np.zeros(real.prefill_shape(20), np.int32)
     lengths = np.zeros(len(prompts), np.int32)
     assert (
@@ -55,8 +56,8 @@ def test_prefill_and_decode_are_those_of_the_engine():
     state = real.programs.empty(real.cache_length(64))
     planned_state = lowering.abstract_state(planned, real.cache_length(64), mesh)
     assert jax.tree.map(jnp.shape, planned_state) == jax.tree.map(jnp.shape, state)
-    there = planned.lower_decode(shapes, jax.eval_shape(lambda: state))
-    assert there.as_text() == real.programs.decode.lower(params, state, Slots(4).rows, np.int32(1)).as_text()
+    decode = real.programs.decode.lower(params, state, Slots(4).rows, np.int32(1)).as_text()
+    assert planned.lower_decode(shapes, jax.eval_shape(lambda: state)).as_text() == decode
 
 
 def test_parts_on_paper():

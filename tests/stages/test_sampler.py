@@ -16,7 +16,7 @@ from s3ft_jax.generation.sampling import Sampling, request_key
 from s3ft_jax.outside import OutsideError
 from s3ft_jax.outside.server import request_seed
 from s3ft_jax.records import SAMPLED, Example, Response
-from s3ft_jax.responder import asks_of, shared_engine
+from s3ft_jax.responder import asks_of, engine_of
 from s3ft_jax.stages import judge, report, sample, sampler, select
 from s3ft_jax.stages.launch import load_model
 from s3ft_jax.workdir import SettingsChanged, WorkdirError
@@ -32,8 +32,7 @@ def behind(walked):
     """
     config, workdir = walked
     model, own = load_model(workdir), config.sample
-    sizes = (own.num_slots, own.chunk_steps)
-    engine = shared_engine(model.graphdef, model.config, model.encoder.stop_ids, model.encoder.pad_id, *sizes)
+    engine = engine_of(model, own.num_slots, own.chunk_steps)
     examples = workdir.read_records(Example, "examples/train.jsonl")
     asked = [(own.seed, e.id, origin, index) for e in examples for origin in SAMPLED for index in range(2)]
     keys = {request_seed(*one): request_key(*one) for one in asked}
