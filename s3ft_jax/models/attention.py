@@ -1,4 +1,5 @@
-"""Attention in plain XLA, the reference. What runs is chosen in kernels.py (whole rows) and cached_attention.py (cache).
+"""Attention in plain XLA, the reference. Which attention runs is chosen in kernels.py and, with a cache, in
+cached_attention.py.
 
 Axes here and in decoder.py: B batch, T query position, S key position, N query heads, K key-value heads,
 G = N / K query heads per key-value head, H head width, D model width, F mlp width, V vocabulary, L layers.
