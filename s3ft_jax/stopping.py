@@ -10,11 +10,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import queue
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 EXIT_CODE = 75
 """EX_TEMPFAIL of sysexits.h: try again."""
@@ -34,8 +37,9 @@ class Request:
 
 
 _deferring: list[Request] = []
-_noticed = threading.Event()
-_lost = threading.Event()
+# not events: a handler may interrupt itself, and only a SimpleQueue's put may be run inside itself
+_noticed: queue.SimpleQueue[None] = queue.SimpleQueue()
+_lost: queue.SimpleQueue[None] = queue.SimpleQueue()
 _before_exit: list[Callable[[], object]] = []
 
 
@@ -78,17 +82,29 @@ def finishing(work: Callable[[], object]) -> Iterator[None]:
 
 def _on_signal(number: int, frame: object) -> None:
     """Run by the main thread, as soon as it runs Python again."""
-    _noticed.set()
-    if not _deferring:
-        raise Stopped
+    _noticed.put(None)
     for request in _deferring:
         request.requested = True
+    if not _deferring:
+        if _is_below(_on_unraisable, frame):  # what it raises is lost without a word
+            _lost.put(None)
+            return
+        raise Stopped
+
+
+def _is_below(function: Callable, frame: Any) -> bool:
+    """Whether ``function`` is being run, in ``frame`` or a caller of it."""
+    while frame is not None:
+        if frame.f_code is function.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _on_unraisable(lost: sys.UnraisableHookArgs) -> None:
     """Python drops what is raised while it collects garbage, where ``_on_signal`` may have been run."""
     if lost.exc_type is Stopped:
-        _lost.set()
+        _lost.put(None)
     else:
         sys.__unraisablehook__(lost)
 
@@ -97,9 +113,11 @@ def _watch(reading: socket.socket, writing: socket.socket) -> None:
     """Told of signals at once, whatever the main thread does. ``writing`` is held open."""
     while signal.SIGTERM not in reading.recv(64):
         pass
-    if _noticed.wait(GRACE_S):
-        while _lost.wait():
-            _lost.clear()
+    with contextlib.suppress(queue.Empty):
+        _noticed.get(timeout=GRACE_S)
+        while True:
+            _lost.get()
+            time.sleep(0.01)
             signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
     for work in list(_before_exit):
         with contextlib.suppress(Exception):

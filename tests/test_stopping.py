@@ -76,6 +76,30 @@ def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost():
     assert (code, out, errors) == (EXIT_CODE, "stopped\n", "")
 
 
+def test_nor_is_one_that_comes_while_python_drops_it():
+    """The second signal finds the main thread in the hook that noticed the loss of the first."""
+    code, out, errors = stopped("""
+        class SlowOnce:
+            def __init__(self):
+                self.inner, self.calls = stopping._lost, 0
+                self.get = self.inner.get
+            def put(self, item):
+                self.calls += 1
+                self.inner.put(item)
+                if self.calls == 1:
+                    time.sleep(0.5)
+        stopping._lost = SlowOnce()
+        class Slow:
+            def __del__(self):
+                print("ready")
+                time.sleep(1)
+        thing = Slow()
+        del thing
+        time.sleep(60)
+    """)
+    assert (code, out, errors) == (EXIT_CODE, "stopped\n", "")
+
+
 def test_deferred_work_comes_to_its_end_first():
     code, out, _ = stopped("""
         with stopping.deferred() as stop:

@@ -78,7 +78,8 @@ def test_what_is_kept_beside():
     cache = 8 * decode.sizes(8, 1).cache_length * place
     head, norm = 4 * 128 * 64, 4 * 64
     assert prefill.beside(1) == cache + head + norm
-    assert prefill.estimate(1)[0] + head + norm == decode.estimate(8)[0] - cache + 4 * 64
+    prompt, seen = 4 * (64 + 1), 8 * 128  # ids and their number; a byte for each slot and token of the vocabulary
+    assert prefill.estimate(1)[0] + head + norm == decode.estimate(8)[0] - cache - seen + prompt
     assert decode.beside(8) == 32 * 64 * place  # prompts that wait for a slot
     tied = Prefill(changed(config=dataclasses.replace(CONFIG, tie_embeddings=True)), costs.Split())
     assert tied.beside(1) == cache + norm
