@@ -39,7 +39,9 @@ class Asked:
 
     def right(self, examples: list[Example], origin: str, temperature: float) -> list[bool]:
         """Whether each answer was judged right."""
-        settings = ResponseSettings(Sampling(temperature=temperature), max_new_tokens=96, seed=0, num_slots=128)
+        settings = ResponseSettings(
+            sampling=Sampling(temperature=temperature), max_new_tokens=96, seed=0, num_slots=128
+        )
         responses = respond(examples, origin, Model(self.graphdef, self.params, self.config, self.encoder), settings)
         verdicts = judge_all(list(zip(examples, responses, strict=True)))
         return [v.outcome == "right" and r.ended for v, r in zip(verdicts, responses, strict=True)]

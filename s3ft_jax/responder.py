@@ -27,7 +27,7 @@ from s3ft_jax.records import Example, Origin, Response
 from s3ft_jax.scoring import Scorer
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ResponseSettings:
     """How responses are sampled.
 

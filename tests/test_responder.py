@@ -56,7 +56,7 @@ def test_given_ids_lead_the_response_and_are_not_counted_as_sampled(walked, ask)
     _, workdir = walked
     model = load_model(workdir)
     (own,) = asked(examples[:1])
-    settings = ResponseSettings(Sampling(temperature=0.0), max_new_tokens=24, seed=3, num_slots=16)
+    settings = ResponseSettings(sampling=Sampling(temperature=0.0), max_new_tokens=24, seed=3, num_slots=16)
     (whole,) = answer([Ask("x", own.prompt_ids)], "own", model, settings)
     half = len(whole.response_ids) // 2
     asking = [Ask("x", own.prompt_ids, whole.response_ids[:half])]
@@ -65,7 +65,7 @@ def test_given_ids_lead_the_response_and_are_not_counted_as_sampled(walked, ask)
     assert begun.response_ids == whole.response_ids and begun.text == whole.text and begun.given == half
     assert begun.prompt_ids == whole.prompt_ids and begun.ended == whole.ended
     assert whole.logprob < begun.logprob < 0, "of the sampled ids alone"
-    short = ResponseSettings(Sampling(temperature=0.0), max_new_tokens=half + 2, seed=3, num_slots=16)
+    short = ResponseSettings(sampling=Sampling(temperature=0.0), max_new_tokens=half + 2, seed=3, num_slots=16)
     (cut,) = answer(asking, "repair", model, short)
     assert len(cut.response_ids) == half + 2 and not cut.ended, "the limit counts the given ids"
 
@@ -113,5 +113,5 @@ def test_the_engine_attends_as_suits_the_parameters(walked, monkeypatch):
     monkeypatch.setattr(responder.cached_attention, "choose", lambda params: suits if params is model.params else None)
     monkeypatch.setattr(Engine, "__init__", lambda engine, *_, attention, **__: seen.append(attention))
     monkeypatch.setattr(Engine, "generate", lambda *_, **__: None)
-    settings = ResponseSettings(Sampling(temperature=0.0), max_new_tokens=2, seed=3, num_slots=3)
+    settings = ResponseSettings(sampling=Sampling(temperature=0.0), max_new_tokens=2, seed=3, num_slots=3)
     assert answer([], "own", model, settings) == [] and seen == [suits]

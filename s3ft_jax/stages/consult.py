@@ -131,6 +131,12 @@ def _reply(workdir: str, path: str, sizes: tuple[int, int, int], prompts: Sequen
         Example(f"judge/{number:05d}", "judge", "judge", ({"role": "user", "content": text},), "", MODEL, {})
         for number, text in enumerate(prompts)
     ]
-    settings = ResponseSettings(Sampling(temperature=0.0), max_new_tokens, 0, 1, num_slots, chunk_steps)
+    settings = ResponseSettings(
+        sampling=Sampling(temperature=0.0),
+        max_new_tokens=max_new_tokens,
+        seed=0,
+        num_slots=num_slots,
+        chunk_steps=chunk_steps,
+    )
     replies = respond(asked, "own", model, settings)
     return [reply.text for reply in replies]

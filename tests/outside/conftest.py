@@ -53,4 +53,4 @@ def asks(encoder):
 
 @pytest.fixture
 def settings():
-    return ResponseSettings(Sampling(temperature=0.7), max_new_tokens=40, seed=3)
+    return ResponseSettings(sampling=Sampling(temperature=0.7), max_new_tokens=40, seed=3)

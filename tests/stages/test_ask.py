@@ -14,7 +14,9 @@ from s3ft_jax.workdir import WorkdirError
 def test_the_answer_is_that_of_the_engine(walked):
     _, workdir = walked
     example = workdir.read_records(Example, "examples/train.jsonl")[0]
-    (response,) = respond([example], "own", load_model(workdir), ResponseSettings(GREEDY, 48, 0, num_slots=1))
+    (response,) = respond(
+        [example], "own", load_model(workdir), ResponseSettings(sampling=GREEDY, max_new_tokens=48, seed=0, num_slots=1)
+    )
     question = example.messages[-1]["content"]
     for where in ({"workdir": workdir}, {"workdir": None, "path": "pocket"}, {"workdir": None, "path": None}):
         if where.get("path", "") is None:
