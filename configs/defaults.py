@@ -56,7 +56,7 @@ def defaults() -> ConfigDict:
                     "key_variable": "OPENAI_API_KEY",  # environment variable that holds the key
                     "num_parallel": 64,  # requests under way at once
                     "retries": 8,  # further tries of a request that failed for a moment; 8 take three minutes or less
-                    "seconds": 600.0,  # that a request may take before it has failed
+                    "seconds": 600.0,  # that the server may send nothing before a try has failed
                 },
             },
             "judge": {

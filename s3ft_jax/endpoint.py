@@ -1,7 +1,7 @@
 """An HTTP endpoint that takes and gives JSON: many requests at once, and what goes wrong for a moment is tried again.
 
 In: an address and bodies. Out: the replies, in the order of the bodies. Standard library only; what is in the bodies is
-the caller's business (``judges/chat.py`` asks a judging model, ``outside.py`` an engine that samples).
+the caller's business (``judges/chat.py`` asks a judging model, ``outside/`` an engine that samples).
 
 A connection that fails, a time limit and the states 408, 429 and 5xx are tried again after 1, 2, 4, ... seconds, 60 at
 most, each shortened at random by up to half, so that many clients do not come back together. ``Retry-After`` (RFC 9110,

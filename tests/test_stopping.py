@@ -62,23 +62,26 @@ def test_nothing_takes_it_for_a_failure_of_its_own():
     assert (code, out) == (EXIT_CODE, "stopped\n")
 
 
+SLOW_GARBAGE = """
+class Slow:
+    def __del__(self):
+        print("ready")
+        time.sleep(1)
+thing = Slow()
+del thing
+time.sleep(60)
+"""
+
+
 def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost():
     """Python prints and drops what is raised there."""
-    code, out, errors = stopped("""
-        class Slow:
-            def __del__(self):
-                print("ready")
-                time.sleep(1)
-        thing = Slow()
-        del thing
-        time.sleep(60)
-    """)
+    code, out, errors = stopped(SLOW_GARBAGE)
     assert (code, out, errors) == (EXIT_CODE, "stopped\n", "")
 
 
 def test_nor_is_one_that_comes_while_python_drops_it():
     """The second signal finds the main thread in the hook that noticed the loss of the first."""
-    code, out, errors = stopped("""
+    slow_hook = """
         class SlowOnce:
             def __init__(self):
                 self.inner, self.calls = stopping._lost, 0
@@ -89,14 +92,8 @@ def test_nor_is_one_that_comes_while_python_drops_it():
                 if self.calls == 1:
                     time.sleep(0.5)
         stopping._lost = SlowOnce()
-        class Slow:
-            def __del__(self):
-                print("ready")
-                time.sleep(1)
-        thing = Slow()
-        del thing
-        time.sleep(60)
-    """)
+    """
+    code, out, errors = stopped(textwrap.dedent(slow_hook) + SLOW_GARBAGE)
     assert (code, out, errors) == (EXIT_CODE, "stopped\n", "")
 
 

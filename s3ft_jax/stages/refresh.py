@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,11 +36,10 @@ def folder(method: str, seed: int, number: int) -> str:
 def forget(workdir: Workdir, method: str, seed: int, step: int) -> None:
     """Remove the rounds that begin after ``step``: the model they were made with is to be trained again."""
     for name in workdir.matching([f"manifests/{key(method, seed, 0)[:-1]}*"]):
-        stage = name.removeprefix("manifests/").rsplit(".", 1)[0]
-        number = int(stage.rsplit("-", 1)[1])
-        before = workdir.manifest(stage)
-        if before is None or before["settings"]["step"] > step:
-            workdir.remove(stage, [folder(method, seed, number)])
+        # of a round that was begun only, too: a kill must not cost the shards that were sampled
+        if json.loads((workdir / name).read_text())["settings"]["step"] > step:
+            stage = name.removeprefix("manifests/").rsplit(".", 1)[0]
+            workdir.remove(stage, [folder(method, seed, int(stage.rsplit("-", 1)[1]))])
 
 
 def run(

@@ -39,6 +39,8 @@ def run(config: ConfigDict, workdir: Workdir, example_id: str, *, method: str = 
             for selection in workdir.read_records(Selection, path):
                 if selection.example_id == example.id:
                     _show_selection(selection, encoder)
+    for name in workdir.matching([f"rounds/{method or '*'}"]):
+        _show_rounds(workdir, example, name, encoder)
     for file in files_below(workdir / "scores"):
         if file.name == "scores.jsonl":
             _show_answer(workdir, str(file.parent.relative_to(workdir.path)), example)
@@ -59,9 +61,24 @@ def _title(text: str) -> None:
     say(f"\n== {text}")
 
 
-def _show_responses(workdir: Workdir, example: Example, origin: str) -> None:
-    responses = [r for r in workdir.read_shards(Response, f"responses/{origin}") if r.example_id == example.id]
-    path = f"verdicts/{origin}.jsonl"
+def _show_rounds(workdir: Workdir, example: Example, place: str, encoder: PromptEncoder | None) -> None:
+    """Own answers made anew while a method was trained, and what followed from them."""
+    for file in files_below(workdir / place):
+        if file.name == "selections.jsonl":
+            where = str(file.parent.relative_to(workdir.path))
+            selections = workdir.read_records(Selection, f"{where}/selections.jsonl")
+            found = [selection for selection in selections if selection.example_id == example.id]
+            if found:
+                _title(f"round {where.removeprefix('rounds/')}")
+                _show_responses(workdir, example, "own", f"{where}/own-responses", f"{where}/own-verdicts.jsonl")
+            for selection in found:
+                _show_selection(selection, encoder)
+
+
+def _show_responses(workdir: Workdir, example: Example, origin: str, folder: str = "", path: str = "") -> None:
+    """Those in ``folder`` with their verdicts in ``path``; where none is given, those sampled from the base."""
+    folder, path = folder or f"responses/{origin}", path or f"verdicts/{origin}.jsonl"
+    responses = [r for r in workdir.read_shards(Response, folder) if r.example_id == example.id]
     verdicts = {}
     if responses and (workdir / path).exists():
         verdicts = {v.index: v for v in workdir.read_records(Verdict, path) if v.example_id == example.id}

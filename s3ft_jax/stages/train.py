@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -67,7 +68,7 @@ def _run_rounds(
     chosen = batches.draw(workdir.read_records(Selection, f"selections/{method}.jsonl"), settings["num_examples"], seed)
     plan = plan_round(chosen, settings, seed, rounds.Round(0, 0, settings["num_steps"]))
     every = rounds.split(settings["num_steps"], _steps_per_round(method, settings, chosen, plan))
-    newest = tuning.newest_whole(workdir / folder(method, seed), say)
+    newest, ended = _newest(workdir / folder(method, seed)) if len(every) > 1 else (0, False)
     refresh.forget(workdir, method, seed, newest)
     told, dropped = [], set(plan.dropped)
     for current in every:
@@ -79,7 +80,8 @@ def _run_rounds(
         if len(every) > 1:
             plan = plan_round(chosen, settings, seed, current, plan.rows_per_step)
             dropped |= set(plan.dropped)
-        if current.last <= newest and current != every[-1]:
+        # a run that ended at a round's last step ends there again
+        if current != every[-1] and (current.last < newest or (current.last == newest and not ended)):
             continue
         meta, facts = Tuning(config, workdir, method, seed, plan, chosen, current, len(every)).run()
         if meta.ended:
@@ -87,6 +89,12 @@ def _run_rounds(
     batched = {"fill": plan.fill, "rows_per_step": plan.rows_per_step}
     facts = {"examples": len(chosen), "dropped": sorted(dropped), **batched, **facts}
     return meta, facts | ({"rounds": told} if told else {})
+
+
+def _newest(where: epath.Path) -> tuple[int, bool]:
+    """Step of the newest whole checkpoint, 0 without one; and whether the run ended early there."""
+    newest = tuning.newest_whole(where, say)
+    return newest, bool(newest and checkpoints.read_meta(where / str(newest)).ended)
 
 
 def plan_round(
@@ -245,7 +253,9 @@ class Tuning:
         wanted = self.settings["loss"]
         if not wanted["mask_above"]:
             return batches.token_weights(self.selections, wanted["average"]), {}
-        name = f"{self.folder}/base_losses{self.round.number or ''}.npy"
+        number = self.round.number
+        where = refresh.folder(self.method, self.seed, number) if number else self.folder  # forgotten with its round
+        name = f"{where}/base_losses.npy"
         if not (self.workdir / name).exists():
             losses = np.concatenate(base_losses(self.config, self.workdir, self.selections))
             file = io.BytesIO()

@@ -1,10 +1,14 @@
 """refresh: own answers anew from the model as it is, and a run in rounds that survives a kill."""
 
+import dataclasses
+
 import pytest
 
+from s3ft_jax import checkpoints
+from s3ft_jax.progress import console
 from s3ft_jax.records import Response, Selection, Verdict
 from s3ft_jax.selection import METHODS
-from s3ft_jax.stages import refresh, train
+from s3ft_jax.stages import refresh, show, train
 
 
 @pytest.fixture
@@ -64,6 +68,44 @@ def test_a_run_in_rounds_ends_with_the_same_bits_whenever_it_is_killed(in_rounds
         after = workdir.manifest("train-s3ft-seed-0")
         assert after["outputs"] == undisturbed["outputs"] and after["facts"] == undisturbed["facts"], name
         assert (workdir / refresh.folder("s3ft", 0, 1) / "selections.jsonl").read_text() == answers
+
+
+def test_shards_sampled_before_a_kill_are_kept(in_rounds, monkeypatch):
+    config, workdir = in_rounds
+    with monkeypatch.context() as patched:
+        patched.setattr(refresh, "respond", dying(refresh.respond, 2))
+        with pytest.raises(KeyboardInterrupt):
+            train.run(config, workdir, "s3ft", 0)
+    asked, respond = [], refresh.respond
+    monkeypatch.setattr(
+        refresh, "respond", lambda examples, *rest: asked.append(len(examples)) or respond(examples, *rest)
+    )
+    train.run(config, workdir, "s3ft", 0)
+    assert asked == [8], "the second shard alone"
+
+
+def test_a_run_that_ended_at_the_last_step_of_a_round_ends_there_again(in_rounds, monkeypatch):
+    config, workdir = in_rounds
+    with monkeypatch.context() as patched:
+        patched.setattr(refresh, "respond", dying(refresh.respond, 1))
+        with pytest.raises(KeyboardInterrupt):
+            train.run(config, workdir, "s3ft", 0)
+    where = workdir / train.folder("s3ft", 0) / "2"
+    checkpoints.write_meta(where, dataclasses.replace(checkpoints.read_meta(where), ended="it was enough"))
+    train.run(config, workdir, "s3ft", 0)
+    facts = workdir.manifest("train-s3ft-seed-0")["facts"]
+    assert facts["ended"] == "it was enough" and facts["step"] == 2 and "rounds" not in facts
+
+
+def test_the_life_of_an_example_tells_of_rounds(in_rounds):
+    config, workdir = in_rounds
+    train.run(config, workdir, "s3ft", 0)
+    new = workdir.read_shards(Response, f"{refresh.folder('s3ft', 0, 1)}/own-responses")[0]
+    with console.capture() as printed:
+        show.run(config, workdir, new.example_id, method="s3ft")
+    text = printed.get()
+    assert "== round s3ft/seed-0/1" in text and "== own 1: " in text.partition("== round")[2]
+    assert text.count("s3ft trains on") == 2
 
 
 def dying(function, call):
