@@ -25,8 +25,6 @@ last bits of the logits, and with them a token at a near-tie.
 from __future__ import annotations
 
 import collections
-import dataclasses
-import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -36,23 +34,15 @@ import numpy as np
 from flax import nnx
 
 from s3ft_jax.generation.buckets import bucket_of, cache_sizes, exact_sizes, prompt_sizes
-from s3ft_jax.generation.programs import Programs, Prompts, State
+from s3ft_jax.generation.lanes import GrowingLane, Lane, Lanes, LanesByLength, Prefilled, Waiting
+from s3ft_jax.generation.programs import Programs, State
 from s3ft_jax.generation.sampling import GenerationError
-from s3ft_jax.generation.slots import Request, Sampled, Slots
+from s3ft_jax.generation.slots import Request, Sampled
 from s3ft_jax.models import cached_attention
 from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
 
 __all__ = ["Engine", "Request", "Sampled"]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Prefilled:
-    """A prompt that is row ``row`` of ``prompts``, for one request that waits for a slot."""
-
-    prompts: Prompts
-    row: int
-    index: int
 
 
 class _Pace:
@@ -126,6 +116,8 @@ class Engine:
         )
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
         self._enough_free = max(1, num_slots // 8)
+        attention = cached_attention.suiting(jax.default_backend()) if attention is None else attention
+        self._reads_all = attention.reads_all
         self.programs = Programs(
             graphdef,
             config,
@@ -134,7 +126,7 @@ class Engine:
             chunk_steps=chunk_steps,
             cache_dtype=cache_dtype,
             activation_dtype=activation_dtype,
-            attention=cached_attention.suiting(jax.default_backend()) if attention is None else attention,
+            attention=attention,
         )
 
     @property
@@ -192,29 +184,21 @@ class Engine:
         for index, request in enumerate(requests):
             self._check(index, request)
         results: dict[int, Sampled] = {}
-        pace = _Pace()
-        slots, state = Slots(self.num_slots), None
-        coming, ready, waiting = self._prefilled(params, requests), collections.deque(), len(requests)
-        while waiting or slots.any_busy():
-            free = slots.free()[:waiting]
-            ready.extend(itertools.islice(coming, max(0, len(free) - len(ready))))
-            placed = [(slot, ready.popleft()) for slot in free]
-            waiting -= len(placed)
-            for slot, prefilled in placed:
-                slots.place(slot, prefilled.index, requests[prefilled.index])
-            kept = state if len(placed) < self.num_slots else None
-            state = self._fitted(kept, slots.length_needed(self.chunk_steps))
-            state = self._inserted(state, placed)
-            state, result = self._run_chunk(params, state, slots, is_last=not waiting)
+        pace, lanes = _Pace(), self._lanes()
+        waiting = Waiting(self._prefilled(params, requests), len(requests))
+        while len(waiting) or lanes.num_busy:
+            lane = lanes.next(waiting)
+            is_alone = not len(waiting) and lanes.num_busy == lane.slots.num_busy
+            result = self._run_chunk(params, lane, is_alone)
             # prompts that the next slots will want are prefilled while the host looks at what this chunk said
-            ready.extend(itertools.islice(coming, max(0, self._enough_free - len(ready))))
-            finished = slots.harvest(*jax.device_get(result), self._stop_ids)
+            waiting.prefill(self._enough_free)
+            finished = lane.slots.harvest(*jax.device_get(result), self._stop_ids)
             results.update(finished)
             if on_finished is not None:
                 for index, sampled in finished.items():
                     on_finished(index, sampled)
             if on_progress is not None:
-                on_progress(len(results), len(requests), pace.note(finished.values(), slots.num_sampled))
+                on_progress(len(results), len(requests), pace.note(finished.values(), lanes.num_sampled))
         return [results[index] for index in range(len(requests))]
 
     def _check(self, index: int, request: Request) -> None:
@@ -238,7 +222,7 @@ class Engine:
                 f"{self.cache_buckets[-1]}). Lower sample.max_new_tokens and evaluate.max_new_tokens, or leave it out."
             )
 
-    def _prefilled(self, params: nnx.State, requests: Sequence[Request]) -> Iterator[_Prefilled]:
+    def _prefilled(self, params: nnx.State, requests: Sequence[Request]) -> Iterator[Prefilled]:
         """Requests with prefilled prompts, longest prompt first; a batch is run when its first row is asked for."""
         same_prompt: dict[tuple[int, ...], list[int]] = collections.defaultdict(list)
         for index, request in enumerate(requests):
@@ -258,33 +242,14 @@ class Engine:
                 prefilled = self.programs.prefill(params, tokens, lengths)
                 for row, prompt in enumerate(rows):
                     for index in same_prompt[prompt]:
-                        yield _Prefilled(prefilled, row, index)
+                        yield Prefilled(prefilled, row, index, requests[index])
 
-    def _fitted(self, state: State | None, length: int) -> State:
-        """With the cache in the bucket that holds ``length`` positions; bucket by bucket keeps the programs few."""
-        goal = self.cache_buckets.index(self.cache_length(length))
-        if state is None:
-            return self.programs.empty(self.cache_buckets[goal])
-        place = self.cache_buckets.index(state.cache.num_slots)
-        while place != goal:
-            place += 1 if place < goal else -1
-            state = self.programs.resize(state, self.cache_buckets[place])
-        return state
+    def _lanes(self) -> Lanes:
+        return (LanesByLength if self._reads_all else GrowingLane)(self.programs, self.cache_buckets)
 
-    def _inserted(self, state: State, placed: Sequence[tuple[int, _Prefilled]]) -> State:
-        """Copy prefilled rows into their slots, one call per prefill batch."""
-        by_prefill: dict[int, list[tuple[int, _Prefilled]]] = collections.defaultdict(list)
-        for slot, prefilled in placed:
-            by_prefill[id(prefilled.prompts)].append((slot, prefilled))
-        for entries in by_prefill.values():
-            sources, targets = np.zeros(self.num_slots, np.int32), np.zeros(self.num_slots, np.int32)
-            sources[: len(entries)] = [prefilled.row for _, prefilled in entries]
-            targets[: len(entries)] = [slot for slot, _ in entries]
-            state = self.programs.insert(state, entries[0][1].prompts, sources, targets, np.int32(len(entries)))
-        return state
-
-    def _run_chunk(self, params: nnx.State, state: State, slots: Slots, is_last: bool) -> tuple[State, tuple]:
-        """Begin up to chunk_steps steps for every slot. While requests wait, an eighth of the slots free ends it."""
-        enough_free = self.num_slots + 1 if is_last else self._enough_free
-        state, *result = self.programs.decode(params, state, slots.rows, np.int32(enough_free))
-        return state, tuple(result)
+    def _run_chunk(self, params: nnx.State, lane: Lane, is_alone: bool) -> tuple:
+        """Begin up to chunk_steps steps for every slot of a lane. An eighth of the slots free ends it, unless no other
+        request, here or in another lane, could make use of them."""
+        enough_free = self.num_slots + 1 if is_alone else self._enough_free
+        lane.state, *result = self.programs.decode(params, lane.state, lane.slots.rows, np.int32(enough_free))
+        return tuple(result)

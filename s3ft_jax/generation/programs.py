@@ -80,6 +80,7 @@ class Programs:
         self._attention = attention
         self.prefill = jax.jit(self._counted(self._prefill))
         self.insert = jax.jit(self._counted(_inserted), donate_argnums=0)
+        self.move = jax.jit(self._counted(_moved), donate_argnums=0)
         self.resize = jax.jit(self._counted(_resized), static_argnums=1)
         self.decode = jax.jit(self._counted(self._decode), donate_argnums=1)
 
@@ -122,7 +123,9 @@ class Programs:
     def _decode(
         self, params: nnx.State, state: State, rows: Rows, enough_free: jax.Array
     ) -> tuple[State, Rows, jax.Array, jax.Array]:
-        """Decode until chunk_steps are done, no row is active, or ``enough_free`` rows have finished in this chunk.
+        """Decode until chunk_steps are done, no row is active, or ``enough_free`` rows have come to rest in this chunk.
+
+        A row rests when it has finished, and when the cache has no position for its next token.
 
         Returns:
           state; rows; ids [B, chunk_steps] int32 and logprobs [B, chunk_steps] float32, of which a row's first
@@ -130,18 +133,23 @@ class Programs:
         """
         model = nnx.merge(self._graphdef, params)
         stop_ids, numbers = jnp.asarray(self._stop_ids, jnp.int32), jnp.arange(self.num_slots)
-        busy_at_start = jnp.sum(rows.remaining > 0)
+        length = state.cache.num_slots
+
+        def is_active(rows: Rows) -> jax.Array:
+            return (rows.remaining > 0) & (rows.position < length)
+
+        active_at_start = jnp.sum(is_active(rows))
 
         def goes_on(carry: tuple) -> jax.Array:
             step, _, rows, _, _ = carry
-            busy = jnp.sum(rows.remaining > 0)
-            return (step < self.chunk_steps) & (busy > 0) & (busy_at_start - busy < enough_free)
+            active = jnp.sum(is_active(rows))
+            return (step < self.chunk_steps) & (active > 0) & (active_at_start - active < enough_free)
 
         def advance(carry: tuple) -> tuple:
             step, (cache, seen), rows, ids, logprobs = carry
-            active = rows.remaining > 0
+            active = is_active(rows)
             # an inactive row writes to a slot past the end, which the decoder drops
-            positions = jnp.where(active, rows.position, cache.num_slots)
+            positions = jnp.where(active, rows.position, length)
             hidden, cache = model.hidden(
                 rows.token[:, None],
                 positions[:, None],
@@ -156,7 +164,7 @@ class Programs:
             rows = rows._replace(
                 token=jnp.where(active, chosen, rows.token),
                 position=rows.position + active,
-                remaining=jnp.where(active & ~stopped, rows.remaining - 1, 0),
+                remaining=jnp.where(active, jnp.where(stopped, 0, rows.remaining - 1), rows.remaining),
             )
             state = State(cache, seen)
             return step + 1, state, rows, ids.at[:, step].set(chosen), logprobs.at[:, step].set(logprob)
@@ -176,6 +184,16 @@ def _inserted(state: State, prompts: Prompts, sources: jax.Array, targets: jax.A
 
     seen = jax.lax.fori_loop(0, count, mark, state.seen)
     return State(state.cache.inserted(prompts.cache, sources, targets, count), seen)
+
+
+def _moved(state: State, other: State, sources: jax.Array, targets: jax.Array, count: jax.Array) -> State:
+    """Slot ``sources[i]`` of ``other`` becomes slot ``targets[i]``, for i < count; both [B] int32."""
+
+    def copy(entry: jax.Array, seen: jax.Array) -> jax.Array:
+        return seen.at[targets[entry]].set(other.seen[sources[entry]])
+
+    seen = jax.lax.fori_loop(0, count, copy, state.seen)
+    return State(state.cache.inserted(other.cache, sources, targets, count), seen)
 
 
 def _resized(state: State, length: int) -> State:

@@ -95,9 +95,22 @@ class Slots:
         """Slots that hold no request, ascending."""
         return np.flatnonzero(self._request < 0).tolist()
 
-    def any_busy(self) -> bool:
-        """Whether some slot holds a request."""
-        return bool((self._request >= 0).any())
+    def busy(self) -> list[int]:
+        """Slots that hold a request, ascending."""
+        return np.flatnonzero(self._request >= 0).tolist()
+
+    @property
+    def num_busy(self) -> int:
+        """How many of them."""
+        return int((self._request >= 0).sum())
+
+    def running(self, length: int) -> list[int]:
+        """Busy slots whose next token has room in a cache of ``length`` positions."""
+        return np.flatnonzero((self._request >= 0) & (self.rows.position < length)).tolist()
+
+    def outgrown(self, length: int) -> list[int]:
+        """Busy slots whose next token has none."""
+        return np.flatnonzero((self._request >= 0) & (self.rows.position >= length)).tolist()
 
     def place(self, slot: int, index: int, request: Request) -> None:
         """Put request number ``index`` into ``slot``: its last prompt token is fed next, at its own position."""
@@ -109,6 +122,19 @@ class Slots:
         self._set(slot, request.sampling)
         self._request[slot], self._over[slot] = index, request.over
         self._ids[slot], self._logprobs[slot] = [], []
+
+    def take_from(self, other: Slots, source: int, target: int) -> None:
+        """Move the request in slot ``source`` of other books into slot ``target`` of these, as far as it is."""
+        for mine, theirs in zip(jax.tree.leaves(self.rows), jax.tree.leaves(other.rows), strict=True):
+            mine[target] = theirs[source]
+        for mine, theirs in (
+            (self._request, other._request),
+            (self._over, other._over),
+            (self._ids, other._ids),
+            (self._logprobs, other._logprobs),
+        ):
+            mine[target] = theirs[source]
+        other._release(source)
 
     def length_needed(self, steps: int) -> int:
         """Cache positions that the next ``steps`` steps may write: one more than the highest."""
@@ -132,7 +158,7 @@ class Slots:
         self.num_sampled += int(counts.sum())
         self.rows = Rows(*(np.array(array) for array in rows[:4]), self.rows.settings)
         finished = {}
-        for slot in np.flatnonzero(self._request >= 0).tolist():
+        for slot in self.busy():
             before, over = len(self._ids[slot]), self._over[slot]
             self._ids[slot].extend(ids[slot, : counts[slot]].tolist())
             self._logprobs[slot].append(logprobs[slot, : counts[slot]])
@@ -141,9 +167,13 @@ class Slots:
                 response_ids, values = tuple(self._ids[slot][:kept]), np.concatenate(self._logprobs[slot])[:kept]
                 ended = kept is not None or response_ids[-1] in stop_ids
                 finished[int(self._request[slot])] = Sampled(response_ids, values, ended)
-                self.rows.remaining[slot], self._request[slot] = 0, -1
-                self._set(slot, GREEDY)  # a free slot asks for no random number
+                self._release(slot)
         return finished
+
+    def _release(self, slot: int) -> None:
+        self.rows.remaining[slot], self._request[slot] = 0, -1
+        self._ids[slot], self._logprobs[slot], self._over[slot] = [], [], None
+        self._set(slot, GREEDY)  # a free slot asks for no random number
 
     def _set(self, slot: int, sampling: Sampling) -> None:
         for array, value in zip(self.rows.settings, settings_of([sampling]), strict=True):

@@ -48,6 +48,11 @@ class CachedAttention:
         if self.implementation not in IMPLEMENTATIONS:
             raise ValueError(f"attention with a cache is one of {IMPLEMENTATIONS}, not {self.implementation!r}")
 
+    @property
+    def reads_all(self) -> bool:
+        """Whether a step reads every position of the cache, and not only those that a row sees."""
+        return self.implementation != "pallas"
+
     def empty(self, config: DecoderConfig, batch: int, num_slots: int, dtype: jnp.dtype) -> Cache:
         """A cache of zeros, in the form that this takes."""
         form = LayeredCache if self.implementation == "layered" else KVCache

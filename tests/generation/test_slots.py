@@ -12,9 +12,9 @@ def request(length: int, limit: int) -> Request:
 
 def test_slots_fill_free_and_fill_again():
     slots = Slots(3)
-    assert list(slots.free()) == [0, 1, 2] and not slots.any_busy()
+    assert list(slots.free()) == [0, 1, 2] and not slots.num_busy
     slots.place(1, 7, request(4, 5))
-    assert list(slots.free()) == [0, 2] and slots.any_busy()
+    assert list(slots.free()) == [0, 2] and slots.num_busy
     assert slots.rows.token[1] == 4, "the last prompt token is fed first"
     assert slots.rows.position[1] == 3 and slots.rows.remaining[1] == 5
 
@@ -44,7 +44,7 @@ def test_harvest_returns_what_ended_and_keeps_what_goes_on():
     assert done[10].response_ids == (8,) and done[10].ended
     assert done[11].response_ids == (8, 9) and not done[11].ended, "its limit cut it"
     assert len(done[11].logprobs) == 2
-    assert list(slots.free()) == [0, 1] and slots.any_busy()
+    assert list(slots.free()) == [0, 1] and slots.num_busy
     more = slots.harvest(advanced(slots, [0, 0, 1], [0, 0, 0]), ids, logprobs, frozenset({8}))
     assert more[12].response_ids == (8, 9, 9, 9, 8) and more[12].ended
-    assert not slots.any_busy()
+    assert not slots.num_busy
