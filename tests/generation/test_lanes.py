@@ -1,6 +1,7 @@
 """Lanes: which one runs, who enters, moves and pours where, on recorded calls; one growing lane says the same."""
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -101,7 +102,7 @@ def test_only_neighbouring_lanes_need_a_program_to_move_between_them(model):
     engine.generate(model[1], requests)
     # two far apart, which only pouring brings together
     engine.generate(model[1], [requests[0], dataclasses.replace(requests[1], prompt_ids=(1,) * 250)])
-    assert pairs == set(zip(SIZES, SIZES[1:], strict=False))
+    assert pairs == set(itertools.pairwise(SIZES))
 
 
 def test_a_lane_with_no_room_above_waits_and_nothing_is_lost(model):
