@@ -17,6 +17,7 @@ from flax import nnx
 
 from s3ft_jax import hf_folder
 from s3ft_jax.generation.sampling import Sampling
+from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.judges.pool import judge_all
 from s3ft_jax.models import families, weights
 from s3ft_jax.models.decoder import Decoder
@@ -40,7 +41,7 @@ class Asked:
     def right(self, examples: list[Example], origin: str, temperature: float) -> list[bool]:
         """Whether each answer was judged right."""
         settings = ResponseSettings(
-            sampling=Sampling(temperature=temperature), max_new_tokens=96, seed=0, num_slots=128
+            sampling=Sampling(temperature=temperature), max_new_tokens=96, seed=0, engine=EngineSettings(num_slots=128)
         )
         responses = respond(examples, origin, Model(self.graphdef, self.params, self.config, self.encoder), settings)
         verdicts = judge_all(list(zip(examples, responses, strict=True)))

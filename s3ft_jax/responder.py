@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from s3ft_jax.generation.engine import Engine, Request
+from s3ft_jax.generation.engine import PREFILL_TOKENS, Engine, Request
 from s3ft_jax.generation.fitting import FittingEngine
 from s3ft_jax.generation.sampling import GenerationError, Sampling, request_key
+from s3ft_jax.generation.settings import EngineSettings, fitting_slots, room_beside
 from s3ft_jax.models import cached_attention
 from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
@@ -37,7 +38,7 @@ class ResponseSettings:
       seed: of every token's key.
       num_responses: per example.
       first_index: of an example's first response.
-      num_slots, chunk_steps: shape of the engine.
+      engine: shape and precision of the engine.
       stop: texts that end a response, which is cut before the first one that it holds.
     """
 
@@ -46,8 +47,7 @@ class ResponseSettings:
     seed: int
     num_responses: int = 1
     first_index: int = 0
-    num_slots: int = 64
-    chunk_steps: int = 16
+    engine: EngineSettings = dataclasses.field(default_factory=EngineSettings)
     stop: tuple[str, ...] = ()
 
 
@@ -124,10 +124,12 @@ class Model:
         return cls(*nnx.split(decoder), decoder.config, encoder)
 
 
-def engine_of(model: Model, num_slots: int, chunk_steps: int) -> FittingEngine:
+def engine_of(model: Model, settings: EngineSettings) -> FittingEngine:
     """The engine of a model in this process, which attends to its cache as suits the model's devices."""
-    ids, attention = (model.encoder.stop_ids, model.encoder.pad_id), cached_attention.choose(model.params)
-    return shared_engine(model.graphdef, model.config, *ids, num_slots, chunk_steps, attention)
+    attention = cached_attention.choose(model.params, settings.attention)
+    room = None if settings.num_slots else room_beside(model.params)
+    ids = model.encoder.stop_ids, model.encoder.pad_id
+    return shared_engine(model.graphdef, model.config, *ids, settings, attention, room)
 
 
 @functools.lru_cache(maxsize=4)
@@ -136,13 +138,25 @@ def shared_engine(
     config: DecoderConfig,
     stop_ids: tuple[int, ...],
     pad_id: int,
-    num_slots: int,
-    chunk_steps: int,
+    settings: EngineSettings,
     attention: CachedAttention,
+    room: int | None,
 ) -> FittingEngine:
-    """One engine per model structure and shape in this process, so that tuned models reuse its compiled programs."""
-    sizes = {"stop_ids": stop_ids, "pad_id": pad_id, "chunk_steps": chunk_steps, "attention": attention}
-    return FittingEngine(lambda slots: Engine(graphdef, config, num_slots=slots, **sizes), num_slots, say)
+    """One engine per model structure and shape in this process, so that tuned models reuse its compiled programs.
+
+    Args:
+      graphdef, config, stop_ids, pad_id, attention: see ``Engine``.
+      settings: its shape and precision.
+      room: see ``fitting_slots``.
+    """
+    options = {"stop_ids": stop_ids, "pad_id": pad_id, "chunk_steps": settings.chunk_steps, "attention": attention}
+    options |= settings.dtypes
+    slots = settings.num_slots
+    if not slots:
+        slots = fitting_slots(settings, config, attention, room, PREFILL_TOKENS)
+        why = "what suits a CPU" if room is None else f"{room / 2**30:.1f} GiB beside the parameters"
+        say(f"sampling with {slots} slots ({why}; sample.num_slots)")
+    return FittingEngine(lambda slots: Engine(graphdef, config, num_slots=slots, **options), slots, say)
 
 
 @functools.lru_cache(maxsize=4)
@@ -184,7 +198,7 @@ def answer(
       settings: how.
       on_progress: see ``Engine.generate``.
     """
-    encoder, engine = model.encoder, engine_of(model, settings.num_slots, settings.chunk_steps)
+    encoder, engine = model.encoder, engine_of(model, settings.engine)
     first, stops = settings.first_index, StopStrings(settings.stop, encoder.decode_response)
     asked = [(ask, index) for ask in asks for index in range(first, first + settings.num_responses)]
     requests = [

@@ -5,6 +5,7 @@ import pytest
 from s3ft_jax import responder
 from s3ft_jax.generation.engine import Engine
 from s3ft_jax.generation.sampling import GREEDY, GenerationError, Sampling
+from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.records import Example
 from s3ft_jax.responder import Ask, ResponseSettings, StopStrings, answer, respond
@@ -19,7 +20,13 @@ def ask(walked):
 
     def asked(examples, origin="own", **settings):
         made = ResponseSettings(
-            **{"sampling": Sampling(temperature=0.8), "max_new_tokens": 24, "seed": 3, "num_slots": 16} | settings
+            **{
+                "sampling": Sampling(temperature=0.8),
+                "max_new_tokens": 24,
+                "seed": 3,
+                "engine": EngineSettings(num_slots=16),
+            }
+            | settings
         )
         return respond(examples, origin, model, made)
 
@@ -56,7 +63,9 @@ def test_given_ids_lead_the_response_and_are_not_counted_as_sampled(walked, ask)
     _, workdir = walked
     model = load_model(workdir)
     (own,) = asked(examples[:1])
-    settings = ResponseSettings(sampling=Sampling(temperature=0.0), max_new_tokens=24, seed=3, num_slots=16)
+    settings = ResponseSettings(
+        sampling=Sampling(temperature=0.0), max_new_tokens=24, seed=3, engine=EngineSettings(num_slots=16)
+    )
     (whole,) = answer([Ask("x", own.prompt_ids)], "own", model, settings)
     half = len(whole.response_ids) // 2
     asking = [Ask("x", own.prompt_ids, whole.response_ids[:half])]
@@ -65,7 +74,9 @@ def test_given_ids_lead_the_response_and_are_not_counted_as_sampled(walked, ask)
     assert begun.response_ids == whole.response_ids and begun.text == whole.text and begun.given == half
     assert begun.prompt_ids == whole.prompt_ids and begun.ended == whole.ended
     assert whole.logprob < begun.logprob < 0, "of the sampled ids alone"
-    short = ResponseSettings(sampling=Sampling(temperature=0.0), max_new_tokens=half + 2, seed=3, num_slots=16)
+    short = ResponseSettings(
+        sampling=Sampling(temperature=0.0), max_new_tokens=half + 2, seed=3, engine=EngineSettings(num_slots=16)
+    )
     (cut,) = answer(asking, "repair", model, short)
     assert len(cut.response_ids) == half + 2 and not cut.ended, "the limit counts the given ids"
 
@@ -110,8 +121,21 @@ def test_a_stop_text_ends_a_response_and_is_not_in_its_text(ask):
 
 def test_the_engine_attends_as_suits_the_parameters(walked, monkeypatch):
     model, seen, suits = load_model(walked[1]), [], CachedAttention("pallas", interpret=True)
-    monkeypatch.setattr(responder.cached_attention, "choose", lambda params: suits if params is model.params else None)
+    asked = {(id(model.params), "xla"): suits}
+    monkeypatch.setattr(responder.cached_attention, "choose", lambda params, name: asked.get((id(params), name)))
     monkeypatch.setattr(Engine, "__init__", lambda engine, *_, attention, **__: seen.append(attention))
     monkeypatch.setattr(Engine, "generate", lambda *_, **__: None)
-    settings = ResponseSettings(sampling=Sampling(temperature=0.0), max_new_tokens=2, seed=3, num_slots=3)
+    settings = ResponseSettings(
+        sampling=Sampling(temperature=0.0),
+        max_new_tokens=2,
+        seed=3,
+        engine=EngineSettings(num_slots=3, attention="xla"),
+    )
     assert answer([], "own", model, settings) == [] and seen == [suits]
+
+
+def test_slots_that_are_chosen_are_told_once(walked, capsys):
+    model = load_model(walked[1])
+    settings = EngineSettings(num_slots=0, chunk_steps=5)
+    assert responder.engine_of(model, settings) is responder.engine_of(model, settings)
+    assert capsys.readouterr().out.count("sampling with 32 slots (what suits a CPU; sample.num_slots)") == 1

@@ -42,7 +42,10 @@ from s3ft_jax.models import cached_attention
 from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
 
-__all__ = ["Engine", "Request", "Sampled"]
+__all__ = ["PREFILL_TOKENS", "Engine", "Request", "Sampled"]
+
+PREFILL_TOKENS = 2048
+"""Tokens of one prefill batch: enough that its products are bound by operations, not by reading the weights."""
 
 
 class _Pace:
@@ -92,7 +95,7 @@ class Engine:
         chunk_steps: int = 16,
         prompt_buckets: Sequence[int] | None = None,
         cache_buckets: Sequence[int] | None = None,
-        prefill_tokens: int = 2048,
+        prefill_tokens: int = PREFILL_TOKENS,
         cache_dtype: jnp.dtype = jnp.float32,
         activation_dtype: jnp.dtype = jnp.float32,
         attention: CachedAttention | None = None,

@@ -152,14 +152,15 @@ class CachedAttention:
         return jax.shard_map(function, mesh=self.mesh, in_specs=places, out_specs=out_places, check_vma=False)
 
 
-def choose(params: Any) -> CachedAttention:
+def choose(params: Any, implementation: str = "") -> CachedAttention:
     """What suits the devices that the parameters lie on: pallas on TPUs, layered on CPUs, else the reference.
 
     Args:
       params: a state of arrays, or of ``jax.ShapeDtypeStruct`` that say where they lie.
+      implementation: one of ``IMPLEMENTATIONS``, to be taken whatever suits.
     """
     place = jax.tree.leaves(params)[0].sharding
-    suits = suiting(next(iter(place.device_set)).platform)
+    suits = CachedAttention(implementation) if implementation else suiting(next(iter(place.device_set)).platform)
     mesh = place.mesh if isinstance(place, NamedSharding) else None
     return dataclasses.replace(suits, mesh=mesh) if suits.implementation == "pallas" else suits
 

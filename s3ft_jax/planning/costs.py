@@ -108,7 +108,7 @@ class TrainSizes:
 class SampleSizes:
     """Prefill of ``prompts`` x ``prompt_length``, or a chunk of ``steps`` for ``slots`` over ``cache_length``.
 
-    The engine's stream and cache have ``activation_bytes`` a number.
+    The engine's stream has ``activation_bytes`` a number, its cache ``cache_bytes``.
     """
 
     prompts: int
@@ -117,6 +117,7 @@ class SampleSizes:
     cache_length: int
     steps: int
     activation_bytes: int = 4
+    cache_bytes: int = 4
 
 
 class Work(NamedTuple):
@@ -279,7 +280,7 @@ def prefill_work(config: DecoderConfig, sizes: SampleSizes, weights: Weights, sp
     tokens = sizes.prompts * sizes.prompt_length
     attention = attention_flops(config, sizes.prompts * config.num_layers * sizes.prompt_length**2)
     stream = config.num_layers * config.model_dim * sizes.activation_bytes
-    cached = tokens * cache_bytes(config, sizes.activation_bytes) / cache_parts(config, split)
+    cached = tokens * cache_bytes(config, sizes.cache_bytes) / cache_parts(config, split)
     moved = weights.used - weights.head + 2 * tokens * stream + cached
     received = _received(2 * 2 * tokens * stream, split.tensor)
     return Work((tokens * layers_flops(config) + attention) / split.chips, moved, received, tokens)
@@ -294,7 +295,7 @@ def decode_work(config: DecoderConfig, sizes: SampleSizes, weights: Weights, spl
     read = weights.used
     if config.num_experts:
         read -= weights.experts * (1 - config.experts_per_token / config.num_experts) ** sizes.slots
-    cached = sizes.slots * sizes.cache_length * cache_bytes(config, sizes.activation_bytes) / cache_parts(config, split)
+    cached = sizes.slots * sizes.cache_length * cache_bytes(config, sizes.cache_bytes) / cache_parts(config, split)
     logits = 2 * 4 * sizes.slots * config.vocab_size / split.tensor
     attention = attention_flops(config, config.num_layers * sizes.cache_length)
     flops = tokens * (layers_flops(config) + head_flops(config) + attention)

@@ -16,7 +16,9 @@ from flax import nnx
 from jax.sharding import AbstractMesh, Mesh
 
 from s3ft_jax import sharding, training
-from s3ft_jax.generation.engine import Engine
+from s3ft_jax.generation.engine import PREFILL_TOKENS, Engine
+from s3ft_jax.generation.settings import EngineSettings, fitting_slots
+from s3ft_jax.models import cached_attention
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.lora import Lora
 from s3ft_jax.models.weights import flat_params
@@ -36,7 +38,8 @@ class Experiment:
       batch_size, accumulation, max_length: examples per step, each in a row of its own (packing makes fewer rows);
         micro-batches; tokens of a row.
       mesh: data, fsdp, tensor as in the config.
-      num_slots, chunk_steps, prompt_tokens, new_tokens: of sampling.
+      engine: shape and precision of sampling.
+      prompt_tokens, new_tokens: of its longest prompt, and of a response.
     """
 
     config: DecoderConfig
@@ -50,8 +53,7 @@ class Experiment:
     accumulation: int
     max_length: int
     mesh: dict[str, int]
-    num_slots: int
-    chunk_steps: int
+    engine: EngineSettings
     prompt_tokens: int
     new_tokens: int
 
@@ -166,12 +168,17 @@ class TrainStep:
 
 
 class _Sampling:
-    """What prefill and decode share: one engine's chips, parameters and lengths. The engine's stream is float32."""
+    """What prefill and decode share: one engine's chips, parameters and lengths.
 
-    unit, dtype = 1, "float32"
+    Args:
+      experiment: with a number of slots (``sized``).
+      split: the chips that share the model.
+    """
+
+    unit = 1
 
     def __init__(self, experiment: Experiment, split: costs.Split):
-        self.experiment, self.split = experiment, split
+        self.experiment, self.split, self.dtype = experiment, split, experiment.engine.activation_dtype
 
     def engine(self, slots: int, prompts: int, mesh: Mesh | None = None) -> tuple[Engine, nnx.State]:
         """The engine for so many slots, and for so many prompts in a prefill; its abstract parameters."""
@@ -179,16 +186,25 @@ class _Sampling:
             self.experiment.config,
             self.experiment.dtype,
             mesh,
-            num_slots=slots,
-            chunk_steps=self.experiment.chunk_steps,
+            settings=dataclasses.replace(self.experiment.engine, num_slots=slots),
             prefill_tokens=prompts * self._own[0].prefill_shape(self.experiment.prompt_tokens)[1],
         )
 
     @functools.cached_property
     def _own(self) -> tuple[Engine, nnx.State]:
         own = self.experiment
-        sizes = {"num_slots": own.num_slots, "chunk_steps": own.chunk_steps}
-        return lowering.sampling_engine(own.config, own.dtype, **sizes)
+        return lowering.sampling_engine(
+            own.config, own.dtype, settings=dataclasses.replace(own.engine, num_slots=own.engine.num_slots or 1)
+        )
+
+    def sized(self, capacity: int) -> Experiment:
+        """The experiment with the number of slots that a chip of so many bytes would choose, where it gives none."""
+        engine, attention = self.experiment.engine, cached_attention.suiting("tpu")
+        if engine.num_slots:
+            return self.experiment
+        room = capacity - self._weights.frozen
+        slots = fitting_slots(engine, self.experiment.config, attention, room, PREFILL_TOKENS)
+        return dataclasses.replace(self.experiment, engine=dataclasses.replace(engine, num_slots=slots))
 
     @functools.cached_property
     def _weights(self) -> costs.Weights:
@@ -204,13 +220,14 @@ class _Sampling:
             prompt_length=self._own[0].prefill_shape(own.prompt_tokens)[1],
             slots=slots,
             cache_length=self._own[0].cache_length(positions),
-            steps=own.chunk_steps,
+            steps=own.engine.chunk_steps,
             activation_bytes=memory.number_bytes(self.dtype),
+            cache_bytes=own.engine.dtypes["cache_dtype"].itemsize,
         )
 
     def _cache(self, rows: int, length: int) -> int:
         """Bytes per chip of a cache of so many rows and positions."""
-        numbers = memory.number_bytes(self.dtype)
+        numbers = self.experiment.engine.dtypes["cache_dtype"].itemsize
         return memory.cache_per_chip(self.experiment.config, rows, length, numbers, self.split)
 
 
@@ -238,7 +255,7 @@ class Prefill(_Sampling):
 
     def beside(self, size: int) -> int:
         """The cache of the slots that are being decoded, and the parameters that only logits need."""
-        return self._cache(self.experiment.num_slots, self.sizes(1, size).cache_length) + self._unread
+        return self._cache(self.experiment.engine.num_slots, self.sizes(1, size).cache_length) + self._unread
 
     def work(self, size: int) -> costs.Work:
         """See ``Program``."""
@@ -264,7 +281,7 @@ class Decode(_Sampling):
     @property
     def size(self) -> int:
         """``sample.num_slots``."""
-        return self.experiment.num_slots
+        return self.experiment.engine.num_slots
 
     def shape(self, size: int) -> str:
         """See ``Program``."""

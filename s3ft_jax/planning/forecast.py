@@ -84,8 +84,8 @@ def forecasts(experiment: Experiment, place: Slice) -> tuple[list[Forecast], lis
     """
     split, notes = choose_split(experiment, place.topology)
     sampling, more = choose_sampling_split(experiment, place.topology)
-    step = TrainStep(experiment, split)
-    programs = [step, Prefill(experiment, sampling), Decode(experiment, sampling)]
+    step, sized = TrainStep(experiment, split), Decode(experiment, sampling).sized(place.capacity)
+    programs = [step, Prefill(sized, sampling), Decode(sized, sampling)]
     return [forecast(program, place) for program in programs], [f"train: {step.settings}", *notes, *more]
 
 

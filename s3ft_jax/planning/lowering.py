@@ -18,6 +18,7 @@ from s3ft_jax import sharding, training
 from s3ft_jax.batches import Batch
 from s3ft_jax.generation.engine import Engine
 from s3ft_jax.generation.programs import State
+from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.models import cached_attention
 from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
@@ -104,7 +105,7 @@ def lower_train(
 
 
 def sampling_engine(
-    config: DecoderConfig, dtype: str, mesh: Mesh | None = None, **sizes: int
+    config: DecoderConfig, dtype: str, mesh: Mesh | None = None, *, settings: EngineSettings, **sizes: int
 ) -> tuple[Engine, nnx.State]:
     """An engine as ``responder.answer`` builds it, and the shapes of its parameters.
 
@@ -114,11 +115,15 @@ def sampling_engine(
       config: architecture.
       dtype: of the imported parameters.
       mesh: the devices, real or of a topology; None: for its sizes alone.
-      **sizes: num_slots, chunk_steps, prefill_tokens of ``Engine``.
+      settings: shape and precision, ``num_slots`` given.
+      **sizes: prefill_tokens of ``Engine``.
     """
     decoder = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype)))
     graphdef, params = nnx.split(decoder)
-    attention = CachedAttention() if mesh is None else cached_attention.choose(sharding.placed(params, mesh))
+    attention = CachedAttention()
+    if mesh is not None:
+        attention = cached_attention.choose(sharding.placed(params, mesh), settings.attention)
+    sizes |= {"num_slots": settings.num_slots, "chunk_steps": settings.chunk_steps} | settings.dtypes
     return Engine(graphdef, config, stop_ids=(0,), pad_id=0, attention=attention, **sizes), params
 
 

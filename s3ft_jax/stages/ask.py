@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from s3ft_jax.generation.engine import Request
 from s3ft_jax.generation.sampling import Sampling, request_key
+from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.progress import console, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.responder import Model, engine_of
@@ -48,7 +49,7 @@ def run(
     prompt = model.encoder.encode_prompt(({"role": "user", "content": question},))
     written = _Written(model.encoder)
     limit = min(max_new_tokens, max(1, model.config.max_positions - len(prompt)))
-    engine = engine_of(model, 1, CHUNK_STEPS)
+    engine = engine_of(model, EngineSettings(num_slots=1, chunk_steps=CHUNK_STEPS))
     key = request_key(seed, question, "own", 0)
     request = Request(prompt, key, limit, Sampling(temperature=temperature), over=written.show)
     (sampled,) = engine.generate(model.params, [request])

@@ -23,6 +23,7 @@ from s3ft_jax.records import Example
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 if TYPE_CHECKING:
+    from s3ft_jax.generation.settings import EngineSettings
     from s3ft_jax.responder import Model
 
 
@@ -97,8 +98,10 @@ def try_canaries(config: ConfigDict, examples: Sequence[Example], consultant: Co
     return _PASSED[consultant.version]
 
 
-def _sizes(config: ConfigDict) -> tuple[int, int, int]:
-    return config.judge.model.max_new_tokens, config.sample.num_slots, config.sample.chunk_steps
+def _sizes(config: ConfigDict) -> tuple[int, EngineSettings]:
+    from s3ft_jax.stages.sample import engine_settings
+
+    return config.judge.model.max_new_tokens, engine_settings(config)
 
 
 def _digest(workdir: Workdir, path: str) -> str:
@@ -120,13 +123,13 @@ def _load(workdir: str, path: str) -> Model:
     return launch.load_folder(path) if path else launch.load_model(Workdir(workdir))
 
 
-def _reply(workdir: str, path: str, sizes: tuple[int, int, int], prompts: Sequence[str]) -> list[str]:
+def _reply(workdir: str, path: str, sizes: tuple[int, EngineSettings], prompts: Sequence[str]) -> list[str]:
     """Replies of this project's own engine, greedy."""
     from s3ft_jax.generation.sampling import Sampling
     from s3ft_jax.responder import ResponseSettings, respond
 
     model = _load(workdir, path)
-    max_new_tokens, num_slots, chunk_steps = sizes
+    max_new_tokens, engine = sizes
     asked = [
         Example(f"judge/{number:05d}", "judge", "judge", ({"role": "user", "content": text},), "", MODEL, {})
         for number, text in enumerate(prompts)
@@ -135,8 +138,7 @@ def _reply(workdir: str, path: str, sizes: tuple[int, int, int], prompts: Sequen
         sampling=Sampling(temperature=0.0),
         max_new_tokens=max_new_tokens,
         seed=0,
-        num_slots=num_slots,
-        chunk_steps=chunk_steps,
+        engine=engine,
     )
     replies = respond(asked, "own", model, settings)
     return [reply.text for reply in replies]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from s3ft_jax.records import Example, Response, Score
 from s3ft_jax.responder import Model, respond, shared_scorer
 from s3ft_jax.stages.judge import describe_sandbox, judge_responses, settings_of
 from s3ft_jax.stages.launch import BASE, plain_settings
-from s3ft_jax.stages.sample import answer_settings
+from s3ft_jax.stages.sample import answer_settings, engine_settings
 from s3ft_jax.stages.train import load_tuned
 from s3ft_jax.workdir import Workdir
 
@@ -35,7 +36,7 @@ def key(method: str, seed: int | None) -> str:
 def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, redo: bool = False) -> None:
     """Answer greedily, judge with the same judges as the training data, score, and rank choices by likelihood."""
     settings = {"evaluate": plain_settings(config.evaluate), "judge": settings_of(config)}
-    settings["engine"] = {"num_slots": config.sample.num_slots, "chunk_steps": config.sample.chunk_steps}
+    settings["engine"] = dataclasses.asdict(engine_settings(config))
     reads = ["import", "prepare"] + ([f"train-{name(method, seed).replace('/', '-')}"] if seed is not None else [])
     where = f"scores/{name(method, seed)}"
     with workdir.stage(key(method, seed), settings=settings, reads=reads, writes=[where], redo=redo) as stage:

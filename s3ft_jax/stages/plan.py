@@ -25,6 +25,7 @@ from s3ft_jax.planning.forecast import Forecast, Slice, forecasts
 from s3ft_jax.progress import console, say
 from s3ft_jax.stages import method_settings
 from s3ft_jax.stages.launch import POCKET, plain_settings, pocket_model_folder
+from s3ft_jax.stages.sample import engine_settings
 
 BOUND = (
     "tokens/s is a bound from the chip's published speeds and the least the program must compute, read and receive; no "
@@ -109,8 +110,7 @@ def describe(config: ConfigDict, architecture: DecoderConfig, method: str = "") 
         accumulation=settings["accumulation"],
         max_length=settings["max_length"],
         mesh=plain_settings(config.mesh),
-        num_slots=sample.num_slots,
-        chunk_steps=sample.chunk_steps,
+        engine=engine_settings(config),
         prompt_tokens=prompt if prompt > 0 else longest,
         new_tokens=sample.max_new_tokens,
     )

@@ -26,7 +26,7 @@ from s3ft_jax.selection import weighs
 from s3ft_jax.stages.launch import BASE, load_model, plain_settings
 from s3ft_jax.workdir import Workdir, WorkdirError
 
-OWN = ("num_slots", "chunk_steps")
+OWN = ("num_slots", "chunk_steps", "activation_dtype", "cache_dtype", "attention")
 """Settings of ``sample`` that only our own engine's responses follow from."""
 LINE_EVERY_S = 10.0
 """Seconds between two lines about requests that are tried again."""

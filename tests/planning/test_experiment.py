@@ -57,7 +57,7 @@ def test_parameters_of_a_full_tuning_have_a_dtype_of_their_own():
 
 
 def test_the_shapes_are_the_engines():
-    own = changed(num_slots=8, prompt_tokens=40, new_tokens=24)
+    own = changed(prompt_tokens=40, new_tokens=24)
     prefill, decode = Prefill(own, costs.Split()), Decode(own, costs.Split())
     # prompts of 40 tokens are filled up to 64, 2,048 tokens make a batch; 63 positions of the cache are used
     assert prefill.shape(prefill.size) == "32 x 64 tokens"

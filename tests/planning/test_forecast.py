@@ -6,6 +6,7 @@ import pytest
 from tiny_experiment import CONFIG, changed
 
 from s3ft_jax import sharding
+from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.planning import costs, forecast
 from s3ft_jax.planning.chips import GIB, PlanError, parse_topology
 from s3ft_jax.planning.compiled import Compiled
@@ -127,7 +128,7 @@ def test_a_mesh_that_is_asked_for_is_kept():
 
 
 def test_sampling_takes_one_chip_while_a_slot_fits_there():
-    assert forecast.choose_sampling_split(changed(num_slots=10**6), V5E) == (costs.Split(), [])
+    assert forecast.choose_sampling_split(changed(engine=EngineSettings(num_slots=10**6)), V5E) == (costs.Split(), [])
     larger = dataclasses.replace(LARGE, num_layers=96)
     split, (note,) = forecast.choose_sampling_split(changed(config=larger), V5E)
     assert split == costs.Split(tensor=2)

@@ -11,6 +11,7 @@ from tiny_experiment import CONFIG, SETTINGS, step
 from s3ft_jax import sharding, training
 from s3ft_jax.batches import Batch
 from s3ft_jax.generation.engine import Engine
+from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.generation.slots import Slots
 from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.decoder import Decoder
@@ -42,11 +43,20 @@ def test_the_step_is_that_of_a_run(lora):
 
 
 def test_prefill_and_decode_are_those_of_the_engine():
-    sizes = {"num_slots": 4, "chunk_steps": 8, "prefill_tokens": 64}
-    planned, shapes = lowering.sampling_engine(CONFIG, "float32", **sizes)
+    settings = EngineSettings(num_slots=4, chunk_steps=8)
+    planned, shapes = lowering.sampling_engine(CONFIG, "float32", settings=settings, prefill_tokens=64)
     graphdef, params = nnx.split(nnx.eval_shape(lambda: Decoder(CONFIG, rngs=nnx.Rngs(0))))
     params = jax.tree.map(jnp.asarray, zeros(params))
-    real = Engine(graphdef, CONFIG, stop_ids=(0,), pad_id=0, attention=CachedAttention(), **sizes)
+    real = Engine(
+        graphdef,
+        CONFIG,
+        stop_ids=(0,),
+        pad_id=0,
+        num_slots=4,
+        chunk_steps=8,
+        prefill_tokens=64,
+        attention=CachedAttention(),
+    )
     prompts = np.zeros(real.prefill_shape(20), np.int32)
     lengths = np.zeros(len(prompts), np.int32)
     assert (
@@ -80,7 +90,7 @@ def test_a_mesh_on_paper_places_as_a_real_one():
 
 
 def test_the_cache_lies_by_heads_where_they_divide():
-    engine, _ = lowering.sampling_engine(CONFIG, "float32", num_slots=4, chunk_steps=8)
+    engine, _ = lowering.sampling_engine(CONFIG, "float32", settings=EngineSettings(num_slots=4, chunk_steps=8))
     for tensor, axis in ((1, "tensor"), (2, "tensor"), (4, None)):  # two key-value heads
         cache = lowering.abstract_state(engine, 64, memory.abstract_mesh(costs.Split(tensor=tensor))).cache
         assert cache.keys.sharding.spec == PartitionSpec(None, None, axis)

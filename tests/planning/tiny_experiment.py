@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from s3ft_jax import training
+from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.kernels import Attention
 from s3ft_jax.planning.experiment import Experiment
@@ -32,8 +33,7 @@ EXPERIMENT = Experiment(
     accumulation=1,
     max_length=64,
     mesh={"data": -1, "fsdp": 1, "tensor": 1},
-    num_slots=8,
-    chunk_steps=4,
+    engine=EngineSettings(num_slots=8, chunk_steps=4),
     prompt_tokens=40,
     new_tokens=24,
 )

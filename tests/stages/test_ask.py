@@ -3,6 +3,7 @@
 import pytest
 
 from s3ft_jax.generation.sampling import GREEDY
+from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.progress import console
 from s3ft_jax.records import Example
 from s3ft_jax.responder import ResponseSettings, respond
@@ -15,7 +16,10 @@ def test_the_answer_is_that_of_the_engine(walked):
     _, workdir = walked
     example = workdir.read_records(Example, "examples/train.jsonl")[0]
     (response,) = respond(
-        [example], "own", load_model(workdir), ResponseSettings(sampling=GREEDY, max_new_tokens=48, seed=0, num_slots=1)
+        [example],
+        "own",
+        load_model(workdir),
+        ResponseSettings(sampling=GREEDY, max_new_tokens=48, seed=0, engine=EngineSettings(num_slots=1)),
     )
     question = example.messages[-1]["content"]
     for where in ({"workdir": workdir}, {"workdir": None, "path": "pocket"}, {"workdir": None, "path": None}):

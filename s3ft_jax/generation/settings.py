@@ -1,0 +1,109 @@
+"""What a user chooses of an engine, and how many slots a device's memory has room for."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from s3ft_jax.generation.buckets import bucket_of, cache_sizes
+from s3ft_jax.generation.sampling import GenerationError
+from s3ft_jax.models.cached_attention import IMPLEMENTATIONS, CachedAttention
+from s3ft_jax.models.config import DecoderConfig
+
+DTYPES = ("float32", "bfloat16")
+SLOTS_ON_CPU = 32
+"""Slots where memory does not bound them: on CPUs more make nothing faster (benchmarks/RESULTS.md, "Generation")."""
+MOST_SLOTS = 512
+"""Slots that are chosen at most: the weights are then read seldom enough that a step is bound by its products."""
+KEPT_FREE = 0.15
+"""Share of the memory that is left for what the estimate does not know: fragments, programs, layouts."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """Shape and precision of an engine.
+
+    Attributes:
+      num_slots: responses decoded side by side; 0: as many as the device's memory has room for, a power of two.
+      chunk_steps: decode steps between two looks of the host.
+      activation_dtype: of the decoder's stream.
+      cache_dtype: of keys and values; empty: as the stream.
+      attention: one of ``cached_attention.IMPLEMENTATIONS``; empty: what suits the device.
+      length: tokens of prompt and response together for which ``num_slots`` 0 makes room.
+
+    Raises:
+      GenerationError: a value outside its range, by config key.
+    """
+
+    num_slots: int = 64
+    chunk_steps: int = 16
+    activation_dtype: str = "float32"
+    cache_dtype: str = ""
+    attention: str = ""
+    length: int = 1024
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_slots", 0), ("chunk_steps", 1)):
+            if getattr(self, name) < least:
+                raise GenerationError(f"sample.{name} must be at least {least}, found {getattr(self, name)}")
+        for name, choices in (
+            ("activation_dtype", DTYPES),
+            ("cache_dtype", ("", *DTYPES)),
+            ("attention", ("", *IMPLEMENTATIONS)),
+        ):
+            if getattr(self, name) not in choices:
+                shown = ", ".join(choice or "(empty)" for choice in choices)
+                raise GenerationError(f"sample.{name} = {getattr(self, name)!r}; choose from {shown}")
+
+    @property
+    def dtypes(self) -> dict[str, jnp.dtype]:
+        """``Engine``'s cache_dtype and activation_dtype."""
+        stream = jnp.dtype(self.activation_dtype)
+        return {"cache_dtype": jnp.dtype(self.cache_dtype) if self.cache_dtype else stream, "activation_dtype": stream}
+
+
+def fitting_slots(
+    settings: EngineSettings, config: DecoderConfig, attention: CachedAttention, room: int | None, prefill_tokens: int
+) -> int:
+    """The number of slots for ``num_slots`` 0.
+
+    Args:
+      settings: whose length and dtypes count.
+      config: the decoder's.
+      attention: where it reads the whole cache there are lanes (``lanes.LanesByLength``), and all of them count.
+      room: bytes of a device beside the parameters; None: not known, as on a CPU.
+      prefill_tokens: see ``Engine``.
+
+    Returns:
+      A power of two, 1 to ``MOST_SLOTS``.
+    """
+    if room is None:
+        return SLOTS_ON_CPU
+    sizes = cache_sizes(config.max_positions)
+    longest = bucket_of(min(settings.length, config.max_positions), sizes)
+    positions = sum(size for size in sizes if size <= longest) if attention.reads_all else longest
+    numbers = {name: dtype.itemsize for name, dtype in settings.dtypes.items()}
+    token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * numbers["cache_dtype"]
+    # which tokens were seen; logits, weights and running sums over the vocabulary
+    slot = positions * token + config.vocab_size * (1 + 4 * 4)
+    # two batches of prompts at a time, and the widest layer's activations of one
+    widest = 4 * max(config.mlp_dim, config.num_heads * config.head_dim, config.model_dim)
+    prompts = prefill_tokens * (2 * token + widest * numbers["activation_dtype"] + 8 * longest * config.num_heads)
+    slots = max(1, int((room * (1 - KEPT_FREE) - prompts) // slot))
+    return min(MOST_SLOTS, 1 << (slots.bit_length() - 1))
+
+
+def room_beside(params: object) -> int | None:
+    """Bytes of the device on which parameters lie that are not theirs; None where the device does not say.
+
+    It is the device's whole memory that counts, not what happens to be free: a run that is resumed finds the same.
+    """
+    leaves = jax.tree.leaves(params)
+    device = next(iter(leaves[0].sharding.device_set))
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if not stats or "bytes_limit" not in stats:
+        return None
+    mine = sum(shard.data.nbytes for leaf in leaves for shard in leaf.addressable_shards if shard.device == device)
+    return stats["bytes_limit"] - mine
