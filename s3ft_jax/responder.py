@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Origin, Response
 from s3ft_jax.scoring import Scorer
+
+LEAST_SHARED = 64
+"""Ids that prompts must share for a prefill of their own; that of a shorter beginning costs more than it saves."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,11 +100,13 @@ class Ask:
       example_id: whose question.
       prompt_ids: what the model is asked.
       given_ids: the first ids of its response, handed to it behind the prompt; they count against the length limit.
+      shared: how many of the prompt's first ids the others of its stage have, too; see ``Request.shared``.
     """
 
     example_id: str
     prompt_ids: tuple[int, ...]
     given_ids: tuple[int, ...] = ()
+    shared: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +177,26 @@ def asks_of(examples: Sequence[Example], origin: Origin, encoder: PromptEncoder)
     return [Ask(e.id, encoder.encode_prompt(messages, e.id)) for e, messages in zip(examples, shown, strict=True)]
 
 
+def sharing(asks: Sequence[Ask], examples: Sequence[Example]) -> list[Ask]:
+    """The same asks, which know how many ids all those of their task begin with, where these are worth a prefill.
+
+    Args:
+      asks: all that a stage will ask. What it shares must not depend on which of them a resumed run still has to ask.
+      examples: with those that are asked about.
+    """
+    tasks, prompts = {example.id: example.task for example in examples}, defaultdict(set)
+    for ask in asks:
+        prompts[tasks[ask.example_id]].add(ask.prompt_ids)
+    shared = {task: _num_shared(min(of_task), max(of_task)) for task, of_task in prompts.items()}
+    return [dataclasses.replace(ask, shared=shared[tasks[ask.example_id]]) for ask in asks]
+
+
+def _num_shared(first: Sequence[int], last: Sequence[int]) -> int:
+    """How many ids the first and the last of sorted prompts begin with; 0: too few for a prefill, or one prompt."""
+    differ = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first) - 1)
+    return differ if first != last and differ >= LEAST_SHARED else 0
+
+
 def respond(
     examples: Sequence[Example],
     origin: Origin,
@@ -207,6 +233,7 @@ def answer(
             key=request_key(settings.seed, ask.example_id, origin, index),
             max_new_tokens=settings.max_new_tokens - len(ask.given_ids),
             sampling=settings.sampling,
+            shared=ask.shared,
             over=stops if settings.stop else None,
         )
         for ask, index in asked

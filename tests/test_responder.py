@@ -8,7 +8,7 @@ from s3ft_jax.generation.sampling import GREEDY, GenerationError, Sampling
 from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.records import Example
-from s3ft_jax.responder import Ask, ResponseSettings, StopStrings, answer, respond
+from s3ft_jax.responder import Ask, ResponseSettings, StopStrings, answer, respond, sharing
 from s3ft_jax.stages.launch import load_model
 from small import small_config
 
@@ -139,3 +139,30 @@ def test_slots_that_are_chosen_are_told_once(walked, capsys):
     settings = EngineSettings(num_slots=0, chunk_steps=5)
     assert responder.engine_of(model, settings) is responder.engine_of(model, settings)
     assert capsys.readouterr().out.count("sampling with 32 slots (what suits a CPU; sample.num_slots)") == 1
+
+
+def _task_example(task, number):
+    return Example(f"{task}/{number}", task, "test", ({"role": "user", "content": "?"},), "", "exact", {})
+
+
+def test_asks_of_a_task_know_what_all_of_them_begin_with():
+    shots, brief = tuple(range(100)), tuple(range(30))
+    asks = [Ask(f"few/{number}", (*shots, 7, number, 9), (1,)) for number in (3, 5, 4)]
+    asks += [Ask(f"zero/{number}", (*brief, number)) for number in range(3)] + [Ask("one/0", shots)] * 2
+    asks += [Ask("nested/0", shots), Ask("nested/1", (*shots, 1))]
+    examples = [_task_example(*ask.example_id.split("/")) for ask in asks]
+    found = sharing(asks, examples)
+    assert [ask.shared for ask in found] == [101] * 3 + [0] * 3 + [0] * 2 + [99] * 2
+    assert [(ask.prompt_ids, ask.given_ids) for ask in found] == [(ask.prompt_ids, ask.given_ids) for ask in asks]
+    assert sharing([], []) == []
+
+
+def test_what_is_shared_reaches_the_engine(walked, monkeypatch):
+    model, seen = load_model(walked[1]), []
+    monkeypatch.setattr(
+        responder.FittingEngine, "generate", lambda engine, params, requests, **_: seen.extend(requests) or []
+    )
+    settings = ResponseSettings(sampling=GREEDY, max_new_tokens=5, seed=0, num_responses=2)
+    with pytest.raises(ValueError, match="zip"):  # the engine of this test returns nothing
+        answer([Ask("a", (1, 2, 3), shared=2)], "own", model, settings)
+    assert [request.shared for request in seen] == [2, 2]

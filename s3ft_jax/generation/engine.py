@@ -35,7 +35,7 @@ from flax import nnx
 
 from s3ft_jax.generation.buckets import bucket_of, cache_sizes, exact_sizes, prompt_sizes
 from s3ft_jax.generation.lanes import GrowingLane, Lane, Lanes, LanesByLength, Prefilled, Waiting
-from s3ft_jax.generation.programs import Programs, State
+from s3ft_jax.generation.programs import Programs, Prompts, State
 from s3ft_jax.generation.sampling import GenerationError
 from s3ft_jax.generation.slots import Request, Sampled
 from s3ft_jax.models import cached_attention
@@ -211,6 +211,10 @@ class Engine:
                 f"request {index}: {length} prompt tokens and max_new_tokens {limit}; both must be at least 1 "
                 "(config key sample.max_new_tokens)"
             )
+        if not 0 <= request.shared < length:
+            raise GenerationError(
+                f"request {index}: shares {request.shared} tokens of a prompt of {length}; the last one is its own"
+            )
         longest_prompt = self.prompt_buckets[-1] + 1  # the last prompt token is not prefilled
         if length > longest_prompt:
             raise GenerationError(
@@ -227,25 +231,38 @@ class Engine:
 
     def _prefilled(self, params: nnx.State, requests: Sequence[Request]) -> Iterator[Prefilled]:
         """Requests with prefilled prompts, longest prompt first; a batch is run when its first row is asked for."""
-        same_prompt: dict[tuple[int, ...], list[int]] = collections.defaultdict(list)
+        same_prompt: dict[tuple[tuple[int, ...], int], list[int]] = collections.defaultdict(list)
         for index, request in enumerate(requests):
-            same_prompt[tuple(request.prompt_ids)].append(index)
-        by_bucket: dict[int, list[tuple[int, ...]]] = collections.defaultdict(list)
-        for prompt in sorted(same_prompt, key=lambda prompt: (-len(prompt), prompt)):
-            by_bucket[bucket_of(len(prompt) - 1, self.prompt_buckets)].append(prompt)
-        for bucket, prompts in sorted(by_bucket.items(), reverse=True):
-            batch, _ = self.prefill_shape(bucket)
-            for start in range(0, len(prompts), batch):
-                rows = prompts[start : start + batch]
-                tokens = np.full((batch, bucket), self._pad_id, np.int32)
+            same_prompt[tuple(request.prompt_ids), request.shared].append(index)
+        batches: dict[tuple[int, int, tuple[int, ...]], list[tuple[int, ...]]] = collections.defaultdict(list)
+        for prompt, shared in sorted(same_prompt, key=lambda one: (-len(one[0]), one)):
+            # how many tokens are computed for it, to how many it is filled up, and behind which
+            new = bucket_of(len(prompt) - 1 - shared, self.prompt_buckets)
+            whole = new + (bucket_of(shared, self.prompt_buckets) if shared else 0)
+            batches[whole, new, prompt[:shared]].append(prompt)
+        prefixes: dict[tuple[int, ...], Prompts] = {}
+        for (whole, new, prefix), prompts in sorted(batches.items(), reverse=True):
+            if prefix and prefix not in prefixes:
+                length = bucket_of(len(prefix), self.prompt_buckets)
+                prefixes[prefix] = self.programs.prefill(params, *self._filled([prefix], 1, length))
+            size = max(1, self.prefill_tokens // whole)
+            for start in range(0, len(prompts), size):
+                rows = prompts[start : start + size]
+                arrays = self._filled([prompt[:-1] for prompt in rows], size, whole)
+                if prefix:
+                    prefilled = self.programs.extend(params, prefixes[prefix], *arrays, new)
+                else:
+                    prefilled = self.programs.prefill(params, *arrays)
                 for row, prompt in enumerate(rows):
-                    tokens[row, : len(prompt) - 1] = prompt[:-1]
-                lengths = np.zeros(batch, np.int32)
-                lengths[: len(rows)] = [len(prompt) - 1 for prompt in rows]
-                prefilled = self.programs.prefill(params, tokens, lengths)
-                for row, prompt in enumerate(rows):
-                    for index in same_prompt[prompt]:
+                    for index in same_prompt[prompt, len(prefix)]:
                         yield Prefilled(prefilled, row, index, requests[index])
+
+    def _filled(self, rows: Sequence[Sequence[int]], count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ids [count, length] int32 and how many of each row count, [count] int32."""
+        tokens, lengths = np.full((count, length), self._pad_id, np.int32), np.zeros(count, np.int32)
+        for row, ids in enumerate(rows):
+            tokens[row, : len(ids)], lengths[row] = ids, len(ids)
+        return tokens, lengths
 
     def _lanes(self) -> Lanes:
         return (LanesByLength if self._reads_all else GrowingLane)(self.programs, self.cache_buckets)

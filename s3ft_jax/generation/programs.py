@@ -79,6 +79,7 @@ class Programs:
         self._cache_dtype, self._activation_dtype = cache_dtype, activation_dtype
         self._attention = attention
         self.prefill = jax.jit(self._counted(self._prefill))
+        self.extend = jax.jit(self._counted(self._extend), static_argnums=4)
         self.insert = jax.jit(self._counted(_inserted), donate_argnums=0)
         self.move = jax.jit(self._counted(_moved), donate_argnums=0)
         self.resize = jax.jit(self._counted(_resized), static_argnums=1)
@@ -118,6 +119,24 @@ class Programs:
         empty = self._attention.empty(self.config, *tokens.shape, self._cache_dtype)
         positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
         _, cache = model.hidden(tokens, positions, cache=empty, activation_dtype=self._activation_dtype)
+        return Prompts(cache, tokens, lengths)
+
+    def _extend(
+        self, params: nnx.State, prefix: Prompts, tokens: jax.Array, lengths: jax.Array, num_new: int
+    ) -> Prompts:
+        """Prompts [P, T] that begin with the one of ``prefix``, of which at most ``num_new`` tokens each come after it.
+
+        prefix    a b c . | tokens  a b c d e . .    lengths 5
+        num_new   3                       d e .      are computed, at positions 3, 4, 5
+        """
+        model = nnx.merge(self._graphdef, params)
+        start = prefix.lengths[0]
+        cache = prefix.cache.repeated(tokens.shape[0]).resized(tokens.shape[1])
+        new = jax.lax.dynamic_slice_in_dim(tokens, start, num_new, axis=1)
+        positions = jnp.broadcast_to(start + jnp.arange(num_new, dtype=jnp.int32), new.shape)
+        _, cache = model.hidden(
+            new, positions, cache=cache, activation_dtype=self._activation_dtype, cached=self._attention
+        )
         return Prompts(cache, tokens, lengths)
 
     def _decode(

@@ -25,6 +25,8 @@ class Request:
       key: uint32 [2], from ``sampling.request_key``; all randomness of the response comes from it.
       max_new_tokens: limit on the response's length in tokens, end token included; at least 1.
       sampling: how tokens are drawn.
+      shared: how many of the prompt's first tokens other requests have, too; they are prefilled once for all that say
+        so. It decides the shapes of the prefill, and so belongs to what is asked: for the same bits, the same number.
       over: (ids sampled so far, how many of them were asked about before) -> how many of them are the response, where
         a stop string says that it is over; else None. Asked once per chunk.
     """
@@ -33,6 +35,7 @@ class Request:
     key: np.ndarray
     max_new_tokens: int
     sampling: Sampling
+    shared: int = 0
     over: Callable[[Sequence[int], int], int | None] | None = None
 
 

@@ -57,6 +57,10 @@ class KVCache(NamedTuple):
         """The same rows with ``num_slots`` positions each: zeros added at the end, or the end cut off."""
         return KVCache(*(_resized(array, num_slots, 3) for array in self))
 
+    def repeated(self, count: int) -> KVCache:
+        """``count`` rows, each the one that this has."""
+        return KVCache(*(jnp.repeat(array, count, axis=1) for array in self))
+
     def inserted(self, prompts: KVCache, sources: jax.Array, targets: jax.Array, count: jax.Array) -> KVCache:
         """Copy rows of another cache over rows of this one.
 
@@ -116,6 +120,10 @@ class LayeredCache(NamedTuple):
             tuple(_resized(array, num_slots, 3) for array in self.keys),
             tuple(_resized(array, num_slots, 2) for array in self.values),
         )
+
+    def repeated(self, count: int) -> LayeredCache:
+        """As ``KVCache.repeated``."""
+        return jax.tree.map(lambda array: jnp.repeat(array, count, axis=0), self)
 
     def inserted(self, prompts: LayeredCache, sources: jax.Array, targets: jax.Array, count: jax.Array) -> LayeredCache:
         """As ``KVCache.inserted``."""

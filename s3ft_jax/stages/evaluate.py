@@ -13,7 +13,7 @@ from s3ft_jax.evaluation.scores import score_choices, score_verdicts
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Score
-from s3ft_jax.responder import Model, respond, shared_scorer
+from s3ft_jax.responder import Model, answer, asks_of, shared_scorer, sharing
 from s3ft_jax.stages.judge import describe_sandbox, judge_responses, settings_of
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.stages.sample import answer_settings, engine_settings
@@ -69,11 +69,12 @@ def _answer(config: ConfigDict, workdir: Workdir, model: Model, examples: list[E
     """Responses of one model, in shards as when sampling training questions."""
     settings = answer_settings(config, config.evaluate.temperature)
     size = max(config.sample.shard_size, 1024)
-    shards = [examples[i : i + size] for i in range(0, len(examples), size)]
+    asks = sharing(asks_of(examples, "own", model.encoder), examples)
+    shards = [asks[i : i + size] for i in range(0, len(asks), size)]
     with progress(f"answer {where}", len(examples)) as ticker:
 
         def make(shard: int) -> list[Response]:
-            return respond(shards[shard], "own", model, settings, ticker.from_here())
+            return answer(shards[shard], "own", model, settings, ticker.from_here())
 
         return workdir.sharded(Response, f"{where}-responses", len(shards), make)
 

@@ -14,7 +14,7 @@ from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import SAMPLED, Example, Response, Selection, Verdict
-from s3ft_jax.responder import Model, respond
+from s3ft_jax.responder import Model, answer, asks_of, sharing
 from s3ft_jax.rungs import pass_rates, sampled_tokens
 from s3ft_jax.selection import METHODS
 from s3ft_jax.stages import sample, select
@@ -103,11 +103,12 @@ def _answer(
     model = Model.of(load(current.first), PromptEncoder(str(workdir / BASE / "tokenizer")))
     settings = sample.response_settings(config, config.sample.num_own, current.number)
     size = config.sample.shard_size
-    shards = [examples[i : i + size] for i in range(0, len(examples), size)]
+    asks = sharing(asks_of(examples, "own", model.encoder), examples)
+    shards = [asks[i : i + size] for i in range(0, len(asks), size)]
     with progress(f"sample own, round {current.number}", len(examples) * settings.num_responses) as ticker:
 
         def make(shard: int) -> list[Response]:
-            return respond(shards[shard], "own", model, settings, ticker.from_here())
+            return answer(shards[shard], "own", model, settings, ticker.from_here())
 
         return workdir.sharded(Response, f"{folder(method, seed, current.number)}/own-responses", len(shards), make)
 

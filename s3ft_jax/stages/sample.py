@@ -14,7 +14,7 @@ from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Origin, Response, Verdict
-from s3ft_jax.responder import Ask, ResponseSettings, asks_of
+from s3ft_jax.responder import Ask, ResponseSettings, asks_of, sharing
 from s3ft_jax.rungs import sampled_tokens
 from s3ft_jax.selection import asked_after, refusal
 from s3ft_jax.stages import sampler
@@ -162,16 +162,17 @@ def _sample(
     """The responses, and the questions that could not be asked, by reason."""
     settings = response_settings(config, count)
     left: Counter[str] = Counter()
-    asked: Sequence[Example | Ask] = examples
     if origin == "repair":
         asked, left = repair_asks(config, workdir, examples, writer.encoder, writer.max_positions)
+    else:
+        asked = asks_of(examples, origin, writer.encoder)
+    asked = sharing(asked, examples)
     size = config.sample.shard_size
     shards = [asked[i : i + size] for i in range(0, len(asked), size)]
     with progress(f"sample {origin}", len(asked) * count) as ticker:
 
         def make(shard: int) -> list[Response]:
-            asks = shards[shard] if origin == "repair" else asks_of(shards[shard], origin, writer.encoder)
-            return writer.answer(asks, origin, settings, ticker.from_here())
+            return writer.answer(shards[shard], origin, settings, ticker.from_here())
 
         return workdir.sharded(Response, f"responses/{origin}", len(shards), make), left
 

@@ -54,7 +54,7 @@ def test_a_run_in_rounds_ends_with_the_same_bits_whenever_it_is_killed(in_rounds
     undisturbed = workdir.manifest("train-s3ft-seed-0")
     answers = (workdir / refresh.folder("s3ft", 0, 1) / "selections.jsonl").read_text()
     places = [
-        (refresh, "respond", 2),  # the second shard of new answers
+        (refresh, "answer", 2),  # the second shard of new answers
         (refresh, "judge_responses", 1),
         (train.batches, "build_batch", 4),
     ]
@@ -73,13 +73,11 @@ def test_a_run_in_rounds_ends_with_the_same_bits_whenever_it_is_killed(in_rounds
 def test_shards_sampled_before_a_kill_are_kept(in_rounds, monkeypatch):
     config, workdir = in_rounds
     with monkeypatch.context() as patched:
-        patched.setattr(refresh, "respond", dying(refresh.respond, 2))
+        patched.setattr(refresh, "answer", dying(refresh.answer, 2))
         with pytest.raises(KeyboardInterrupt):
             train.run(config, workdir, "s3ft", 0)
-    asked, respond = [], refresh.respond
-    monkeypatch.setattr(
-        refresh, "respond", lambda examples, *rest: asked.append(len(examples)) or respond(examples, *rest)
-    )
+    asked, answer = [], refresh.answer
+    monkeypatch.setattr(refresh, "answer", lambda asks, *rest: asked.append(len(asks)) or answer(asks, *rest))
     train.run(config, workdir, "s3ft", 0)
     assert asked == [8], "the second shard alone"
 
@@ -87,7 +85,7 @@ def test_shards_sampled_before_a_kill_are_kept(in_rounds, monkeypatch):
 def test_a_run_that_ended_at_the_last_step_of_a_round_ends_there_again(in_rounds, monkeypatch):
     config, workdir = in_rounds
     with monkeypatch.context() as patched:
-        patched.setattr(refresh, "respond", dying(refresh.respond, 1))
+        patched.setattr(refresh, "answer", dying(refresh.answer, 1))
         with pytest.raises(KeyboardInterrupt):
             train.run(config, workdir, "s3ft", 0)
     where = workdir / train.folder("s3ft", 0) / "2"
