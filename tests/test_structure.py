@@ -34,7 +34,7 @@ RULES = {
     "models": ({"sharding"}, {"jax", "flax", "numpy", "safetensors", "ml_dtypes"}),
     "sharding": (set(), {"jax", "flax", "numpy"}),
     "losses": (set(), {"jax"}),
-    "generation": ({"models"}, {"jax", "flax", "numpy"}),
+    "generation": ({"models", "sharding"}, {"jax", "flax", "numpy"}),
     "scoring": ({"models", "sharding"}, {"jax", "flax", "numpy"}),
     "training": ({"models", "losses", "batches"}, {"jax", "flax", "numpy", "optax"}),
     "tuning": ({"training", "checkpoints", "batches", "progress", "models", "stopping"}, {"jax", "flax", "etils"}),

@@ -32,6 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from s3ft_jax.generation.buckets import bucket_of, cache_sizes, exact_sizes, prompt_sizes
 from s3ft_jax.generation.lanes import GrowingLane, Lane, Lanes, LanesByLength, Prefilled, Waiting
@@ -79,6 +80,8 @@ class Engine:
       cache_dtype, activation_dtype: of keys and values, and of the decoder's stream.
       attention: how the cache is kept and attended to; None: what suits JAX's default device
         (``cached_attention.choose`` says what suits the parameters).
+      mesh: the devices that the parameters lie on; each part of data is a replica with ``num_slots`` slots and prompts
+        of its own, so that a response has the same bits on any number of replicas. None: one device.
 
     Raises:
       GenerationError: an argument outside its range, named.
@@ -99,6 +102,7 @@ class Engine:
         cache_dtype: jnp.dtype = jnp.float32,
         activation_dtype: jnp.dtype = jnp.float32,
         attention: CachedAttention | None = None,
+        mesh: Mesh | None = None,
     ):
         for name, value in (("num_slots", num_slots), ("chunk_steps", chunk_steps), ("prefill_tokens", prefill_tokens)):
             if value < 1:
@@ -130,7 +134,9 @@ class Engine:
             cache_dtype=cache_dtype,
             activation_dtype=activation_dtype,
             attention=attention,
+            mesh=mesh,
         )
+        self.num_replicas = self.programs.num_replicas
 
     @property
     def num_compiles(self) -> int:
@@ -188,14 +194,14 @@ class Engine:
             self._check(index, request)
         results: dict[int, Sampled] = {}
         pace, lanes = _Pace(), self._lanes()
-        waiting = Waiting(self._prefilled(params, requests), len(requests))
+        waiting = Waiting(self._prefilled(params, requests), len(requests), self.num_replicas)
         while len(waiting) or lanes.num_busy:
             lane = lanes.next(waiting)
             is_alone = not len(waiting) and lanes.num_busy == lane.slots.num_busy
             result = self._run_chunk(params, lane, is_alone)
             # prompts that the next slots will want are prefilled while the host looks at what this chunk said
             waiting.prefill(self._enough_free)
-            finished = lane.slots.harvest(*jax.device_get(result), self._stop_ids)
+            finished = lane.slots.harvest(*jax.tree.map(_fetched, result), self._stop_ids)
             results.update(finished)
             if on_finished is not None:
                 for index, sampled in finished.items():
@@ -244,25 +250,33 @@ class Engine:
         for (whole, new, prefix), prompts in sorted(batches.items(), reverse=True):
             if prefix and prefix not in prefixes:
                 length = bucket_of(len(prefix), self.prompt_buckets)
-                prefixes[prefix] = self.programs.prefill(params, *self._filled([prefix], 1, length))
+                prefixes[prefix] = self.programs.prefill(
+                    params, *self._filled([[prefix]] * self.num_replicas, 1, length)
+                )
             size = max(1, self.prefill_tokens // whole)
-            for start in range(0, len(prompts), size):
-                rows = prompts[start : start + size]
-                arrays = self._filled([prompt[:-1] for prompt in rows], size, whole)
+            for start in range(0, len(prompts), size * self.num_replicas):
+                some = prompts[start : start + size * self.num_replicas]
+                parts = [some[replica :: self.num_replicas] for replica in range(self.num_replicas)]
+                arrays = self._filled([[prompt[:-1] for prompt in part] for part in parts], size, whole)
                 if prefix:
                     prefilled = self.programs.extend(params, prefixes[prefix], *arrays, new)
                 else:
                     prefilled = self.programs.prefill(params, *arrays)
-                for row, prompt in enumerate(rows):
+                for number, prompt in enumerate(some):
+                    row, replica = divmod(number, self.num_replicas)
                     for index in same_prompt[prompt, len(prefix)]:
-                        yield Prefilled(prefilled, row, index, requests[index])
+                        yield Prefilled(prefilled, replica, row, index, requests[index])
 
-    def _filled(self, rows: Sequence[Sequence[int]], count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids [count, length] int32 and how many of each row count, [count] int32."""
-        tokens, lengths = np.full((count, length), self._pad_id, np.int32), np.zeros(count, np.int32)
-        for row, ids in enumerate(rows):
-            tokens[row, : len(ids)], lengths[row] = ids, len(ids)
-        return tokens, lengths
+    def _filled(
+        self, parts: Sequence[Sequence[Sequence[int]]], count: int, length: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of each replica's rows, at most ``count``: [replicas x count, length] int32; how many of them count."""
+        tokens = np.full((len(parts), count, length), self._pad_id, np.int32)
+        lengths = np.zeros((len(parts), count), np.int32)
+        for replica, rows in enumerate(parts):
+            for row, ids in enumerate(rows):
+                tokens[replica, row, : len(ids)], lengths[replica, row] = ids, len(ids)
+        return tokens.reshape(-1, length), lengths.ravel()
 
     def _lanes(self) -> Lanes:
         return (LanesByLength if self._reads_all else GrowingLane)(self.programs, self.cache_buckets)
@@ -273,3 +287,8 @@ class Engine:
         enough_free = self.num_slots + 1 if is_alone else self._enough_free
         lane.state, *result = self.programs.decode(params, lane.state, lane.slots.rows, np.int32(enough_free))
         return tuple(result)
+
+
+def _fetched(array: jax.Array) -> np.ndarray:
+    """On the host; of an array that lies on other hosts, too, and is the same everywhere, this host's copy."""
+    return np.asarray(array if array.is_fully_addressable else array.addressable_data(0))

@@ -7,6 +7,11 @@ similar length share a lane, so that none pays for another's, and one that outgr
     prompt of 50 tokens enters here ^, moves on after 78 tokens more
 
 Where a step reads only what a row sees, there is one lane, and its cache grows and shrinks with the longest row.
+
+With several replicas of the model each has its own part of every lane's slots and its own queue of prompts; nothing
+moves between replicas:
+
+    slots      0 1 2 3 | 4 5 6 7        two replicas, four slots each
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -25,44 +30,52 @@ from s3ft_jax.generation.slots import Request, Slots
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prefilled:
-    """A prompt that is row ``row`` of ``prompts``, for one request that waits for a slot."""
+    """A prompt that is row ``row`` of a replica's part of ``prompts``, for one request that waits for a slot there."""
 
     prompts: Prompts
+    replica: int
     row: int
     index: int
     request: Request
 
 
 class Waiting:
-    """Requests that have no slot yet, in order; their prompts are prefilled when asked for.
+    """Requests that have no slot yet, in order for each replica; their prompts are prefilled when asked for.
 
     Args:
       prefilled: all of them.
       count: how many.
+      num_replicas: among how many they are shared out.
     """
 
-    def __init__(self, prefilled: Iterator[Prefilled], count: int):
-        self._coming, self._ready, self._count = prefilled, collections.deque[Prefilled](), count
+    def __init__(self, prefilled: Iterator[Prefilled], count: int, num_replicas: int):
+        self._coming, self._count = prefilled, count
+        self._ready = [collections.deque[Prefilled]() for _ in range(num_replicas)]
 
     def __len__(self) -> int:
         return self._count
 
     def prefill(self, count: int) -> None:
-        """See to it that so many of them are prefilled, or all where there are fewer."""
-        while len(self._ready) < min(count, self._count):
-            self._ready.append(next(self._coming))
+        """See to it that each replica has so many that are prefilled, or all of its own where there are fewer."""
+        for replica in range(len(self._ready)):
+            self._fill(replica, count)
 
-    def first(self) -> Prefilled:
-        """The next one, which goes on waiting."""
-        self.prefill(1)
-        return self._ready[0]
+    def first(self, replica: int) -> Prefilled | None:
+        """The next one of a replica, which goes on waiting; None: none is left for it."""
+        self._fill(replica, 1)
+        return self._ready[replica][0] if self._ready[replica] else None
 
-    def take(self, count: int) -> list[Prefilled]:
-        """The next ones, at most ``count``, which wait no longer."""
-        self.prefill(count)
-        taken = [self._ready.popleft() for _ in range(min(count, self._count))]
-        self._count -= len(taken)
-        return taken
+    def take(self, replica: int) -> Prefilled:
+        """The one that ``first`` shows, which waits no longer."""
+        self._count -= 1
+        return self._ready[replica].popleft()
+
+    def _fill(self, replica: int, count: int) -> None:
+        while len(self._ready[replica]) < count:
+            one = next(self._coming, None)
+            if one is None:
+                return
+            self._ready[one.replica].append(one)
 
 
 class Lane:
@@ -70,11 +83,12 @@ class Lane:
 
     Attributes:
       slots: which request lies where.
-      state: what lies on the device.
+      state: what lies on the devices.
     """
 
     def __init__(self, programs: Programs, length: int):
-        self.slots, self.state, self._programs = Slots(programs.num_slots), programs.empty(length), programs
+        self.slots, self.state = Slots(programs.num_replicas * programs.num_slots), programs.empty(length)
+        self._programs = programs
 
     @property
     def length(self) -> int:
@@ -86,23 +100,38 @@ class Lane:
         """Rows that a step would advance."""
         return len(self.slots.running(self.length))
 
-    def place(self, prefilled: Sequence[Prefilled]) -> None:
-        """Put prompts into free slots, one device call per prefill batch."""
-        by_prompts: dict[int, list[tuple[int, Prefilled]]] = collections.defaultdict(list)
-        for slot, one in zip(self.slots.free(), prefilled, strict=False):
+    def free(self) -> list[list[int]]:
+        """Free slots of each replica."""
+        return self._by_replica(self.slots.free())
+
+    def num_busy(self) -> np.ndarray:
+        """Busy slots of each replica, [replicas]."""
+        return np.array([len(slots) for slots in self._by_replica(self.slots.busy())])
+
+    def place(self, prefilled: Iterable[Prefilled]) -> None:
+        """Put prompts into free slots of their replicas, one device call per prefill batch."""
+        free = [iter(slots) for slots in self.free()]
+        by_prompts: dict[int, list[tuple[Prefilled, int]]] = collections.defaultdict(list)
+        for one in prefilled:
+            slot = next(free[one.replica])
             self.slots.place(slot, one.index, one.request)
-            by_prompts[id(one.prompts)].append((slot, one))
+            by_prompts[id(one.prompts)].append((one, slot))
         for entries in by_prompts.values():
-            rows = self._rows([(one.row, slot) for slot, one in entries])
-            self.state = self._programs.insert(self.state, entries[0][1].prompts, *rows)
+            rows = self._rows([(one.replica, one.row, slot) for one, slot in entries])
+            self.state = self._programs.insert(self.state, entries[0][0].prompts, *rows)
 
     def take_from(self, other: Lane, slots: Sequence[int]) -> None:
-        """Move what lies in these slots of another lane, as far as there is room, into free ones."""
-        pairs = list(zip(slots, self.slots.free(), strict=False))
-        for source, target in pairs:
-            self.slots.take_from(other.slots, source, target)
-        if pairs:
-            self.state = self._programs.move(self.state, other.state, *self._rows(pairs))
+        """Move what lies in these slots of another lane, as far as there is room, into free ones of its replica."""
+        free = [iter(mine) for mine in self.free()]
+        moved = []
+        for source in slots:
+            replica = source // self._programs.num_slots
+            target = next(free[replica], None)
+            if target is not None:
+                self.slots.take_from(other.slots, source, target)
+                moved.append((replica, source % self._programs.num_slots, target))
+        if moved:
+            self.state = self._programs.move(self.state, other.state, *self._rows(moved))
 
     def clear(self, length: int) -> None:
         """Begin anew with a cache of this length, where no slot is busy."""
@@ -113,11 +142,21 @@ class Lane:
         """Make the cache longer, or cut off what no row needs."""
         self.state = self._programs.resize(self.state, length)
 
-    def _rows(self, pairs: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray, np.int32]:
-        """(from, to) as the programs take it: sources [B], targets [B], count."""
-        sources, targets = np.zeros((2, self._programs.num_slots), np.int32)
-        sources[: len(pairs)], targets[: len(pairs)] = zip(*pairs, strict=True)
-        return sources, targets, np.int32(len(pairs))
+    def _by_replica(self, slots: Iterable[int]) -> list[list[int]]:
+        parts: list[list[int]] = [[] for _ in range(self._programs.num_replicas)]
+        for slot in slots:
+            parts[slot // self._programs.num_slots].append(slot)
+        return parts
+
+    def _rows(self, moved: Iterable[tuple[int, int, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(replica, row there, slot) as the programs take it: sources, targets [replicas x B], counts [replicas]."""
+        size = self._programs.num_slots
+        sources, targets = np.zeros((2, self._programs.num_replicas, size), np.int32)
+        counts = np.zeros(self._programs.num_replicas, np.int32)
+        for replica, source, slot in moved:
+            sources[replica, counts[replica]], targets[replica, counts[replica]] = source, slot % size
+            counts[replica] += 1
+        return sources.ravel(), targets.ravel(), counts
 
 
 class GrowingLane:
@@ -144,8 +183,12 @@ class GrowingLane:
 
     def next(self, waiting: Waiting) -> Lane:
         """The lane to run, after as many of those that wait as there is room for have been placed."""
-        lane, steps = self._lane, self._programs.chunk_steps
-        placed = waiting.take(self._programs.num_slots - self.num_busy)
+        lane, steps, placed = self._lane, self._programs.chunk_steps, []
+        for replica, slots in enumerate(lane.free()):
+            for _ in slots:
+                if waiting.first(replica) is None:
+                    break
+                placed.append(waiting.take(replica))
         new = [len(one.request.prompt_ids) - 1 + min(one.request.max_new_tokens, steps) for one in placed]
         self._fit(max([lane.slots.length_needed(steps), *new]))
         lane.place(placed)
@@ -175,7 +218,7 @@ class LanesByLength:
     def __init__(self, programs: Programs, sizes: Sequence[int]):
         self._programs, self._sizes = programs, sizes
         self._lanes: dict[int, Lane] = {}
-        self._enough = programs.num_slots - programs.num_slots // 8
+        self._enough = programs.num_replicas * (programs.num_slots - programs.num_slots // 8)
 
     @property
     def num_busy(self) -> int:
@@ -220,16 +263,19 @@ class LanesByLength:
                 self._above(lane).take_from(lane, outgrown)
 
     def _admit(self, waiting: Waiting) -> None:
-        """Place requests, in order, until the lane of the next one has no room."""
-        while len(waiting):
-            lane = self._lane(self._entry(waiting.first()))
-            room = self._programs.num_slots - lane.slots.num_busy
-            if not room:
-                return
-            entering: list[Prefilled] = []
-            while len(waiting) and len(entering) < room and self._entry(waiting.first()) == lane.length:
-                entering += waiting.take(1)
-            lane.place(entering)
+        """Place requests of each replica, in order, until the lane of its next one has no room there."""
+        placed: dict[int, list[Prefilled]] = collections.defaultdict(list)
+        room: dict[tuple[int, int], int] = {}
+        for replica in range(self._programs.num_replicas):
+            while (one := waiting.first(replica)) is not None:
+                size = self._entry(one)
+                room.setdefault((size, replica), len(self._lane(size).free()[replica]))
+                if not room[size, replica]:
+                    break
+                room[size, replica] -= 1
+                placed[size].append(waiting.take(replica))
+        for size, entering in placed.items():
+            self._lane(size).place(entering)
 
     def _entry(self, prefilled: Prefilled) -> int:
         """The lane for a prompt: by the length to which it was padded, so that one program inserts all that are
@@ -241,7 +287,7 @@ class LanesByLength:
         """Lanes that together fill no more than one become one, lane by lane upwards."""
         busy = [lane for lane in self._ascending() if lane.slots.num_busy]
         for lower, upper in itertools.pairwise(busy):
-            if lower.slots.num_busy + upper.slots.num_busy <= self._programs.num_slots:
+            if (lower.num_busy() + upper.num_busy() <= self._programs.num_slots).all():
                 while lower is not upper:
                     above = self._above(lower)
                     above.take_from(lower, lower.slots.busy())

@@ -6,18 +6,20 @@ In: parameters, token ids, ``State``. Out: the same on the device. Which request
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from s3ft_jax.generation.sampling import choose, token_keys
 from s3ft_jax.generation.slots import Rows, Slots
 from s3ft_jax.models.cache import Cache
 from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.sharding import ROWS, row_parts
 
 
 class State(NamedTuple):
@@ -49,6 +51,9 @@ class Prompts(NamedTuple):
 class Programs:
     """Programs for one architecture and one set of shapes.
 
+    With several replicas every program runs on each of them by itself, on its own rows: the shapes below are one
+    replica's, and an array that has rows has those of all replicas, one after the other.
+
     Args:
       graphdef: from ``nnx.split(decoder)``.
       config: the decoder's.
@@ -56,8 +61,10 @@ class Programs:
       num_slots, chunk_steps: shape of a decode chunk.
       cache_dtype, activation_dtype: of keys and values, and of the decoder's stream.
       attention: how the cache is kept and attended to.
+      mesh: the devices; a replica for each part of data. None: one device.
 
     Attributes:
+      num_replicas: copies of the model.
       num_compiles: programs compiled so far.
     """
 
@@ -72,23 +79,49 @@ class Programs:
         cache_dtype: jnp.dtype,
         activation_dtype: jnp.dtype,
         attention: CachedAttention,
+        mesh: Mesh | None = None,
     ):
-        self.config, self.num_slots, self.chunk_steps = config, num_slots, chunk_steps
+        self.config, self.num_slots, self.chunk_steps, self.mesh = config, num_slots, chunk_steps, mesh
+        self.num_replicas = 1 if mesh is None else row_parts(mesh)
         self.num_compiles = 0
         self._graphdef, self._stop_ids = graphdef, sorted(stop_ids)
         self._cache_dtype, self._activation_dtype = cache_dtype, activation_dtype
-        self._attention = attention
-        self.prefill = jax.jit(self._counted(self._prefill))
-        self.extend = jax.jit(self._counted(self._extend), static_argnums=4)
-        self.insert = jax.jit(self._counted(_inserted), donate_argnums=0)
-        self.move = jax.jit(self._counted(_moved), donate_argnums=0)
-        self.resize = jax.jit(self._counted(_resized), static_argnums=1)
-        self.decode = jax.jit(self._counted(self._decode), donate_argnums=1)
+        self._attention = attention if self.num_replicas == 1 else attention.in_replica()
+        rows, whole = PartitionSpec(ROWS), PartitionSpec()
+        cache = PartitionSpec(*[None] * attention.row_axis, ROWS)
+        state, prompts = State(cache, rows), Prompts(cache, rows, rows)
+        self._state_places = state
+        self.prefill = self._compiled(self._prefill, (whole, rows, rows), prompts)
+        self.extend = self._compiled(self._extend, (whole, prompts, rows, rows), prompts, static_argnums=4)
+        self.insert = self._compiled(_inserted, (state, prompts, rows, rows, rows), state, donate_argnums=0)
+        self.move = self._compiled(_moved, (state, state, rows, rows, rows), state, donate_argnums=0)
+        self.resize = self._compiled(_resized, (state,), state, static_argnums=1)
+        decoded = state, rows, rows, rows
+        options = {"donate_argnums": 1}
+        if mesh is not None and self.num_replicas == 1:  # every host of the mesh reads what was sampled
+            options["out_shardings"] = (None, *[NamedSharding(mesh, whole)] * 3)
+        self.decode = self._compiled(self._decode, (whole, state, rows, whole), decoded, **options)
 
     def empty(self, length: int) -> State:
         """The state of slots that are all free, with a cache of ``length`` positions."""
-        cache = self._attention.empty(self.config, self.num_slots, length, self._cache_dtype)
-        return State(cache, jnp.zeros((self.num_slots, self.config.vocab_size), bool))
+        count = self.num_replicas * self.num_slots
+
+        def make() -> State:
+            cache = self._attention.empty(self.config, count, length, self._cache_dtype)
+            return State(cache, jnp.zeros((count, self.config.vocab_size), bool))
+
+        if self.mesh is None:
+            return make()
+        return jax.jit(make, out_shardings=self.state_shardings(jax.eval_shape(make)))()
+
+    def state_shardings(self, state: State) -> State:
+        """Where a state's arrays lie on the mesh: rows over replicas, heads over tensor where it divides them."""
+        heads = "tensor" if self.config.num_kv_heads % self.mesh.shape["tensor"] == 0 else None
+        cache, seen = (NamedSharding(self.mesh, spec) for spec in (self._with_heads(heads), self._state_places.seen))
+        return State(jax.tree.map(lambda _: cache, state.cache), seen)
+
+    def _with_heads(self, heads: str | None) -> PartitionSpec:
+        return PartitionSpec(*self._state_places.cache, heads)
 
     def lower_prefill(self, params: nnx.State, shape: tuple[int, int]) -> jax.stages.Lowered:
         """The prefill of prompts [P, T], to be compiled ahead of time.
@@ -101,16 +134,26 @@ class Programs:
 
     def lower_decode(self, params: nnx.State, state: State) -> jax.stages.Lowered:
         """The decode chunk, as ``lower_prefill``."""
-        return self.decode.lower(params, state, Slots(self.num_slots).rows, np.int32(1))
+        return self.decode.lower(params, state, Slots(self.num_replicas * self.num_slots).rows, np.int32(1))
 
-    def _counted(self, program: Callable) -> Callable:
-        """``program``, counting how often it is traced, which is how often it is compiled."""
+    def _compiled(self, program: Callable, places: tuple, out_places: Any, **options: Any) -> Callable:
+        """``program``, run by each replica on its rows; counts how often it is traced, which is how often compiled."""
 
-        def counted(*args):
+        def counted(*args: Any) -> Any:
             self.num_compiles += 1
-            return program(*args)
+            if self.num_replicas == 1:
+                return program(*args)
+            arrays, static = args[: len(places)], args[len(places) :]
+            return jax.shard_map(
+                lambda *arrays: program(*arrays, *static),
+                mesh=self.mesh,
+                in_specs=places,
+                out_specs=out_places,
+                axis_names=set(ROWS),
+                check_vma=False,
+            )(*arrays)
 
-        return counted
+        return jax.jit(counted, **options)
 
     def _prefill(self, params: nnx.State, tokens: jax.Array, lengths: jax.Array) -> Prompts:
         """Tokens [P, T] int32 -> their keys and values. Padding lies after a row's tokens, where no query of it looks,
@@ -159,13 +202,12 @@ class Programs:
 
         active_at_start = jnp.sum(is_active(rows))
 
-        def goes_on(carry: tuple) -> jax.Array:
-            step, _, rows, _, _ = carry
+        def goes_on(rows: Rows) -> jax.Array:
             active = jnp.sum(is_active(rows))
-            return (step < self.chunk_steps) & (active > 0) & (active_at_start - active < enough_free)
+            return self._any_replica((active > 0) & (active_at_start - active < enough_free))
 
         def advance(carry: tuple) -> tuple:
-            step, (cache, seen), rows, ids, logprobs = carry
+            _, step, (cache, seen), rows, ids, logprobs = carry
             active = is_active(rows)
             # an inactive row writes to a slot past the end, which the decoder drops
             positions = jnp.where(active, rows.position, length)
@@ -176,7 +218,7 @@ class Programs:
                 activation_dtype=self._activation_dtype,
                 cached=self._attention,
             )
-            logits = model.unembed(hidden)[:, 0]
+            logits = self._whole(model.unembed(hidden)[:, 0])
             seen = seen.at[numbers, rows.token].set(True)
             chosen, logprob = choose(logits, token_keys(rows.key, rows.position + 1), rows.settings, seen)
             stopped = jnp.any(chosen[:, None] == stop_ids, axis=-1)
@@ -186,33 +228,48 @@ class Programs:
                 remaining=jnp.where(active, jnp.where(stopped, 0, rows.remaining - 1), rows.remaining),
             )
             state = State(cache, seen)
-            return step + 1, state, rows, ids.at[:, step].set(chosen), logprobs.at[:, step].set(logprob)
+            ids, logprobs = ids.at[:, step].set(chosen), logprobs.at[:, step].set(logprob)
+            return goes_on(rows), step + 1, state, rows, ids, logprobs
 
         shape = (self.num_slots, self.chunk_steps)
-        start = (jnp.int32(0), state, rows, jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32))
-        return jax.lax.while_loop(goes_on, advance, start)[1:]
+        start = (goes_on(rows), jnp.int32(0), state, rows, jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32))
+        return jax.lax.while_loop(lambda carry: carry[0] & (carry[1] < self.chunk_steps), advance, start)[2:]
+
+    def _any_replica(self, wanted: jax.Array) -> jax.Array:
+        """Whether a replica wants to go on, where all must do the same: chips that share a replica wait for each other
+        in every product, and some backends count the waiting of all replicas together."""
+        if self.num_replicas == 1 or self.mesh.shape["tensor"] == 1:
+            return wanted
+        return jax.lax.pmax(wanted.astype(jnp.int32), ROWS) > 0
+
+    def _whole(self, logits: jax.Array) -> jax.Array:
+        """Logits [B, V] whole on each chip of a replica, so that they choose without asking each other."""
+        if self.mesh is None or self.mesh.shape["tensor"] == 1:
+            return logits
+        place = PartitionSpec() if self.num_replicas > 1 else NamedSharding(self.mesh, PartitionSpec())
+        return jax.lax.with_sharding_constraint(logits, place)
 
 
 def _inserted(state: State, prompts: Prompts, sources: jax.Array, targets: jax.Array, count: jax.Array) -> State:
-    """Row ``sources[i]`` of ``prompts`` becomes slot ``targets[i]``, for i < count; both [B] int32."""
+    """Row ``sources[i]`` of ``prompts`` becomes slot ``targets[i]``, for i < count [1]; both [B] int32."""
 
     def mark(entry: jax.Array, seen: jax.Array) -> jax.Array:
         tokens, length = prompts.tokens[sources[entry]], prompts.lengths[sources[entry]]
         counted = jnp.where(jnp.arange(tokens.shape[0]) < length, tokens, seen.shape[1])  # the rest is dropped
         return seen.at[targets[entry]].set(jnp.zeros(seen.shape[1], bool).at[counted].set(True, mode="drop"))
 
-    seen = jax.lax.fori_loop(0, count, mark, state.seen)
-    return State(state.cache.inserted(prompts.cache, sources, targets, count), seen)
+    seen = jax.lax.fori_loop(0, count[0], mark, state.seen)
+    return State(state.cache.inserted(prompts.cache, sources, targets, count[0]), seen)
 
 
 def _moved(state: State, other: State, sources: jax.Array, targets: jax.Array, count: jax.Array) -> State:
-    """Slot ``sources[i]`` of ``other`` becomes slot ``targets[i]``, for i < count; both [B] int32."""
+    """Slot ``sources[i]`` of ``other`` becomes slot ``targets[i]``, for i < count [1]; both [B] int32."""
 
     def copy(entry: jax.Array, seen: jax.Array) -> jax.Array:
         return seen.at[targets[entry]].set(other.seen[sources[entry]])
 
-    seen = jax.lax.fori_loop(0, count, copy, state.seen)
-    return State(state.cache.inserted(other.cache, sources, targets, count), seen)
+    seen = jax.lax.fori_loop(0, count[0], copy, state.seen)
+    return State(state.cache.inserted(other.cache, sources, targets, count[0]), seen)
 
 
 def _resized(state: State, length: int) -> State:

@@ -38,11 +38,13 @@ class CachedAttention:
       mesh: the devices the kernel's arrays lie on: rows over data and fsdp, heads over tensor, each where the sizes
         divide, else whole on every device. None: one device. The reference needs none.
       interpret: run the kernel as plain JAX, to test it on a CPU.
+      is_replica: it is computed inside a ``shard_map`` over data and fsdp: the rows it sees are all its own.
     """
 
     implementation: str = "xla"
     mesh: Mesh | None = None
     interpret: bool | pltpu.InterpretParams = False
+    is_replica: bool = False
 
     def __post_init__(self) -> None:
         if self.implementation not in IMPLEMENTATIONS:
@@ -52,6 +54,16 @@ class CachedAttention:
     def reads_all(self) -> bool:
         """Whether a step reads every position of the cache, and not only those that a row sees."""
         return self.implementation != "pallas"
+
+    @property
+    def row_axis(self) -> int:
+        """The axis of the cache's arrays that counts rows; heads are the next."""
+        return 0 if self.implementation == "layered" else 1
+
+    def in_replica(self) -> CachedAttention:
+        """The same, to be computed inside a ``shard_map`` over data and fsdp."""
+        alone = self.mesh is None or self.mesh.shape["tensor"] == 1
+        return dataclasses.replace(self, mesh=None if alone else self.mesh, is_replica=True)
 
     def empty(self, config: DecoderConfig, batch: int, num_slots: int, dtype: jnp.dtype) -> Cache:
         """A cache of zeros, in the form that this takes."""
@@ -135,7 +147,7 @@ class CachedAttention:
         """Axes of the mesh over which the cache's rows and heads lie; None: whole on every device."""
         if self.mesh is None:
             return None, None
-        rows = ROWS if keys.shape[1] % row_parts(self.mesh) == 0 else None
+        rows = ROWS if keys.shape[1] % row_parts(self.mesh) == 0 and not self.is_replica else None
         return rows, "tensor" if keys.shape[2] % self.mesh.shape["tensor"] == 0 else None
 
     def _blocks(self, keys: jax.Array) -> Blocks:
@@ -149,6 +161,10 @@ class CachedAttention:
         """The function, run by each device on its part."""
         if self.mesh is None:
             return function
+        if self.is_replica:  # the axes of rows are taken apart already: what is left is tensor
+            return jax.shard_map(
+                function, in_specs=places, out_specs=out_places, axis_names={"tensor"}, check_vma=False
+            )
         return jax.shard_map(function, mesh=self.mesh, in_specs=places, out_specs=out_places, check_vma=False)
 
 
