@@ -12,8 +12,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding
 
 from s3ft_jax.generation.engine import PREFILL_TOKENS, Engine, Request
 from s3ft_jax.generation.fitting import FittingEngine
@@ -135,7 +137,9 @@ def engine_of(model: Model, settings: EngineSettings) -> FittingEngine:
     attention = cached_attention.choose(model.params, settings.attention)
     room = None if settings.num_slots else room_beside(model.params)
     ids = model.encoder.stop_ids, model.encoder.pad_id
-    return shared_engine(model.graphdef, model.config, *ids, settings, attention, room)
+    place = jax.tree.leaves(model.params)[0].sharding
+    mesh = place.mesh if isinstance(place, NamedSharding) else None
+    return shared_engine(model.graphdef, model.config, *ids, settings, attention, room, mesh)
 
 
 @functools.lru_cache(maxsize=4)
@@ -147,16 +151,17 @@ def shared_engine(
     settings: EngineSettings,
     attention: CachedAttention,
     room: int | None,
+    mesh: Mesh | None,
 ) -> FittingEngine:
     """One engine per model structure and shape in this process, so that tuned models reuse its compiled programs.
 
     Args:
-      graphdef, config, stop_ids, pad_id, attention: see ``Engine``.
+      graphdef, config, stop_ids, pad_id, attention, mesh: see ``Engine``.
       settings: its shape and precision.
       room: see ``fitting_slots``.
     """
     options = {"stop_ids": stop_ids, "pad_id": pad_id, "chunk_steps": settings.chunk_steps, "attention": attention}
-    options |= settings.dtypes
+    options |= settings.dtypes | {"mesh": mesh}
     slots = settings.num_slots
     if not slots:
         slots = fitting_slots(settings, config, attention, room, PREFILL_TOKENS)

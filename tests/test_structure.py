@@ -47,7 +47,7 @@ RULES = {
         {"jax", "flax", "numpy", "optax"},
     ),
     "outside": ({"records", "prompts", "endpoint", "generation", "responder"}, set()),
-    "responder": ({"progress", "records", "prompts", "generation", "scoring", "models"}, {"numpy", "flax"}),
+    "responder": ({"progress", "records", "prompts", "generation", "scoring", "models"}, {"jax", "numpy", "flax"}),
 }
 
 

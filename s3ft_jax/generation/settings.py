@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from s3ft_jax.generation.buckets import bucket_of, cache_sizes
 from s3ft_jax.generation.sampling import GenerationError
 from s3ft_jax.models.cached_attention import IMPLEMENTATIONS, CachedAttention
 from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.sharding import make_mesh
 
 DTYPES = ("float32", "bfloat16")
 SLOTS_ON_CPU = 32
 """Slots where memory does not bound them: on CPUs more make nothing faster (benchmarks/RESULTS.md, "Generation")."""
 MOST_SLOTS = 512
 """Slots that are chosen at most: the weights are then read seldom enough that a step is bound by its products."""
+MOST_FILLED = 0.6
+"""Share of a chip's memory that parameters may take before they are split over more chips: the rest is for slots."""
 KEPT_FREE = 0.15
 """Share of the memory that is left for what the estimate does not know: fragments, programs, layouts."""
 
@@ -32,6 +38,9 @@ class EngineSettings:
       cache_dtype: of keys and values; empty: as the stream.
       attention: one of ``cached_attention.IMPLEMENTATIONS``; empty: what suits the device.
       length: tokens of prompt and response together for which ``num_slots`` 0 makes room.
+      tensor: chips that share a copy of the model; 0: the fewest that hold it. More than a host has: of all hosts.
+      num_replicas: copies of the model on each host, each with ``num_slots`` slots; 0: as many as there are chips for,
+        on a CPU one. It changes no bit of any response.
 
     Raises:
       GenerationError: a value outside its range, by config key.
@@ -43,9 +52,11 @@ class EngineSettings:
     cache_dtype: str = ""
     attention: str = ""
     length: int = 1024
+    tensor: int = 0
+    num_replicas: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("num_slots", 0), ("chunk_steps", 1)):
+        for name, least in (("num_slots", 0), ("chunk_steps", 1), ("tensor", 0), ("num_replicas", 0)):
             if getattr(self, name) < least:
                 raise GenerationError(f"sample.{name} must be at least {least}, found {getattr(self, name)}")
         for name, choices in (
@@ -56,6 +67,11 @@ class EngineSettings:
             if getattr(self, name) not in choices:
                 shown = ", ".join(choice or "(empty)" for choice in choices)
                 raise GenerationError(f"sample.{name} = {getattr(self, name)!r}; choose from {shown}")
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What responses follow from."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "num_replicas"}
 
     @property
     def dtypes(self) -> dict[str, jnp.dtype]:
@@ -93,6 +109,50 @@ def fitting_slots(
     prompts = prefill_tokens * (2 * token + widest * numbers["activation_dtype"] + 8 * longest * config.num_heads)
     slots = max(1, int((room * (1 - KEPT_FREE) - prompts) // slot))
     return min(MOST_SLOTS, 1 << (slots.bit_length() - 1))
+
+
+def sampling_mesh(
+    settings: EngineSettings, num_heads: int, param_bytes: int, devices: Sequence[jax.Device] | None = None
+) -> Mesh | None:
+    """The chips to sample on: replicas on those of this host; one copy on all hosts' where this host's do not hold it.
+
+    Args:
+      settings: ``tensor`` and ``num_replicas``.
+      num_heads: of the model; tensor divides it.
+      param_bytes: of the parameters.
+      devices: of this host; None: those attached.
+
+    Returns:
+      A mesh (data, fsdp 1, tensor); None: the default device alone.
+
+    Raises:
+      GenerationError: the settings ask for more chips than there are, or for heads that do not divide.
+    """
+    mine = list(jax.local_devices() if devices is None else devices)
+    every = jax.devices() if devices is None else mine
+    tensor = settings.tensor or _fewest(mine[0], num_heads, param_bytes, len(every))
+    if tensor > len(every) or num_heads % tensor:
+        raise GenerationError(
+            f"sample.tensor = {tensor}: it must divide the model's {num_heads} heads, and there are {len(every)} chips"
+        )
+    if tensor > len(mine):
+        return make_mesh(1, 1, tensor, devices=every)
+    most = len(mine) // tensor
+    replicas = settings.num_replicas or (1 if mine[0].platform == "cpu" else most)
+    if replicas > most:
+        raise GenerationError(
+            f"sample.num_replicas = {replicas}: this host has {len(mine)} chips, of which each replica takes {tensor}"
+        )
+    return None if replicas * tensor == 1 else make_mesh(replicas, 1, tensor, devices=mine)
+
+
+def _fewest(device: jax.Device, num_heads: int, param_bytes: int, num_devices: int) -> int:
+    """Chips among which the parameters take at most ``MOST_FILLED`` of each one's memory."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if not stats or "bytes_limit" not in stats:
+        return 1
+    parts = [number for number in range(1, num_devices + 1) if num_heads % number == 0]
+    return next((n for n in parts if param_bytes / n <= MOST_FILLED * stats["bytes_limit"]), parts[-1])
 
 
 def room_beside(params: object) -> int | None:

@@ -99,7 +99,7 @@ def try_canaries(config: ConfigDict, examples: Sequence[Example], consultant: Co
 
 
 def _sizes(config: ConfigDict) -> tuple[int, EngineSettings]:
-    from s3ft_jax.stages.sample import engine_settings
+    from s3ft_jax.stages.sampler import engine_settings
 
     return config.judge.model.max_new_tokens, engine_settings(config)
 

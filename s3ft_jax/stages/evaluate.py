@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,8 +14,9 @@ from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Score
 from s3ft_jax.responder import Model, answer, asks_of, shared_scorer, sharing
 from s3ft_jax.stages.judge import describe_sandbox, judge_responses, settings_of
-from s3ft_jax.stages.launch import BASE, plain_settings
-from s3ft_jax.stages.sample import answer_settings, engine_settings
+from s3ft_jax.stages.launch import BASE, mesh_to_sample, plain_settings
+from s3ft_jax.stages.sample import answer_settings
+from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.stages.train import load_tuned
 from s3ft_jax.workdir import Workdir
 
@@ -36,13 +36,18 @@ def key(method: str, seed: int | None) -> str:
 def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, redo: bool = False) -> None:
     """Answer greedily, judge with the same judges as the training data, score, and rank choices by likelihood."""
     settings = {"evaluate": plain_settings(config.evaluate), "judge": settings_of(config)}
-    settings["engine"] = dataclasses.asdict(engine_settings(config))
+    settings["engine"] = engine_settings(config).decisive
     reads = ["import", "prepare"] + ([f"train-{name(method, seed).replace('/', '-')}"] if seed is not None else [])
     where = f"scores/{name(method, seed)}"
     with workdir.stage(key(method, seed), settings=settings, reads=reads, writes=[where], redo=redo) as stage:
         if not stage.needed:
             return say(f"evaluate {name(method, seed)}: already done")
-        decoder = checkpoints.load_decoder(workdir / BASE) if seed is None else load_tuned(workdir, method, seed)
+        mesh = mesh_to_sample(engine_settings(config), workdir)
+        decoder = (
+            checkpoints.load_decoder(workdir / BASE, mesh)
+            if seed is None
+            else load_tuned(workdir, method, seed, mesh=mesh)
+        )
         model = Model.of(decoder, PromptEncoder(str(workdir / BASE / "tokenizer")))
         split = config.evaluate.split
         scores: list[Score] = []

@@ -13,6 +13,9 @@ from ml_collections import ConfigDict
 from s3ft_jax.workdir import Workdir
 
 if TYPE_CHECKING:  # a host-side stage must not load JAX
+    from jax.sharding import Mesh
+
+    from s3ft_jax.generation.settings import EngineSettings
     from s3ft_jax.responder import Model
 
 BASE = "base"
@@ -48,13 +51,30 @@ def keep_freed_memory() -> None:
             libc.mallopt(name, value)
 
 
-def load_model(workdir: Workdir, folder: str = BASE) -> Model:
-    """The model of a checkpoint folder below the workdir."""
+def mesh_to_sample(settings: EngineSettings, workdir: Workdir, folder: str = BASE) -> Mesh | None:
+    """``sampling_mesh`` for the model of a checkpoint folder; None: the default device."""
+    import jax
+    import numpy as np
+    from flax import nnx
+
+    from s3ft_jax import checkpoints
+    from s3ft_jax.generation.settings import sampling_mesh
+
+    meta = checkpoints.read_meta(workdir / folder)
+    params = jax.tree.leaves(nnx.state(checkpoints.abstract_decoder(meta.config, meta.lora)))
+    width = np.dtype(settings.dtypes["activation_dtype"]).itemsize
+    return sampling_mesh(settings, meta.config.num_heads, width * sum(leaf.size for leaf in params))
+
+
+def load_model(workdir: Workdir, folder: str = BASE, engine: EngineSettings | None = None) -> Model:
+    """The model of a checkpoint folder below the workdir, on the chips that are to sample; without settings on the
+    default device."""
     from s3ft_jax import checkpoints
     from s3ft_jax.prompts import PromptEncoder
     from s3ft_jax.responder import Model
 
-    return Model.of(checkpoints.load_decoder(workdir / folder), PromptEncoder(str(workdir / BASE / "tokenizer")))
+    mesh = None if engine is None else mesh_to_sample(engine, workdir, folder)
+    return Model.of(checkpoints.load_decoder(workdir / folder, mesh), PromptEncoder(str(workdir / BASE / "tokenizer")))
 
 
 def load_folder(path: str) -> Model:

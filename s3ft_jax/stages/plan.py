@@ -25,7 +25,7 @@ from s3ft_jax.planning.forecast import Forecast, Slice, forecasts
 from s3ft_jax.progress import console, say
 from s3ft_jax.stages import method_settings
 from s3ft_jax.stages.launch import POCKET, plain_settings, pocket_model_folder
-from s3ft_jax.stages.sample import engine_settings
+from s3ft_jax.stages.sampler import engine_settings
 
 BOUND = (
     "tokens/s is a bound from the chip's published speeds and the least the program must compute, read and receive; no "

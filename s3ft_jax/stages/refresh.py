@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from s3ft_jax import rounds
+from s3ft_jax import rounds, sharding
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
@@ -19,7 +20,8 @@ from s3ft_jax.rungs import pass_rates, sampled_tokens
 from s3ft_jax.selection import METHODS
 from s3ft_jax.stages import sample, select
 from s3ft_jax.stages.judge import judge_responses
-from s3ft_jax.stages.launch import BASE
+from s3ft_jax.stages.launch import BASE, mesh_to_sample
+from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.workdir import Workdir
 
 
@@ -101,6 +103,9 @@ def _answer(
 ) -> list[Response]:
     """Own answers of the model as it is, in shards as when sampling before training."""
     model = Model.of(load(current.first), PromptEncoder(str(workdir / BASE / "tokenizer")))
+    mesh = mesh_to_sample(engine_settings(config), workdir)
+    if mesh is not None:
+        model = dataclasses.replace(model, params=sharding.shard_params(model.params, mesh))
     settings = sample.response_settings(config, config.sample.num_own, current.number)
     size = config.sample.shard_size
     asks = sharing(asks_of(examples, "own", model.encoder), examples)

@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from s3ft_jax import repairs
 from s3ft_jax.generation.sampling import Sampling
-from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Origin, Response, Verdict
@@ -114,23 +113,6 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
             say(f"sample {origin}: {count} questions not asked: {reason}")
 
 
-def engine_settings(config: ConfigDict) -> EngineSettings:
-    """Shape and precision of the engine, for sampling, evaluation and judging alike.
-
-    Raises:
-      GenerationError: a value that cannot be, by config key.
-    """
-    sample = config.sample
-    return EngineSettings(
-        num_slots=sample.num_slots,
-        chunk_steps=sample.chunk_steps,
-        activation_dtype=sample.activation_dtype or config.model.dtype,
-        cache_dtype=sample.cache_dtype,
-        attention=sample.attention,
-        length=config.train.max_length,
-    )
-
-
 def response_settings(config: ConfigDict, count: int, number: int = 0) -> ResponseSettings:
     """How ``count`` responses to each training question are sampled in a round; round 0 is before training."""
     sample = config.sample
@@ -140,7 +122,7 @@ def response_settings(config: ConfigDict, count: int, number: int = 0) -> Respon
         seed=sample.seed,
         num_responses=count,
         first_index=number * count,
-        engine=engine_settings(config),
+        engine=sampler.engine_settings(config),
         stop=tuple(sample.stop),
     )
 
@@ -151,7 +133,7 @@ def answer_settings(config: ConfigDict, temperature: float) -> ResponseSettings:
         sampling=Sampling(temperature=temperature),
         max_new_tokens=config.evaluate.max_new_tokens,
         seed=config.sample.seed,
-        engine=engine_settings(config),
+        engine=sampler.engine_settings(config),
         stop=tuple(config.evaluate.stop),
     )
 

@@ -18,6 +18,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from s3ft_jax.endpoint import Endpoint, EndpointError
+from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Origin, Response
@@ -26,7 +27,7 @@ from s3ft_jax.selection import weighs
 from s3ft_jax.stages.launch import BASE, load_model, plain_settings
 from s3ft_jax.workdir import Workdir, WorkdirError
 
-OWN = ("num_slots", "chunk_steps", "activation_dtype", "cache_dtype", "attention")
+OWN = ("num_slots", "chunk_steps", "activation_dtype", "cache_dtype", "attention", "tensor")
 """Settings of ``sample`` that only our own engine's responses follow from."""
 LINE_EVERY_S = 10.0
 """Seconds between two lines about requests that are tried again."""
@@ -65,7 +66,26 @@ def settings_of(config: ConfigDict) -> dict[str, Any]:
         _endpoint(config)
         settings = {name: value for name, value in settings.items() if name not in OWN}
         settings["outside"] = {"name": outside["name"]}
-    return settings
+    return {name: value for name, value in settings.items() if name != "num_replicas"}
+
+
+def engine_settings(config: ConfigDict) -> EngineSettings:
+    """Shape and precision of the engine, for sampling, evaluation and judging alike.
+
+    Raises:
+      GenerationError: a value that cannot be, by config key.
+    """
+    sample = config.sample
+    return EngineSettings(
+        num_slots=sample.num_slots,
+        chunk_steps=sample.chunk_steps,
+        activation_dtype=sample.activation_dtype or config.model.dtype,
+        cache_dtype=sample.cache_dtype,
+        attention=sample.attention,
+        length=config.train.max_length,
+        tensor=sample.tensor,
+        num_replicas=sample.num_replicas,
+    )
 
 
 def open_sampler(config: ConfigDict, workdir: Workdir) -> Sampler:
@@ -76,7 +96,7 @@ def open_sampler(config: ConfigDict, workdir: Workdir) -> Sampler:
     """
     if config.sample.outside.endpoint:
         return _outside(config, workdir)
-    model = load_model(workdir)
+    model = load_model(workdir, engine=engine_settings(config))
 
     def own(asks: Sequence[Ask], origin: Origin, *rest: Any) -> list[Response]:
         return answer(asks, origin, model, *rest)

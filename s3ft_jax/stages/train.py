@@ -325,11 +325,14 @@ def _load_at(workdir: Workdir, method: str, seed: int, step: int) -> Decoder:
     return load_tuned(workdir, method, seed)
 
 
-def load_tuned(workdir: Workdir, method: str, seed: int, *, merge: bool = True) -> Decoder:
+def load_tuned(
+    workdir: Workdir, method: str, seed: int, *, merge: bool = True, mesh: jax.sharding.Mesh | None = None
+) -> Decoder:
     """The tuned decoder. Adapters lie on the base as imported, also where they were trained on a rounded one.
 
     Args:
       merge: add adapters into the kernels, so that the model is a plain one, ready to generate.
+      mesh: where the parameters go; None: whole on the default device.
 
     Raises:
       CheckpointError: it has not been trained, or its arrays belong to another base.
@@ -338,14 +341,21 @@ def load_tuned(workdir: Workdir, method: str, seed: int, *, merge: bool = True) 
     newest = where / str(checkpoints.newest(where))
     meta = checkpoints.read_meta(newest)
     if not meta.base_digest:
-        return checkpoints.load_decoder(newest)
+        return checkpoints.load_decoder(newest, mesh)
     checkpoints.check_base(newest, checkpoints.read_meta(workdir / BASE).params_digest)
     # a sum in bfloat16 would lose small updates
-    decoder = checkpoints.load_decoder(workdir / BASE, dtype=jnp.float32 if merge else None)
-    return laid_on(decoder, newest, meta, merge=merge)
+    decoder = checkpoints.load_decoder(workdir / BASE, mesh, jnp.float32 if merge else None)
+    return laid_on(decoder, newest, meta, merge=merge, mesh=mesh)
 
 
-def laid_on(decoder: Decoder, where: Any, meta: checkpoints.CheckpointMeta, *, merge: bool) -> Decoder:
+def laid_on(
+    decoder: Decoder,
+    where: Any,
+    meta: checkpoints.CheckpointMeta,
+    *,
+    merge: bool,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Decoder:
     """The base with a checkpoint's arrays on it: adapters, or those parameters that were not frozen."""
     if meta.lora is not None:
         decoder.add_adapters(meta.lora, nnx.Rngs(0))
@@ -353,6 +363,8 @@ def laid_on(decoder: Decoder, where: Any, meta: checkpoints.CheckpointMeta, *, m
     parts = training.take_apart(decoder, "full" if meta.lora is None else "lora", frozen["freeze"])
     tuned = checkpoints.restore_tree(where, meta.use, parts.trainable)
     decoder = nnx.merge(parts.graphdef, jax.tree.map(jnp.asarray, tuned), parts.frozen)
+    if mesh is not None:
+        nnx.update(decoder, sharding.shard_params(nnx.state(decoder), mesh))
     if merge:
         decoder.merge_adapters()
     return decoder

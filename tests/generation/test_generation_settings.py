@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from s3ft_jax.generation import settings as settings_module
 from s3ft_jax.generation.engine import PREFILL_TOKENS, Engine, Request
 from s3ft_jax.generation.sampling import GREEDY, GenerationError, request_key
-from s3ft_jax.generation.settings import MOST_SLOTS, SLOTS_ON_CPU, EngineSettings, fitting_slots, room_beside
+from s3ft_jax.generation.settings import (
+    MOST_SLOTS,
+    SLOTS_ON_CPU,
+    EngineSettings,
+    fitting_slots,
+    room_beside,
+    sampling_mesh,
+)
 from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
@@ -109,3 +117,47 @@ def test_bfloat16_costs_two_digits_of_log_probability_and_no_more(settings):
     exact, rounded = first_logprobs(), first_logprobs(**settings)
     error = np.abs(np.subtract(exact, rounded)).max()
     assert 0 < error < 0.1
+
+
+class _Chip:
+    platform = "tpu"
+
+    def memory_stats(self):
+        return {"bytes_limit": 16 * GIB}
+
+
+def _mesh(settings, param_gib=1, platform=None):
+    """Of eight devices: fake CPUs, of which the first may pretend to be a chip of 16 GiB."""
+    devices = jax.devices()
+    if platform:
+        known = settings_module._fewest(_Chip(), 32, param_gib * GIB, 8)
+        settings = dataclasses.replace(settings, tensor=known, num_replicas=8 // known)
+    mesh = sampling_mesh(settings, 32, param_gib * GIB, devices)
+    return None if mesh is None else tuple(mesh.shape.values())
+
+
+def test_the_chips_to_sample_on():
+    assert _mesh(EngineSettings()) is None, "one replica on a CPU"
+    assert _mesh(EngineSettings(num_replicas=3)) == (3, 1, 1)
+    assert _mesh(EngineSettings(num_replicas=2, tensor=4)) == (2, 1, 4)
+    assert _mesh(EngineSettings(), 8, "tpu") == (8, 1, 1), "half of a chip is left for slots"
+    assert _mesh(EngineSettings(), 14, "tpu") == (4, 1, 2)
+    assert _mesh(EngineSettings(), 500, "tpu") == (1, 1, 8), "the most there are; sampling tells what does not fit"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"tensor": 3}, "sample.tensor = 3: it must divide the model's 32 heads"),
+        ({"tensor": 16}, "sample.tensor = 16: .* there are 8 chips"),
+        ({"num_replicas": 3, "tensor": 4}, "sample.num_replicas = 3: this host has 8 chips, of which .* takes 4"),
+    ],
+)
+def test_chips_that_are_not_there_are_named(settings, words):
+    with pytest.raises(GenerationError, match=words):
+        _mesh(EngineSettings(**settings))
+
+
+def test_the_number_of_replicas_decides_no_response():
+    one, three = (EngineSettings(num_replicas=number) for number in (1, 3))
+    assert one.decisive == three.decisive != EngineSettings(tensor=2).decisive

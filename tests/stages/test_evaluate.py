@@ -1,7 +1,9 @@
 """evaluate: every model is scored on the same examples, the base too; choices by likelihood."""
 
-from s3ft_jax.records import Example, Score, Verdict
-from s3ft_jax.stages import evaluate
+import pytest
+
+from s3ft_jax.records import Example, Response, Score, Verdict
+from s3ft_jax.stages import evaluate, train
 
 
 def test_every_model_is_scored_on_the_same_examples(walked):
@@ -28,3 +30,20 @@ def test_a_score_is_the_share_of_right_verdicts(walked):
 def test_names_of_models():
     assert evaluate.name("base", None) == "base" and evaluate.key("base", None) == "evaluate-base"
     assert evaluate.name("s3ft", 3) == "s3ft/seed-3" and evaluate.key("s3ft", 3) == "evaluate-s3ft-seed-3"
+
+
+@pytest.mark.parametrize("tune", ["full", "lora"])
+def test_a_model_on_several_devices_answers_alike(copied, tune):
+    """Tuned, with adapters or without, on two replicas of two chips each; sums over chips round otherwise."""
+    config, workdir = copied
+    if tune == "lora":
+        config.train.tune = "lora"
+        train.run(config, workdir, "s3ft", 0, redo=True)
+        evaluate.run(config, workdir, "s3ft", 0, redo=True)
+    before = workdir.read_shards(Response, "scores/s3ft/seed-0/test-responses")
+    config.sample.num_replicas, config.sample.tensor = 2, 2
+    evaluate.run(config, workdir, "s3ft", 0, redo=True)
+    after = workdir.read_shards(Response, "scores/s3ft/seed-0/test-responses")
+    assert [one.text for one in after] == [one.text for one in before]
+    assert [one.logprob for one in after] == pytest.approx([one.logprob for one in before], abs=1e-3)
+    assert [one.logprob for one in after] != [one.logprob for one in before], "the sums did go over chips"

@@ -125,3 +125,14 @@ def test_the_gate_decides_who_is_solved_by_a_paraphrase():
     assert sample.reads_of(config, "repair") == ["import", "prepare", "judge-own", "judge-paraphrase", "gate"]
     assert sample.reads_of(config, "paraphrase") == ["import", "prepare", "judge-own"]
     assert sample.reads_of(config, "own") == ["import", "prepare"]
+
+
+def test_replicas_change_no_byte_and_are_no_other_setting(copied):
+    config, workdir = copied
+    shards = workdir.matching(["responses/own-*.jsonl"])
+    before = {name: (workdir / name).read_bytes() for name in shards}
+    config.sample.num_replicas = 3
+    (workdir / shards[-1]).unlink()
+    (workdir / "manifests" / "sample-own.json").unlink()
+    sample.run(config, workdir, "own")
+    assert {name: (workdir / name).read_bytes() for name in shards} == before

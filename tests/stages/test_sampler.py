@@ -32,7 +32,7 @@ def behind(walked):
     """
     config, workdir = walked
     model, own = load_model(workdir), config.sample
-    engine = engine_of(model, sample.engine_settings(config))
+    engine = engine_of(model, sampler.engine_settings(config))
     examples = workdir.read_records(Example, "examples/train.jsonl")
     asked = [(own.seed, e.id, origin, index) for e in examples for origin in SAMPLED for index in range(2)]
     keys = {request_seed(*one): request_key(*one) for one in asked}
