@@ -329,7 +329,7 @@ def restore_tree(folder: epath.Path, name: str, like: Any, dtype: Any = None) ->
 
 
 def _abstract(leaf: Any, dtype: Any) -> jax.ShapeDtypeStruct:
-    place = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    place = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=place)
 
 

@@ -9,11 +9,13 @@ import argparse
 import dataclasses
 import errno
 import importlib
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from s3ft_jax import processes
 from s3ft_jax.records import SAMPLED
 
 _EXAMPLE = "--config=configs/quickstart.py --workdir=runs/quickstart"
@@ -206,6 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # else is a bug and keeps its traceback
         if type(error).__module__.startswith("s3ft_jax."):
             return _fail(str(error), 1)
+        if type(error).__name__ == "JaxRuntimeError" and os.environ.get(processes.NUM_PROCESSES, "1") != "1":
+            return _fail(f"{error}\nA process of this job has failed; see what the others say. {processes.AGAIN}", 1)
         if not isinstance(error, OSError) or error.errno not in UNWRITABLE:
             raise
         where = error.filename or parsed.workdir
@@ -214,10 +218,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> int:
     from s3ft_jax.config import ConfigError, load_config
+    from s3ft_jax.progress import quiet
     from s3ft_jax.workdir import Workdir
 
     config = load_config(parsed.config, overrides) if parsed.config else None
-    workdir = Workdir(parsed.workdir) if parsed.workdir else None
+    own = processes.join()
+    if own.count > 1 and command.module != "sample":
+        raise processes.ProcessError(
+            f"s3ft {command.module} runs in one process; {processes.NUM_PROCESSES} is for `s3ft sample`"
+        )
+    if not own.is_first:
+        quiet()
+    workdir = Workdir(parsed.workdir, own) if parsed.workdir else None
     if command.device:
         from s3ft_jax.stages.launch import prepare_jax
 

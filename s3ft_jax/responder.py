@@ -126,6 +126,11 @@ class Model:
     config: DecoderConfig
     encoder: PromptEncoder
 
+    @property
+    def spans_hosts(self) -> bool:
+        """Whether all processes must compute together, since each holds a part of the parameters only."""
+        return not all(leaf.is_fully_addressable for leaf in jax.tree.leaves(self.params))
+
     @classmethod
     def of(cls, decoder: Decoder, encoder: PromptEncoder) -> Model:
         """From a decoder that is whole."""

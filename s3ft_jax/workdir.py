@@ -19,6 +19,7 @@ from typing import Any
 
 from etils import epath
 
+from s3ft_jax.processes import Processes
 from s3ft_jax.records import Record, RecordError, from_line, to_line
 
 
@@ -56,9 +57,15 @@ def plain(value: Any) -> Any:
 
 
 class Workdir:
-    """Paths and manifests below one folder (local or ``gs://``)."""
+    """Paths and manifests below one folder (local or ``gs://``), which all processes of a job see.
 
-    def __init__(self, path: str):
+    Args:
+      path: of the folder.
+      processes: of the job; the first alone writes, but for shards, which are shared out.
+    """
+
+    def __init__(self, path: str, processes: Processes = Processes()):  # noqa: B008 (frozen)
+        self.processes = processes
         # Orbax takes absolute paths only
         self.path = epath.Path(path if "://" in str(path) else os.path.abspath(path))
         self._inner_seconds = 0.0  # of stages that ended, for the one they ran inside of
@@ -73,11 +80,14 @@ class Workdir:
         return self.write_bytes(name, "".join(to_line(record) + "\n" for record in records).encode())
 
     def write_bytes(self, name: str, data: bytes) -> epath.Path:
-        """Write one file whole, or not at all.
+        """Write one file whole, or not at all; by the first process only.
 
         Raises:
           WorkdirError: the disk is full, or the folder cannot be written; names the file, the cause and the fix.
         """
+        return self._write(name, data) if self.processes.is_first else self.path / name
+
+    def _write(self, name: str, data: bytes) -> epath.Path:
         target = self.path / name
         partial = target.parent / f".{target.name}.partial"
         try:
@@ -113,28 +123,45 @@ class Workdir:
         folder: str,
         num_shards: int,
         make: Callable[[int], Sequence[Record]],
+        *,
+        together: bool = False,
     ) -> list[Record]:
         """Make the shards that are not there yet, and read all of them.
+
+        Several processes share them out, each writes its own; the share follows from a shard's number, so that a run
+        may go on with another number of processes.
 
         Args:
           kind: the records' class.
           folder: e.g. ``responses/own``; shards are ``responses/own-00003-of-00008.jsonl``.
           num_shards: how many.
           make: shard number -> its records; must give the same records whenever it is called.
+          together: all processes make every shard together, and the first writes it.
         """
-        records: list[Record] = []
-        for shard in range(num_shards):
-            name = f"{folder}-{shard:05d}-of-{num_shards:05d}.jsonl"
-            if (self.path / name).exists():
-                try:
-                    records += self.read_records(kind, name)
-                    continue
-                except RecordError:
-                    (self.path / name).unlink()  # cut by a dying disk: made again below
-            made = list(make(shard))
-            self.write_records(name, made)
-            records += made
-        return records
+        names = [f"{folder}-{shard:05d}-of-{num_shards:05d}.jsonl" for shard in range(num_shards)]
+        found = {shard: self._whole_shard(kind, name) for shard, name in enumerate(names)}
+        self.processes.wait(f"shards of {folder} to be made")  # before the first is written: all make the same ones
+        for shard in self.own_shards(num_shards, together):
+            if found[shard] is None:
+                found[shard] = list(make(shard))
+                if self.processes.is_first or not together:
+                    self._write(names[shard], "".join(to_line(record) + "\n" for record in found[shard]).encode())
+        self.processes.wait(f"shards of {folder}")
+        for shard, name in enumerate(names):
+            if found[shard] is None:
+                found[shard] = self.read_records(kind, name)
+        return [record for records in found.values() for record in records or ()]
+
+    def own_shards(self, num_shards: int, together: bool = False) -> list[int]:
+        """The shards that this process makes."""
+        return list(range(num_shards) if together else range(self.processes.index, num_shards, self.processes.count))
+
+    def _whole_shard(self, kind: type[Record], name: str) -> list[Record] | None:
+        """Its records; None where it is not there, or was cut by a dying disk."""
+        try:
+            return self.read_records(kind, name) if (self.path / name).exists() else None
+        except RecordError:
+            return None
 
     def read_shards(self, kind: type[Record], folder: str) -> list[Record]:
         """All records of ``folder-*-of-*.jsonl``, in the order of shards; none if there are no such files."""
@@ -201,8 +228,11 @@ class Workdir:
                     + f"{', '.join(writes) or 'its output'} and what follows from it."
                 )
             if changes:
-                self.remove(key, writes)
+                self.processes.wait(f"{key}: all have read what stands there")
+                if self.processes.is_first:
+                    self.remove(key, writes)
                 done = None
+        self.processes.wait(f"{key} to begin")
         run = StageRun(self, key, needed=done is None, writes=writes)
         if not run.needed:
             yield run
@@ -213,13 +243,16 @@ class Workdir:
             yield run
         finally:
             inside, self._inner_seconds = self._inner_seconds, outside
+        self.processes.wait(f"{key} to end")
         outputs = run.outputs or {name: self.output_digest(name) for name in self.matching(writes)}
         finished = time.time()
         self._inner_seconds += finished - started
         times = {"seconds": round(finished - started - inside, 3), "finished": finished}
         manifest = facts | {"outputs": outputs, "facts": run.facts} | times
         self.write_bytes(f"manifests/{key}.json", json.dumps(manifest, indent=1).encode())
-        begun.unlink(missing_ok=True)
+        if self.processes.is_first:
+            begun.unlink(missing_ok=True)
+        self.processes.wait(f"{key} to be written down")
 
     def remove(self, key: str, writes: Sequence[str]) -> None:
         """Forget a stage: its manifests and what it wrote."""

@@ -16,7 +16,8 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 # room -> (rooms of ours it may import, outside packages it may import beside the standard library)
 RULES = {
     "records": (set(), set()),
-    "workdir": ({"records"}, {"etils"}),
+    "processes": (set(), {"jax", "orbax"}),
+    "workdir": ({"processes", "records"}, {"etils"}),
     "config": ({"workdir"}, {"ml_collections"}),
     "progress": (set(), {"rich"}),
     "endpoint": (set(), set()),

@@ -59,8 +59,8 @@ def check_devices() -> str:
 
     total = float(jnp.sum(jnp.ones((8, 8)) @ jnp.ones((8, 8))))
     if total != 512.0:
-        raise RuntimeError(f"a product of ones gave {total} instead of 512 on {jax.devices()[0]}")
-    return f"{jax.device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()}), computes"
+        raise RuntimeError(f"a product of ones gave {total} instead of 512 on {jax.local_devices()[0]}")
+    return f"{jax.device_count()} x {jax.local_devices()[0].device_kind} ({jax.default_backend()}), computes"
 
 
 def check_memory() -> str:
@@ -69,7 +69,7 @@ def check_memory() -> str:
 
     pages, size = os.sysconf("SC_AVPHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     text = f"host {pages * size / 2**30:.1f} GiB free"
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         text += f", device {stats['bytes_limit'] / 2**30:.1f} GiB"
     return text

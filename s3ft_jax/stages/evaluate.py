@@ -76,12 +76,14 @@ def _answer(config: ConfigDict, workdir: Workdir, model: Model, examples: list[E
     size = max(config.sample.shard_size, 1024)
     asks = sharing(asks_of(examples, "own", model.encoder), examples)
     shards = [asks[i : i + size] for i in range(0, len(asks), size)]
-    with progress(f"answer {where}", len(examples)) as ticker:
+    together = model.spans_hosts
+    mine = sum(len(shards[shard]) for shard in workdir.own_shards(len(shards), together))
+    with progress(f"answer {where}", mine) as ticker:
 
         def make(shard: int) -> list[Response]:
             return answer(shards[shard], "own", model, settings, ticker.from_here())
 
-        return workdir.sharded(Response, f"{where}-responses", len(shards), make)
+        return workdir.sharded(Response, f"{where}-responses", len(shards), make, together=together)
 
 
 def _score_choices(

@@ -151,12 +151,14 @@ def _sample(
     asked = sharing(asked, examples)
     size = config.sample.shard_size
     shards = [asked[i : i + size] for i in range(0, len(asked), size)]
-    with progress(f"sample {origin}", len(asked) * count) as ticker:
+    mine = sum(len(shards[shard]) for shard in workdir.own_shards(len(shards), writer.together))
+    with progress(f"sample {origin}", mine * count) as ticker:
 
         def make(shard: int) -> list[Response]:
             return writer.answer(shards[shard], origin, settings, ticker.from_here())
 
-        return workdir.sharded(Response, f"responses/{origin}", len(shards), make), left
+        made = workdir.sharded(Response, f"responses/{origin}", len(shards), make, together=writer.together)
+    return made, left
 
 
 def repair_asks(

@@ -44,12 +44,14 @@ class Sampler:
       encoder: messages <-> token ids.
       max_positions: longest sequence of the model, tokens.
       facts: the responses of all shards -> what the manifest says of an outside engine; nothing of our own.
+      together: see ``Workdir.sharded``.
     """
 
     answer: Answer
     encoder: PromptEncoder
     max_positions: int
     facts: Callable[[Sequence[Response]], dict[str, Any]]
+    together: bool = False
 
 
 def settings_of(config: ConfigDict) -> dict[str, Any]:
@@ -101,7 +103,7 @@ def open_sampler(config: ConfigDict, workdir: Workdir) -> Sampler:
     def own(asks: Sequence[Ask], origin: Origin, *rest: Any) -> list[Response]:
         return answer(asks, origin, model, *rest)
 
-    return Sampler(own, model.encoder, model.config.max_positions, lambda _: {})
+    return Sampler(own, model.encoder, model.config.max_positions, lambda _: {}, model.spans_hosts)
 
 
 def _endpoint(config: ConfigDict) -> Endpoint:
