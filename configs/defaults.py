@@ -51,6 +51,7 @@ def defaults() -> ConfigDict:
                 "activation_dtype": "",  # float32 or bfloat16; empty: model.dtype
                 "cache_dtype": "",  # of keys and values: float32 or bfloat16; empty: as the activations
                 "attention": "",  # empty: what suits the device; or xla, pallas (TPU) or layered (CPU)
+                "exact": True,  # the same bits in any company and order; False may be faster
                 "tensor": 0,  # chips that share a copy of the model; 0: the fewest that hold it
                 "num_replicas": 0,  # copies on each host, with num_slots each; 0: all its chips, on a CPU one
                 "shard_size": 256,  # examples per file; a kill loses at most one file

@@ -166,7 +166,7 @@ def shared_engine(
       room: see ``fitting_slots``.
     """
     options = {"stop_ids": stop_ids, "pad_id": pad_id, "chunk_steps": settings.chunk_steps, "attention": attention}
-    options |= settings.dtypes | {"mesh": mesh}
+    options |= settings.dtypes | {"mesh": mesh, "exact": settings.exact}
     slots = settings.num_slots
     if not slots:
         slots = fitting_slots(settings, config, attention, room, PREFILL_TOKENS)

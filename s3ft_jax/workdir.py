@@ -244,15 +244,18 @@ class Workdir:
         finally:
             inside, self._inner_seconds = self._inner_seconds, outside
         self.processes.wait(f"{key} to end")
-        outputs = run.outputs or {name: self.output_digest(name) for name in self.matching(writes)}
         finished = time.time()
         self._inner_seconds += finished - started
-        times = {"seconds": round(finished - started - inside, 3), "finished": finished}
-        manifest = facts | {"outputs": outputs, "facts": run.facts} | times
-        self.write_bytes(f"manifests/{key}.json", json.dumps(manifest, indent=1).encode())
-        if self.processes.is_first:
-            begun.unlink(missing_ok=True)
+        self._write_manifest(run, facts | {"seconds": round(finished - started - inside, 3), "finished": finished})
         self.processes.wait(f"{key} to be written down")
+
+    def _write_manifest(self, run: StageRun, facts: Mapping[str, Any]) -> None:
+        if not self.processes.is_first:
+            return
+        outputs = run.outputs or {name: self.output_digest(name) for name in self.matching(run.writes)}
+        manifest = dict(facts) | {"outputs": outputs, "facts": run.facts}
+        self.write_bytes(f"manifests/{run.key}.json", json.dumps(manifest, indent=1).encode())
+        (self.path / "manifests" / f"{run.key}.begun").unlink(missing_ok=True)
 
     def remove(self, key: str, writes: Sequence[str]) -> None:
         """Forget a stage: its manifests and what it wrote."""

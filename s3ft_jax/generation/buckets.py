@@ -30,20 +30,6 @@ def cache_sizes(limit: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def exact_sizes(sizes: Sequence[int], num_heads_in_batch: int) -> tuple[int, ...]:
-    """Those of the ascending ``sizes`` among which XLA on CPU gives a row equal bits; the last if there are none.
-
-    Measured with jax 0.10.2: a softmax over fewer than 4,096 numbers in all (rows x heads x cache length) is summed in
-    another order than a larger one, which shows in the last bit. Small engines therefore start with a longer cache,
-    which costs them nothing that could be noticed.
-
-    Args:
-      sizes: cache lengths, multiples of 16 (others take another path in the matrix product).
-      num_heads_in_batch: slots x query heads.
-    """
-    return tuple(size for size in sizes if size * num_heads_in_batch >= 4096) or (sizes[-1],)
-
-
 def bucket_of(length: int, sizes: Sequence[int]) -> int:
     """The smallest of the ascending ``sizes`` that holds ``length``. Raises ValueError if none does."""
     for size in sizes:

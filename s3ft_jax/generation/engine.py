@@ -16,10 +16,10 @@ the first token fed by the decode loop, so that every sampled token comes out of
 Decode runs up to ``chunk_steps`` steps in one jitted loop, fewer when enough slots are free for a refill.
 
 Same request, same response: a row's arithmetic depends on the shapes of the programs it passes through, never on what
-other rows hold. Its prefill shape follows from its own length; the decode shape is (num_slots, cache length). XLA on
-CPU gives equal bits for every cache length this engine uses (measured, and tested in tests/generation/test_engine.py);
-on another backend give ``cache_buckets`` one single size for the same promise. Another ``num_slots`` may change the
-last bits of the logits, and with them a token at a near-tie.
+other rows hold. Its prefill shape follows from its own length; the decode shape is (num_slots, cache length). Either
+every cache length gives equal bits (XLA on CPUs: measured, and tested in tests/generation/test_engine.py; the TPU
+kernel: it reads the same blocks), or the lengths that a response passes through follow from itself alone (lanes.py).
+Another ``num_slots`` may change the last bits of the logits, and with them a token at a near-tie.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from s3ft_jax.generation.buckets import bucket_of, cache_sizes, exact_sizes, prompt_sizes
+from s3ft_jax.generation.buckets import bucket_of, cache_sizes, prompt_sizes
 from s3ft_jax.generation.lanes import GrowingLane, Lane, Lanes, LanesByLength, Prefilled, Waiting
 from s3ft_jax.generation.programs import Programs, Prompts, State
 from s3ft_jax.generation.sampling import GenerationError
@@ -75,13 +75,15 @@ class Engine:
       chunk_steps: decode steps between two looks at the host.
       prompt_buckets: lengths to which prompts are padded, ascending; default 32, 64, 128, ... up to max_positions.
       cache_buckets: lengths of the cache, ascending multiples of 16; default 64, 128, 192, 256, 384, 512, ... up to
-        max_positions. Lengths that would break the promise above are left out (``buckets.exact_sizes``).
+        max_positions.
       prefill_tokens: tokens of one prefill batch: max(1, prefill_tokens // bucket) prompts.
       cache_dtype, activation_dtype: of keys and values, and of the decoder's stream.
       attention: how the cache is kept and attended to; None: what suits JAX's default device
         (``cached_attention.choose`` says what suits the parameters).
       mesh: the devices that the parameters lie on; each part of data is a replica with ``num_slots`` slots and prompts
         of its own, so that a response has the same bits on any number of replicas. None: one device.
+      exact: keep the promise above, for which some lengths of cache are left out and, where the length could change
+        bits, responses of different lengths are never put together.
 
     Raises:
       GenerationError: an argument outside its range, named.
@@ -103,6 +105,7 @@ class Engine:
         activation_dtype: jnp.dtype = jnp.float32,
         attention: CachedAttention | None = None,
         mesh: Mesh | None = None,
+        exact: bool = True,
     ):
         for name, value in (("num_slots", num_slots), ("chunk_steps", chunk_steps), ("prefill_tokens", prefill_tokens)):
             if value < 1:
@@ -118,13 +121,12 @@ class Engine:
         self.config = config
         self.num_slots, self.chunk_steps, self.prefill_tokens = num_slots, chunk_steps, prefill_tokens
         self.prompt_buckets = tuple(prompt_buckets or prompt_sizes(config.max_positions))
-        self.cache_buckets = exact_sizes(
-            cache_buckets or cache_sizes(config.max_positions), num_slots * config.num_heads
-        )
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
         self._enough_free = max(1, num_slots // 8)
         attention = cached_attention.suiting(jax.default_backend()) if attention is None else attention
-        self._reads_all = attention.reads_all
+        sizes = tuple(cache_buckets or cache_sizes(config.max_positions))
+        self.cache_buckets = attention.exact_sizes(sizes, config, num_slots, cache_dtype) if exact else sizes
+        self._reads_all, self._pours = attention.reads_all, not (exact and attention.length_changes_bits)
         self.programs = Programs(
             graphdef,
             config,
@@ -279,7 +281,9 @@ class Engine:
         return tokens.reshape(-1, length), lengths.ravel()
 
     def _lanes(self) -> Lanes:
-        return (LanesByLength if self._reads_all else GrowingLane)(self.programs, self.cache_buckets)
+        if not self._reads_all:
+            return GrowingLane(self.programs, self.cache_buckets)
+        return LanesByLength(self.programs, self.cache_buckets, self._pours)
 
     def _run_chunk(self, params: nnx.State, lane: Lane, is_alone: bool) -> tuple:
         """Begin up to chunk_steps steps for every slot of a lane. An eighth of the slots free ends it, unless no other

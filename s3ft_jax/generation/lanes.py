@@ -213,10 +213,12 @@ class LanesByLength:
     Args:
       programs: for the number of slots.
       sizes: lengths of cache, ascending.
+      pours: else what is left over stays in its lanes, so that the lengths of cache that a response passes through
+        follow from itself alone.
     """
 
-    def __init__(self, programs: Programs, sizes: Sequence[int]):
-        self._programs, self._sizes = programs, sizes
+    def __init__(self, programs: Programs, sizes: Sequence[int], pours: bool):
+        self._programs, self._sizes, self._pours = programs, sizes, pours
         self._lanes: dict[int, Lane] = {}
         self._enough = programs.num_replicas * (programs.num_slots - programs.num_slots // 8)
 
@@ -238,7 +240,8 @@ class LanesByLength:
         full = self._full()
         if full:
             return full[-1]
-        self._pour()
+        if self._pours:
+            self._pour()
         return max(self._ascending(), key=lambda lane: (lane.num_running, lane.length))
 
     def _ascending(self) -> list[Lane]:

@@ -37,6 +37,8 @@ class EngineSettings:
       activation_dtype: of the decoder's stream.
       cache_dtype: of keys and values; empty: as the stream.
       attention: one of ``cached_attention.IMPLEMENTATIONS``; empty: what suits the device.
+      exact: the same request gives the same bits in any company; else sampling may be faster, and a response's last
+        bits depend on what it is sampled with.
       length: tokens of prompt and response together for which ``num_slots`` 0 makes room.
       tensor: chips that share a copy of the model; 0: the fewest that hold it. More than a host has: of all hosts.
       num_replicas: copies of the model on each host, each with ``num_slots`` slots; 0: as many as there are chips for,
@@ -51,6 +53,7 @@ class EngineSettings:
     activation_dtype: str = "float32"
     cache_dtype: str = ""
     attention: str = ""
+    exact: bool = True
     length: int = 1024
     tensor: int = 0
     num_replicas: int = 0

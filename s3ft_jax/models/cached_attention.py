@@ -60,6 +60,39 @@ class CachedAttention:
         """The axis of the cache's arrays that counts rows; heads are the next."""
         return 0 if self.implementation == "layered" else 1
 
+    @property
+    def length_changes_bits(self) -> bool:
+        """Whether what a row gets may differ, in its last bits, with the length of the cache it lies in.
+
+        ``layered``: not for the lengths of ``exact_sizes`` (measured on CPUs). ``pallas``: not for those, since a row's
+        blocks are the same. ``xla``: on other backends a softmax over more positions may be summed in another order.
+        """
+        return self.implementation == "xla"
+
+    def exact_sizes(self, sizes: Sequence[int], config: DecoderConfig, rows: int, dtype: jnp.dtype) -> tuple[int, ...]:
+        """Those of the ascending lengths of cache in which a row gets the same bits as in the longest one.
+
+        XLA on a CPU, measured with jax 0.10.2: a softmax over fewer than 4,096 numbers in all (rows x heads x length)
+        is summed in another order than a larger one. Small engines therefore start with a longer cache, which costs
+        them nothing that could be noticed. The TPU kernel: the blocks that it reads must be those of the longest cache.
+
+        Args:
+          sizes: multiples of 16 (on a CPU others take another path in the matrix product).
+          config: the decoder's.
+          rows, dtype: of the cache.
+
+        Returns:
+          At least the last size.
+        """
+        if self.implementation != "pallas":
+            return tuple(size for size in sizes if size * rows * config.num_heads >= 4096) or (sizes[-1],)
+        heads = config.num_kv_heads
+        if self.mesh is not None and heads % self.mesh.shape["tensor"] == 0:
+            heads //= self.mesh.shape["tensor"]
+        blocks = {size: Blocks.of(heads, size, config.head_dim, jnp.dtype(dtype).itemsize) for size in sizes}
+        read = {size: (one.heads, one.size, one.turned) for size, one in blocks.items()}
+        return tuple(size for size in sizes if read[size] == read[sizes[-1]])
+
     def in_replica(self) -> CachedAttention:
         """The same, to be computed inside a ``shard_map`` over data and fsdp."""
         alone = self.mesh is None or self.mesh.shape["tensor"] == 1

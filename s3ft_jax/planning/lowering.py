@@ -123,7 +123,11 @@ def sampling_engine(
     attention = CachedAttention()
     if mesh is not None:
         attention = cached_attention.choose(sharding.placed(params, mesh), settings.attention)
-    sizes |= {"num_slots": settings.num_slots, "chunk_steps": settings.chunk_steps} | settings.dtypes
+    sizes |= {
+        "num_slots": settings.num_slots,
+        "chunk_steps": settings.chunk_steps,
+        "exact": settings.exact,
+    } | settings.dtypes
     return Engine(graphdef, config, stop_ids=(0,), pad_id=0, attention=attention, **sizes), params
 
 

@@ -27,7 +27,7 @@ from s3ft_jax.selection import weighs
 from s3ft_jax.stages.launch import BASE, load_model, plain_settings
 from s3ft_jax.workdir import Workdir, WorkdirError
 
-OWN = ("num_slots", "chunk_steps", "activation_dtype", "cache_dtype", "attention", "tensor")
+OWN = ("num_slots", "chunk_steps", "activation_dtype", "cache_dtype", "attention", "exact", "tensor")
 """Settings of ``sample`` that only our own engine's responses follow from."""
 LINE_EVERY_S = 10.0
 """Seconds between two lines about requests that are tried again."""
@@ -84,6 +84,7 @@ def engine_settings(config: ConfigDict) -> EngineSettings:
         activation_dtype=sample.activation_dtype or config.model.dtype,
         cache_dtype=sample.cache_dtype,
         attention=sample.attention,
+        exact=sample.exact,
         length=config.train.max_length,
         tensor=sample.tensor,
         num_replicas=sample.num_replicas,

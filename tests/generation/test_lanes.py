@@ -12,6 +12,7 @@ from s3ft_jax.generation import engine as engine_module
 from s3ft_jax.generation.engine import Engine, Request
 from s3ft_jax.generation.lanes import GrowingLane, LanesByLength
 from s3ft_jax.generation.sampling import Sampling, request_key
+from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 
@@ -82,7 +83,7 @@ def test_lanes_say_what_one_growing_lane_and_one_long_lane_say(model, monkeypatc
     requests = _requests(40)
     by_length = _engine(model[0]).generate(model[1], requests)
     one_long = _engine(model[0], cache_buckets=SIZES[-1:]).generate(model[1], requests)
-    monkeypatch.setattr(engine_module, "LanesByLength", GrowingLane)
+    monkeypatch.setattr(engine_module, "LanesByLength", lambda programs, sizes, pours: GrowingLane(programs, sizes))
     growing = _engine(model[0])
     lengths = _recorded(growing)
     for others in (one_long, growing.generate(model[1], requests)):
@@ -115,11 +116,24 @@ def test_a_lane_with_no_room_above_waits_and_nothing_is_lost(model):
     assert alone[0].response_ids == sampled[0].response_ids
 
 
-def test_what_is_left_over_is_poured_into_one_lane(model):
-    engine = _engine(model[0])
+def _left_over(graphdef, params, **options):
+    engine = _engine(graphdef, **options)
     chunks = _recorded(engine)
     requests = [
         Request((1,) * length, request_key(1, str(length), "own", 0), 30, PENALIZED) for length in (20, 140, 250)
     ]
-    engine.generate(model[1], requests)
-    assert chunks[0] == (384, [249, 139, 19]), "one chunk advances all three"
+    engine.generate(params, requests)
+    return chunks
+
+
+def test_what_is_left_over_is_poured_into_one_lane(model):
+    assert _left_over(*model)[0] == (384, [249, 139, 19]), "one chunk advances all three"
+
+
+def test_nothing_is_poured_where_the_length_of_the_cache_could_change_bits(model):
+    reference = CachedAttention("xla")
+    chunks = _left_over(*model, attention=reference)
+    counts = {(length, len(positions)) for length, positions in chunks}
+    assert counts == {(128, 1), (384, 2)}, "each stays in the lane of its own prompt, whatever lies in others"
+    assert _left_over(*model, attention=reference, exact=False)[0] == (384, [249, 139, 19])
+    assert _engine(model[0], attention=reference, cache_buckets=(32, *SIZES), exact=False).cache_buckets == (32, *SIZES)

@@ -1,5 +1,6 @@
 """Attention with a cache: the kernel gives the reference's numbers and cache, alone, over a mesh, and in a decoder."""
 
+import dataclasses
 import functools
 import types
 
@@ -11,14 +12,20 @@ from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from s3ft_jax.generation.buckets import cache_sizes
 from s3ft_jax.generation.engine import Engine, Request
 from s3ft_jax.generation.sampling import Sampling, request_key
+from s3ft_jax.models.attention import attend
 from s3ft_jax.models.cache import KVCache
 from s3ft_jax.models.cached_attention import CachedAttention, choose
 from s3ft_jax.models.config import DecoderConfig
+from s3ft_jax.models.decode_kernel import Blocks
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.sharding import AXES, ROWS, make_mesh
 
+SMALL = DecoderConfig(
+    vocab_size=7, num_layers=2, model_dim=8, mlp_dim=8, num_heads=2, num_kv_heads=1, head_dim=4, max_positions=64
+)
 BY_KERNEL = CachedAttention("pallas", interpret=True)
 # heads, key-value heads, slots, head width; positions: first, last, past the end (no token), around borders of blocks
 SHAPES = {
@@ -251,3 +258,50 @@ def test_it_compiles_for_a_tpu_and_copies_no_cache(name, tensor, shape, options,
     memory, cache = compiled.memory_analysis(), sum(leaf.size * leaf.dtype.itemsize for leaf in shapes[3:]) // 4
     assert compiled.as_text().count("tpu_custom_call") == 1
     assert memory.alias_size_in_bytes >= cache and memory.temp_size_in_bytes < cache / 8
+
+
+@pytest.mark.parametrize(("rows", "heads"), [(1, 4), (3, 9), (8, 4), (64, 4)])
+def test_attention_gives_equal_bits_for_all_exact_sizes(rows, heads):
+    """The measured fact behind exact_sizes, checked for the XLA in use, for keys as they are and turned round."""
+    rng = np.random.default_rng(0)
+    queries = rng.normal(size=(rows, 1, heads, 16)).astype("f4")
+    keys, values = (rng.normal(size=[rows, 1, 2048, 16]).astype("f4") for _ in range(2))
+    positions = rng.integers(20, 60, (rows, 1))
+    config = dataclasses.replace(SMALL, num_heads=heads, num_kv_heads=heads)
+    sizes = CachedAttention("layered").exact_sizes(cache_sizes(2048), config, rows, jnp.float32)
+    assert len(sizes) > 1
+    for turned in (False, True):
+        results = []
+        for size in sizes:
+            part, mask = (keys[:, :, :size], values[:, :, :size]), (np.arange(size) <= positions)[:, None]
+            part = (part[0].swapaxes(2, 3).copy(), part[1]) if turned else part
+            results.append(np.asarray(jax.jit(attend, static_argnames="turned")(queries, *part, mask, turned=turned)))
+        assert len({result.tobytes() for result in results}) == 1
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(16, (64, 128, 192)), (8, (128, 192)), (1, (192,))])
+def test_exact_sizes_fall_back_to_the_largest(rows, sizes):
+    config = dataclasses.replace(SMALL, num_heads=4)
+    for name in ("xla", "layered"):
+        assert CachedAttention(name).exact_sizes((64, 128, 192), config, rows, jnp.float32) == sizes
+
+
+def test_the_kernel_reads_the_same_blocks_in_all_exact_sizes():
+    mistral = dataclasses.replace(SMALL, num_heads=32, num_kv_heads=8, head_dim=128)
+    sizes = CachedAttention("pallas").exact_sizes(cache_sizes(32768), mistral, 64, jnp.bfloat16)
+    assert sizes[:5] == (256, 512, 768, 1024, 1536) and sizes[-1] == 32768
+    blocks = {Blocks.of(8, size, 128, 2) for size in sizes}
+    assert len({(one.heads, one.size, one.turned) for one in blocks}) == 1
+
+
+def test_a_row_gets_the_same_bits_of_the_kernel_in_all_exact_sizes():
+    config = dataclasses.replace(SMALL, num_heads=4, num_kv_heads=2, head_dim=256)
+    positions = jnp.asarray([0, 100, 127, 128, 140])[:, None]
+    sizes = BY_KERNEL.exact_sizes((128, 192, 256, 512), config, 5, jnp.float32)
+    assert len(sizes) > 1
+    parts = arrays((4, 2, sizes[-1], 256), batch=5)
+    results = set()
+    for size in sizes:
+        cut = [*parts[:3], *(part[:, :, :, :size] for part in parts[3:])]
+        results.add(np.asarray(attended(BY_KERNEL, cut, positions)[0][:2]).tobytes())
+    assert len(results) == 1
