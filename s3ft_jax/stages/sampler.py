@@ -61,7 +61,9 @@ def settings_of(config: ConfigDict) -> dict[str, Any]:
 
     Raises:
       WorkdirError: settings of the outside engine that cannot be.
+      GenerationError: settings of our own that cannot be.
     """
+    engine_settings(config)  # stops at values that cannot be
     settings = plain_settings(config.sample)
     outside = settings.pop("outside")
     if outside["endpoint"]:

@@ -12,14 +12,14 @@ import pytest
 from engines import Sampled, plain, serve, sglang, vllm
 from s3ft_jax import endpoint
 from s3ft_jax.generation.engine import Request
-from s3ft_jax.generation.sampling import Sampling, request_key
+from s3ft_jax.generation.sampling import GenerationError, Sampling, request_key
 from s3ft_jax.outside import OutsideError
 from s3ft_jax.outside.server import request_seed
 from s3ft_jax.records import SAMPLED, Example, Response
 from s3ft_jax.responder import asks_of, engine_of
-from s3ft_jax.stages import judge, report, sample, sampler, select
+from s3ft_jax.stages import judge, recipe, report, sample, sampler, select
 from s3ft_jax.stages.launch import load_model
-from s3ft_jax.workdir import SettingsChanged, WorkdirError
+from s3ft_jax.workdir import SettingsChanged, Workdir, WorkdirError
 from served import serving
 from small import ROOT, SMALL, small_config
 
@@ -263,3 +263,11 @@ def test_the_report_says_who_sampled(copied, server):
     manifest["facts"]["outside"] = told
     workdir.write_bytes("manifests/sample-own.json", json.dumps(manifest).encode())
     assert report.gather(config, workdir, [("base", None)]).outside == {"own": told}
+
+
+@pytest.mark.parametrize("wrong", ["cache_dtype=int4", "num_slots=-1", "attention=flash", "activation_dtype=float16"])
+def test_settings_of_our_own_engine_are_checked_before_anything_is_run(wrong, tmp_path):
+    name, value = wrong.split("=")
+    with pytest.raises(GenerationError, match=f"sample.{name}.*{value}"):
+        recipe.run(small_config(f"sample.{wrong}"), Workdir(str(tmp_path)))
+    assert not list(tmp_path.iterdir())
