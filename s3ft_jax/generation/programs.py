@@ -19,7 +19,7 @@ from s3ft_jax.generation.slots import Rows, Slots
 from s3ft_jax.models.cache import Cache
 from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.sharding import ROWS, row_parts
+from s3ft_jax.sharding import AXES, ROWS, row_parts
 
 
 class State(NamedTuple):
@@ -149,7 +149,8 @@ class Programs:
                 mesh=self.mesh,
                 in_specs=places,
                 out_specs=out_places,
-                axis_names=set(ROWS),
+                # a kernel is not the compiler's to cut up, and it counts an axis of one chip as well
+                axis_names=set(AXES if self.mesh.shape["tensor"] == 1 else ROWS),
                 check_vma=False,
             )(*arrays)
 
