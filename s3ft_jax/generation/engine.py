@@ -27,6 +27,7 @@ from __future__ import annotations
 import collections
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,7 @@ from s3ft_jax.models.config import DecoderConfig
 
 __all__ = ["PREFILL_TOKENS", "Engine", "Request", "Sampled"]
 
+Tree = TypeVar("Tree")
 PREFILL_TOKENS = 2048
 """Tokens of one prefill batch: enough that its products are bound by operations, not by reading the weights."""
 
@@ -252,18 +254,17 @@ class Engine:
         for (whole, new, prefix), prompts in sorted(batches.items(), reverse=True):
             if prefix and prefix not in prefixes:
                 length = bucket_of(len(prefix), self.prompt_buckets)
-                prefixes[prefix] = self.programs.prefill(
-                    params, *self._filled([[prefix]] * self.num_replicas, 1, length)
-                )
+                arrays = self._filled([[prefix]] * self.num_replicas, 1, length)
+                prefixes[prefix] = self._alone(self.programs.prefill(params, *arrays))
             size = max(1, self.prefill_tokens // whole)
             for start in range(0, len(prompts), size * self.num_replicas):
                 some = prompts[start : start + size * self.num_replicas]
                 parts = [some[replica :: self.num_replicas] for replica in range(self.num_replicas)]
                 arrays = self._filled([[prompt[:-1] for prompt in part] for part in parts], size, whole)
                 if prefix:
-                    prefilled = self.programs.extend(params, prefixes[prefix], *arrays, new)
+                    prefilled = self._alone(self.programs.extend(params, prefixes[prefix], *arrays, new))
                 else:
-                    prefilled = self.programs.prefill(params, *arrays)
+                    prefilled = self._alone(self.programs.prefill(params, *arrays))
                 for number, prompt in enumerate(some):
                     row, replica = divmod(number, self.num_replicas)
                     for index in same_prompt[prompt, len(prefix)]:
@@ -280,6 +281,14 @@ class Engine:
                 tokens[replica, row, : len(ids)], lengths[replica, row] = ids, len(ids)
         return tokens.reshape(-1, length), lengths.ravel()
 
+    def _alone(self, arrays: Tree) -> Tree:
+        """What a program gives; waited for where no other may run beside it: on CPUs, two programs whose devices wait
+        for each other take each other's threads, until XLA ends the process."""
+        mesh = self.programs.mesh
+        if mesh is not None and mesh.shape["tensor"] > 1 and mesh.devices.flat[0].platform == "cpu":
+            jax.block_until_ready(arrays)
+        return arrays
+
     def _lanes(self) -> Lanes:
         if not self._reads_all:
             return GrowingLane(self.programs, self.cache_buckets)
@@ -289,7 +298,8 @@ class Engine:
         """Begin up to chunk_steps steps for every slot of a lane. An eighth of the slots free ends it, unless no other
         request, here or in another lane, could make use of them."""
         enough_free = self.num_slots + 1 if is_alone else self._enough_free
-        lane.state, *result = self.programs.decode(params, lane.state, lane.slots.rows, np.int32(enough_free))
+        decoded = self.programs.decode(params, lane.state, lane.slots.rows, np.int32(enough_free))
+        lane.state, *result = self._alone(decoded)
         return tuple(result)
 
 
