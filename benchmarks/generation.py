@@ -220,7 +220,7 @@ def main() -> None:
     parser.add_argument("what", choices=measured)
     parser.add_argument("--shape", choices=SHAPES, default="pocket")
     parser.add_argument("--requests", type=int, default=256)
-    parser.add_argument("--slots", type=int, default=128)
+    parser.add_argument("--slots", type=int, default=32)
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 128], help="batch sizes tried for the peer")
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
