@@ -151,11 +151,16 @@ def sampling_mesh(
 
 def _fewest(device: jax.Device, num_heads: int, param_bytes: int, num_devices: int) -> int:
     """Chips among which the parameters take at most ``MOST_FILLED`` of each one's memory."""
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if not stats or "bytes_limit" not in stats:
+    memory = _memory(device)
+    if memory is None:
         return 1
     parts = [number for number in range(1, num_devices + 1) if num_heads % number == 0]
-    return next((n for n in parts if param_bytes / n <= MOST_FILLED * stats["bytes_limit"]), parts[-1])
+    return next((n for n in parts if param_bytes / n <= MOST_FILLED * memory), parts[-1])
+
+
+def _memory(device: jax.Device) -> int | None:
+    """Bytes that programs may use; None where the device does not say, and on CPUs."""
+    return None if device.platform == "cpu" else (device.memory_stats() or {}).get("bytes_limit")
 
 
 def room_beside(params: object) -> int | None:
@@ -165,8 +170,9 @@ def room_beside(params: object) -> int | None:
     """
     leaves = jax.tree.leaves(params)
     device = next(iter(leaves[0].sharding.device_set))
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if not stats or "bytes_limit" not in stats:
+    memory = _memory(device)
+    if memory is None:
         return None
-    mine = sum(shard.data.nbytes for leaf in leaves for shard in leaf.addressable_shards if shard.device == device)
-    return stats["bytes_limit"] - mine
+    return memory - sum(
+        shard.data.nbytes for leaf in leaves for shard in leaf.addressable_shards if shard.device == device
+    )
