@@ -49,7 +49,7 @@ class Asked:
 
     def logprobs(self, examples: list[Example], texts: list[str]) -> list[np.ndarray]:
         """Per-token log-probability of each text as the answer."""
-        scorer = shared_scorer(self.graphdef, self.config, self.encoder.pad_id, 2048)
+        scorer = shared_scorer(self.graphdef, self.config, self.encoder.pad_id, 2048, None)
         prompts = [self.encoder.encode_prompt(e.messages) for e in examples]
         responses = [self.encoder.encode_response(e.messages, t) for e, t in zip(examples, texts, strict=True)]
         return scorer.logprobs(self.params, prompts, responses)

@@ -31,7 +31,7 @@ class Ticker:
     """Counts work done. ``advance(n)`` after n more units; ``note`` is shown beside the bar."""
 
     def __init__(self, title: str, total: int, bar: Progress | None):
-        self.title, self.total, self.done, self.bar = title, total, 0, bar
+        self.title, self.total, self.done, self.cut, self.bar = title, total, 0, 0, bar
         self.started = self.spoken = time.monotonic()
         self.task = bar.add_task(title, total=total, note="", rate="") if bar else None
 
@@ -48,9 +48,18 @@ class Ticker:
             self.spoken = now
 
     def from_here(self) -> Callable[..., None]:
-        """A callback (done, all, note or nothing) for work that counts from zero, such as one shard of many."""
-        before = self.done
-        return lambda done, total, note="": self.advance(before + done - self.done, note)
+        """A callback for work that counts from zero, such as one shard of many.
+
+        Returns:
+          Takes (done, all) and, where responses are sampled, a note and how many of those done were cut by a limit.
+        """
+        before, cut_before = self.done, self.cut
+
+        def tell(done: int, _: int, note: str = "", cut: int = 0) -> None:
+            self.cut = cut_before + cut
+            self.advance(before + done - self.done, f"{note}, {self.cut:,} cut" if note else "")
+
+        return tell
 
     def finish(self) -> None:
         """The line that stays."""

@@ -131,6 +131,12 @@ class Model:
         """Whether all processes must compute together, since each holds a part of the parameters only."""
         return not all(leaf.is_fully_addressable for leaf in jax.tree.leaves(self.params))
 
+    @property
+    def mesh(self) -> Mesh | None:
+        """The devices that the parameters lie on; None: one."""
+        place = jax.tree.leaves(self.params)[0].sharding
+        return place.mesh if isinstance(place, NamedSharding) else None
+
     @classmethod
     def of(cls, decoder: Decoder, encoder: PromptEncoder) -> Model:
         """From a decoder that is whole."""
@@ -142,9 +148,12 @@ def engine_of(model: Model, settings: EngineSettings) -> FittingEngine:
     attention = cached_attention.choose(model.params, settings.attention)
     room = None if settings.num_slots else room_beside(model.params)
     ids = model.encoder.stop_ids, model.encoder.pad_id
-    place = jax.tree.leaves(model.params)[0].sharding
-    mesh = place.mesh if isinstance(place, NamedSharding) else None
-    return shared_engine(model.graphdef, model.config, *ids, settings, attention, room, mesh)
+    return shared_engine(model.graphdef, model.config, *ids, settings, attention, room, model.mesh, model.spans_hosts)
+
+
+def scorer_of(model: Model, batch_tokens: int) -> Scorer:
+    """The scorer of a model in this process; replicas share out the rows."""
+    return shared_scorer(model.graphdef, model.config, model.encoder.pad_id, batch_tokens, model.mesh)
 
 
 @functools.lru_cache(maxsize=4)
@@ -157,6 +166,7 @@ def shared_engine(
     attention: CachedAttention,
     room: int | None,
     mesh: Mesh | None,
+    together: bool,
 ) -> FittingEngine:
     """One engine per model structure and shape in this process, so that tuned models reuse its compiled programs.
 
@@ -164,6 +174,7 @@ def shared_engine(
       graphdef, config, stop_ids, pad_id, attention, mesh: see ``Engine``.
       settings: its shape and precision.
       room: see ``fitting_slots``.
+      together: see ``FittingEngine``.
     """
     options = {"stop_ids": stop_ids, "pad_id": pad_id, "chunk_steps": settings.chunk_steps, "attention": attention}
     options |= settings.dtypes | {"mesh": mesh, "exact": settings.exact}
@@ -172,13 +183,15 @@ def shared_engine(
         slots = fitting_slots(settings, config, attention, room, PREFILL_TOKENS)
         why = "what suits a CPU" if room is None else f"{room / 2**30:.1f} GiB beside the parameters"
         say(f"sampling with {slots} slots ({why}; sample.num_slots)")
-    return FittingEngine(lambda slots: Engine(graphdef, config, num_slots=slots, **options), slots, say)
+    return FittingEngine(lambda slots: Engine(graphdef, config, num_slots=slots, **options), slots, say, together)
 
 
 @functools.lru_cache(maxsize=4)
-def shared_scorer(graphdef: nnx.GraphDef, config: DecoderConfig, pad_id: int, batch_tokens: int) -> Scorer:
+def shared_scorer(
+    graphdef: nnx.GraphDef, config: DecoderConfig, pad_id: int, batch_tokens: int, mesh: Mesh | None
+) -> Scorer:
     """One scorer per model structure in this process, for the same reason."""
-    return Scorer(graphdef, config, pad_id=pad_id, batch_tokens=batch_tokens)
+    return Scorer(graphdef, config, pad_id=pad_id, batch_tokens=batch_tokens, mesh=mesh)
 
 
 def asks_of(examples: Sequence[Example], origin: Origin, encoder: PromptEncoder) -> list[Ask]:

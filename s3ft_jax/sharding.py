@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -138,6 +138,19 @@ def placed(shapes: nnx.State, mesh: Mesh | AbstractMesh) -> nnx.State:
 def shard_params(params: nnx.State, mesh: Mesh) -> nnx.State:
     """The parameters laid out over the mesh; every process passes the same values."""
     return jax.device_put(params, param_shardings(params, mesh))
+
+
+def each_device(function: Callable, mesh: Mesh, places: Any, out_places: Any, is_replica: bool) -> Callable:
+    """The function, run by each device of a mesh on its part of the arrays.
+
+    Args:
+      function: of arrays.
+      mesh: the devices.
+      places, out_places: a PartitionSpec for each argument and result.
+      is_replica: this is inside a ``shard_map`` over data and fsdp already; what is left to take apart is tensor.
+    """
+    options = {"axis_names": {"tensor"}} if is_replica else {"mesh": mesh}
+    return jax.shard_map(function, in_specs=places, out_specs=out_places, check_vma=False, **options)
 
 
 def batch_sharding(mesh: Mesh, num_axes: int, row_axis: int = -2) -> NamedSharding:

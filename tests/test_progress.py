@@ -39,6 +39,19 @@ def test_shards_count_on_from_where_the_last_one_ended(console):
         assert ticker.done == 5
 
 
+def test_those_cut_are_counted_over_all_shards(console, monkeypatch):
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", -1.0)
+    with progress.progress("sample own", 9) as ticker:
+        ticker.from_here()(4, 4, "12 tokens/s", 3)
+        report = ticker.from_here()
+        report(1, 5, "10 tokens/s", 0)
+        report(3, 5, "11 tokens/s", 2)
+    first, second, third = console.file.getvalue().splitlines()[:3]
+    assert "4/9" in first and first.endswith(", 12 tokens/s, 3 cut")
+    assert "5/9" in second and second.endswith(", 10 tokens/s, 3 cut")
+    assert "7/9" in third and third.endswith(", 11 tokens/s, 5 cut")
+
+
 def test_other_processes_are_quiet(console):
     progress.quiet()
     with progress.progress("train", 1) as ticker:

@@ -141,6 +141,20 @@ def test_slots_that_are_chosen_are_told_once(walked, capsys):
     assert capsys.readouterr().out.count("sampling with 32 slots (what suits a CPU; sample.num_slots)") == 1
 
 
+def test_replicas_share_out_what_is_scored(walked):
+    alone = load_model(walked[1])
+    spread = load_model(walked[1], engine=EngineSettings(num_replicas=2))
+    assert responder.scorer_of(alone, 64) is responder.scorer_of(alone, 64) is not responder.scorer_of(spread, 64)
+    prompts, responses, seen = [(1, 2, 3 + n) for n in range(12)], [tuple(range(5, 25))] * 12, []
+    scores = []
+    for model in (alone, spread):
+        seen.append([])
+        found = responder.scorer_of(model, 64).logprobs(model.params, prompts, responses, lambda *n: seen[-1].append(n))
+        scores.append([one.tobytes() for one in found])
+    assert scores[0] == scores[1]
+    assert len(seen[0]) == 2 * len(seen[1])
+
+
 def _task_example(task, number):
     return Example(f"{task}/{number}", task, "test", ({"role": "user", "content": "?"},), "", "exact", {})
 

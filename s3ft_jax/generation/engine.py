@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import jax
@@ -55,14 +55,11 @@ class _Pace:
     """How fast a call of ``generate`` goes, in words."""
 
     def __init__(self) -> None:
-        self.started, self.finished, self.cut = time.monotonic(), 0, 0
+        self.started = time.monotonic()
 
-    def note(self, finished: Iterable[Sampled], num_tokens: int) -> str:
-        """``"1,234 tokens/s, 3 of 64 cut"``, after some more have finished and so many tokens in all."""
-        ended = [sampled.ended for sampled in finished]
-        self.finished, self.cut = self.finished + len(ended), self.cut + ended.count(False)
-        speed = num_tokens / max(time.monotonic() - self.started, 1e-6)
-        return f"{speed:,.0f} tokens/s, {self.cut:,} of {self.finished:,} cut"
+    def note(self, num_tokens: int) -> str:
+        """``"1,234 tokens/s"``, after so many in all."""
+        return f"{num_tokens / max(time.monotonic() - self.started, 1e-6):,.0f} tokens/s"
 
 
 class Engine:
@@ -176,7 +173,7 @@ class Engine:
         self,
         params: nnx.State,
         requests: Sequence[Request],
-        on_progress: Callable[[int, int, str], None] | None = None,
+        on_progress: Callable[[int, int, str, int], None] | None = None,
         on_finished: Callable[[int, Sampled], None] | None = None,
     ) -> list[Sampled]:
         """Sample one response per request.
@@ -184,8 +181,8 @@ class Engine:
         Args:
           params: from ``nnx.split(decoder)``.
           requests: in any order; long prompts are run first, equal prompts together.
-          on_progress: called with (finished, all, note) after every chunk; the note says how fast, and how many were
-            cut by their limit.
+          on_progress: called with (finished, all, note, cut) after every chunk; the note says how fast, cut how many of
+            the finished were cut by their limit.
           on_finished: called with (request number, response) as each one finishes, in order of finishing.
 
         Returns:
@@ -197,7 +194,7 @@ class Engine:
         for index, request in enumerate(requests):
             self._check(index, request)
         results: dict[int, Sampled] = {}
-        pace, lanes = _Pace(), self._lanes()
+        pace, lanes, cut = _Pace(), self._lanes(), 0
         waiting = Waiting(self._prefilled(params, requests), len(requests), self.num_replicas)
         while len(waiting) or lanes.num_busy:
             lane = lanes.next(waiting)
@@ -211,7 +208,8 @@ class Engine:
                 for index, sampled in finished.items():
                     on_finished(index, sampled)
             if on_progress is not None:
-                on_progress(len(results), len(requests), pace.note(finished.values(), lanes.num_sampled))
+                cut += sum(not sampled.ended for sampled in finished.values())
+                on_progress(len(results), len(requests), pace.note(lanes.num_sampled), cut)
         return [results[index] for index in range(len(requests))]
 
     def _check(self, index: int, request: Request) -> None:

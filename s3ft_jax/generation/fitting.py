@@ -12,6 +12,7 @@ import jax
 from flax import nnx
 
 from s3ft_jax.generation.engine import Engine, Request, Sampled
+from s3ft_jax.generation.sampling import GenerationError
 
 
 class FittingEngine:
@@ -21,25 +22,28 @@ class FittingEngine:
       build: number of slots -> an engine.
       num_slots: to begin with.
       warn: told in a sentence that slots were halved.
+      together: other processes run the same programs, and would not know of another number of slots.
 
     Attributes:
       engine: the one in use.
     """
 
-    def __init__(self, build: Callable[[int], Engine], num_slots: int, warn: Callable[[str], object]):
-        self.engine, self._build, self._warn = build(num_slots), build, warn
+    def __init__(
+        self, build: Callable[[int], Engine], num_slots: int, warn: Callable[[str], object], together: bool = False
+    ):
+        self.engine, self._build, self._warn, self._together = build(num_slots), build, warn, together
 
     def generate(
         self,
         params: nnx.State,
         requests: Sequence[Request],
-        on_progress: Callable[[int, int, str], None] | None = None,
+        on_progress: Callable[[int, int, str, int], None] | None = None,
         on_finished: Callable[[int, Sampled], None] | None = None,
     ) -> list[Sampled]:
         """``Engine.generate``.
 
         Raises:
-          GenerationError: see there.
+          GenerationError: see there; memory runs out where slots cannot be halved.
           JaxRuntimeError: memory does not hold a single slot, or another failure of the device.
         """
         done: dict[int, Sampled] = {}
@@ -51,9 +55,11 @@ class FittingEngine:
                 if on_finished is not None:
                     on_finished(left[number], sampled)
 
-            def tell(finished: int, _: int, note: str, before: int = len(done)) -> None:
+            cut_before = sum(not sampled.ended for sampled in done.values())
+
+            def tell(finished: int, _: int, note: str, cut: int, before: int = len(done), more: int = cut_before):
                 if on_progress is not None:
-                    on_progress(before + finished, len(requests), note)
+                    on_progress(before + finished, len(requests), note, more + cut)
 
             try:
                 self.engine.generate(params, [requests[number] for number in left], tell, finish)
@@ -62,6 +68,11 @@ class FittingEngine:
                 slots = self.engine.num_slots
                 if not is_out_of_memory(error) or slots == 1:
                     raise
+                if self._together:
+                    raise GenerationError(
+                        f"{slots} slots do not fit into the memory of this process's devices, and the model lies on "
+                        f"those of other processes, too: set sample.num_slots = {slots // 2}, for all of them."
+                    ) from error
                 self._warn(
                     f"warning: {slots} slots do not fit into the device's memory; sampling goes on with {slots // 2}. "
                     f"With --config.sample.num_slots={slots // 2} from the start it would be faster, and a second run "

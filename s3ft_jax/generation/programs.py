@@ -160,9 +160,16 @@ class Programs:
         """Tokens [P, T] int32 -> their keys and values. Padding lies after a row's tokens, where no query of it looks,
         and its slots are overwritten before decode reads them."""
         model = nnx.merge(self._graphdef, params)
-        empty = self._attention.empty(self.config, *tokens.shape, self._cache_dtype)
         positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
-        _, cache = model.hidden(tokens, positions, cache=empty, activation_dtype=self._activation_dtype)
+        # padding is of the same segment, so that no query of it is left without a key
+        _, cache = model.hidden(
+            tokens,
+            positions,
+            jnp.ones_like(positions),
+            keep=(self._attention.form, self._cache_dtype),
+            activation_dtype=self._activation_dtype,
+            attention=self._attention.of_prompts,
+        )
         return Prompts(cache, tokens, lengths)
 
     def _extend(

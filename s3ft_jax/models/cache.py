@@ -9,6 +9,7 @@ keys round in every product, which together take three times as long as reading 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -34,6 +35,16 @@ class KVCache(NamedTuple):
         """A cache of zeros for ``batch`` rows of ``num_slots`` positions."""
         shape = (config.num_layers, batch, config.num_kv_heads, num_slots, config.head_dim)
         return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+
+    @staticmethod
+    def laid_out(keys: jax.Array, values: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+        """One layer's keys and values [B, T, K, H] as they lie in this form, in the cache's dtype."""
+        return keys.swapaxes(1, 2).astype(dtype), values.swapaxes(1, 2).astype(dtype)
+
+    @classmethod
+    def of(cls, layers: tuple[jax.Array, jax.Array]) -> KVCache:
+        """Of what ``laid_out`` gave for each layer, stacked."""
+        return cls(*layers)
 
     @property
     def num_slots(self) -> int:
@@ -96,6 +107,16 @@ class LayeredCache(NamedTuple):
             tuple(jnp.zeros((*rows, width, num_slots), dtype) for _ in layers),
             tuple(jnp.zeros((*rows, num_slots, width), dtype) for _ in layers),
         )
+
+    @staticmethod
+    def laid_out(keys: jax.Array, values: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+        """As ``KVCache.laid_out``."""
+        return keys.transpose(0, 2, 3, 1).astype(dtype), values.swapaxes(1, 2).astype(dtype)
+
+    @classmethod
+    def of(cls, layers: Sequence[tuple[jax.Array, jax.Array]]) -> LayeredCache:
+        """Of what ``laid_out`` gave for each layer."""
+        return cls(*(tuple(part) for part in zip(*layers, strict=True)))
 
     @property
     def num_slots(self) -> int:

@@ -3,9 +3,10 @@
     xla     the reference: a scatter into the cache, and attention.attend over all its slots
     layered the same with an array per layer (cache.LayeredCache), which suits CPUs
     pallas  for one new token per row, the TPU kernel of decode_kernel.py: reads what each row sees, and no slot more;
-            run by every device on its own rows and heads. Longer pieces (prefill) take the reference
+            run by every device on its own rows and heads. Longer pieces behind a cache take the reference
 
-On GPUs it is the reference, too. Axes as in attention.py.
+On GPUs it is the reference, too. Whole prompts see no cache: they attend as rows do in training (kernels.py), and a
+cache is made of their keys and values. Axes as in attention.py.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from s3ft_jax.models.attention import cache_mask, within
 from s3ft_jax.models.cache import Cache, KVCache, LayeredCache
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decode_kernel import Blocks, Visits, decode_attention
-from s3ft_jax.sharding import ROWS, row_parts
+from s3ft_jax.models.kernels import Attention
+from s3ft_jax.sharding import ROWS, each_device, row_parts
 
 IMPLEMENTATIONS = ("xla", "layered", "pallas")
 
@@ -98,10 +100,21 @@ class CachedAttention:
         alone = self.mesh is None or self.mesh.shape["tensor"] == 1
         return dataclasses.replace(self, mesh=None if alone else self.mesh, is_replica=True)
 
+    @property
+    def form(self) -> type[Cache]:
+        """How the cache is kept."""
+        return LayeredCache if self.implementation == "layered" else KVCache
+
+    @property
+    def of_prompts(self) -> Attention:
+        """Attention over whole prompts, of which a cache is made."""
+        if self.implementation != "pallas":
+            return Attention("chunked")
+        return Attention("splash", self.mesh, bool(self.interpret), self.is_replica)
+
     def empty(self, config: DecoderConfig, batch: int, num_slots: int, dtype: jnp.dtype) -> Cache:
         """A cache of zeros, in the form that this takes."""
-        form = LayeredCache if self.implementation == "layered" else KVCache
-        return form.empty(config, batch, num_slots, dtype)
+        return self.form.empty(config, batch, num_slots, dtype)
 
     def prepare(self, positions: jax.Array, cache: Cache, windows: Sequence[int]) -> Visits | None:
         """What all layers share, for every kind of window; made once, not once a layer.
@@ -192,13 +205,7 @@ class CachedAttention:
 
     def _each(self, function: Callable, places: Any, out_places: Any) -> Callable:
         """The function, run by each device on its part."""
-        if self.mesh is None:
-            return function
-        if self.is_replica:  # the axes of rows are taken apart already: what is left is tensor
-            return jax.shard_map(
-                function, in_specs=places, out_specs=out_places, axis_names={"tensor"}, check_vma=False
-            )
-        return jax.shard_map(function, mesh=self.mesh, in_specs=places, out_specs=out_places, check_vma=False)
+        return function if self.mesh is None else each_device(function, self.mesh, places, out_places, self.is_replica)
 
 
 def choose(params: Any, implementation: str = "") -> CachedAttention:

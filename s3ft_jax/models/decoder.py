@@ -206,9 +206,10 @@ class Decoder(nnx.Module):
         activation_dtype: jnp.dtype = jnp.float32,
         attention: Attention = Attention(),  # noqa: B008 (frozen)
         cached: CachedAttention = CachedAttention(),  # noqa: B008 (frozen)
+        keep: tuple[type[Cache], jnp.dtype] | None = None,
         unroll: bool = False,
     ) -> tuple[jax.Array, Cache | None]:
-        """Token ids -> final normed activations, and the cache with these tokens added.
+        """Token ids -> final normed activations, and the cache with these tokens added, or one made of them.
 
         Args:
           tokens, positions: [B, T] int32. With a cache, position p is also the slot.
@@ -217,13 +218,13 @@ class Decoder(nnx.Module):
           cache: written in place (functionally) at ``positions``; slots beyond S are dropped. With a ``LayeredCache``
             the layers follow each other in the program.
           dropout_key: switches adapter dropout on (training).
-          remat: what the backward pass recomputes, a key of ``REMAT``.
-          activation_dtype: of the stream.
+          remat, activation_dtype: what the backward pass recomputes, a key of ``REMAT``; of the stream.
           attention, cached: how it is computed without a cache, and with one.
+          keep: instead of a cache: form and dtype of one to make of these tokens, column t of them in slot t.
           unroll: the layers one after the other in the program instead of a loop over them.
 
         Returns:
-          [B, T, D] and the new cache (None if none was given).
+          [B, T, D] and the new cache (None if none was given or asked for).
 
         Raises:
           ValueError: neither cache nor segments given.
@@ -248,20 +249,25 @@ class Decoder(nnx.Module):
                 mixed, cache = cached(q, k, v, cache, prepared, **place, **options)
             else:
                 mixed = attention(q, k, v, positions, segments, kind=own.windows, **options)
-            return (block.finish(stream, mixed, keys), cache), None
+            kept = None if keep is None else keep[0].laid_out(k, v, keep[1])
+            return (block.finish(stream, mixed, keys), cache), kept
 
-        start = self._embed(tokens, positions, activation_dtype), cache
-        stream, cache = self._run_layers(REMAT[remat](layer), start, (params, table), unroll)
-        return self.final_norm(stream), cache
+        start, apart = self._embed(tokens, positions, activation_dtype), LayeredCache in (type(cache), keep and keep[0])
+        (stream, cache), kept = self._run_layers(REMAT[remat](layer), (start, cache), (params, table), apart, unroll)
+        return self.final_norm(stream), cache if keep is None else keep[0].of(kept)
 
-    def _run_layers(self, layer: Callable, carry: tuple, rows: tuple, unroll: bool) -> tuple:
-        """(stream, cache) after all layers; ``rows`` are what each has of its own, stacked."""
-        numbers = range(self.config.num_layers)
-        if not isinstance(carry[1], LayeredCache):
-            return jax.lax.scan(layer, carry, (jnp.array(numbers), *rows), unroll=unroll)[0]
+    def _run_layers(self, layer: Callable, carry: tuple, rows: tuple, apart: bool, unroll: bool) -> tuple[tuple, Any]:
+        """Scan over the layers; ``rows`` are what each has of its own, stacked.
+
+        ``apart``: they follow each other in the program, and what they give is in a list instead of stacked.
+        """
+        numbers, kept = range(self.config.num_layers), []
+        if not apart:
+            return jax.lax.scan(layer, carry, (jnp.array(numbers), *rows), unroll=unroll)
         for number in numbers:
-            carry, _ = layer(carry, (number, *jax.tree.map(operator.itemgetter(number), rows)))
-        return carry
+            carry, one = layer(carry, (number, *jax.tree.map(operator.itemgetter(number), rows)))
+            kept.append(one)
+        return carry, kept
 
     def _rope(self) -> tuple[jax.Array, float]:
         """Frequencies and scale of the rope that all layers share, as constants of the program."""

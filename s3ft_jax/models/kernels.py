@@ -25,7 +25,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from s3ft_jax.models.attention import attend, segment_mask, within
 from s3ft_jax.models.tree_attention import Tree, attend_along_paths
-from s3ft_jax.sharding import ROWS
+from s3ft_jax.sharding import ROWS, each_device
 
 IMPLEMENTATIONS = ("auto", "xla", "chunked", "cudnn", "splash")
 """What ``train.attention`` may be."""
@@ -53,11 +53,13 @@ class Attention:
       implementation: one of ``IMPLEMENTATIONS`` without auto (see ``choose``), or ``TREE``.
       mesh: the devices the arrays lie on; None: one device. A kernel is run by each device on its own rows and heads.
       interpret: run Pallas kernels as plain JAX, to test them on a CPU.
+      is_replica: it is computed inside a ``shard_map`` over data and fsdp: the rows it sees are all its own.
     """
 
     implementation: str = "xla"
     mesh: Mesh | None = None
     interpret: bool = False
+    is_replica: bool = False
 
     def __post_init__(self) -> None:
         if self.implementation not in (*IMPLEMENTATIONS[1:], TREE):
@@ -113,12 +115,10 @@ class Attention:
         if self.mesh is None or self.implementation in ("xla", "chunked"):
             return rule(queries, keys, values, positions, segments)
         heads_divide = keys.shape[2] % self.mesh.shape["tensor"] == 0
-        heads = PartitionSpec(ROWS, None, "tensor" if heads_divide else None, None)
-        tokens = PartitionSpec(ROWS)
-        over = jax.shard_map(
-            rule, mesh=self.mesh, in_specs=(heads, heads, heads, tokens, tokens), out_specs=heads, check_vma=False
-        )
-        return over(queries, keys, values, positions, segments)
+        rows = None if self.is_replica else ROWS
+        heads = PartitionSpec(rows, None, "tensor" if heads_divide else None, None)
+        places = (heads, heads, heads, PartitionSpec(rows), PartitionSpec(rows))
+        return each_device(rule, self.mesh, places, heads, self.is_replica)(queries, keys, values, positions, segments)
 
 
 def choose(implementation: str, platform: str, activation_dtype: str, softcap: float, mesh: Mesh | None) -> Attention:

@@ -12,7 +12,7 @@ from s3ft_jax.evaluation.scores import score_choices, score_verdicts
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Score
-from s3ft_jax.responder import Model, answer, asks_of, shared_scorer, sharing
+from s3ft_jax.responder import Model, answer, asks_of, scorer_of, sharing
 from s3ft_jax.stages.judge import describe_sandbox, judge_responses, settings_of
 from s3ft_jax.stages.launch import BASE, mesh_to_sample, plain_settings
 from s3ft_jax.stages.sample import answer_settings
@@ -98,7 +98,7 @@ def _score_choices(
     asked = [example for example in examples if example.check.get("choices")]
     if not asked:
         return []
-    scorer = shared_scorer(model.graphdef, model.config, model.encoder.pad_id, config.evaluate.batch_tokens)
+    scorer = scorer_of(model, config.evaluate.batch_tokens)
     prompts, responses = [], []
     for example in asked:
         prompt = model.encoder.encode_prompt(example.messages)

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from s3ft_jax.progress import progress, say
 from s3ft_jax.records import Example, Likelihood, Response, Verdict
-from s3ft_jax.responder import Model, shared_scorer
+from s3ft_jax.responder import Model, scorer_of
 from s3ft_jax.selection import less_likely, refusal
 from s3ft_jax.stages.launch import load_model
 from s3ft_jax.stages.select import GATE, GATED, LIKELIHOODS, check_settings, encode_gold, is_gated
@@ -88,7 +88,7 @@ def score(
         texts += [(example.id, GATED, response.index, response.response_ids) for response in right[example.id]]
         prompts += [gold.prompt_ids] * (1 + len(right[example.id]))
     fits = [len(p) + len(t[-1]) <= model.config.max_positions for p, t in zip(prompts, texts, strict=True)]
-    scorer = shared_scorer(model.graphdef, model.config, model.encoder.pad_id, batch_tokens)
+    scorer = scorer_of(model, batch_tokens)
     kept = [place for place, fit in enumerate(fits) if fit]
     found = scorer.logprobs(model.params, [prompts[i] for i in kept], [texts[i][-1] for i in kept])
     sums = {place: float(np.sum(values, dtype=np.float64)) for place, values in zip(kept, found, strict=True)}

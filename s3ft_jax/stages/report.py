@@ -8,13 +8,10 @@ import platform
 from typing import Any
 
 import numpy as np
-from flax import nnx
 from ml_collections import ConfigDict
 
-from s3ft_jax import checkpoints
 from s3ft_jax.batches import hash_order
 from s3ft_jax.progress import console, say
-from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import SAMPLED, Example, Response, Score, Selection, Verdict
 from s3ft_jax.report import (
     BrowsedAnswer,
@@ -26,10 +23,10 @@ from s3ft_jax.report import (
     print_result,
     write_report,
 )
-from s3ft_jax.responder import shared_scorer
+from s3ft_jax.responder import scorer_of
 from s3ft_jax.selection import replays
-from s3ft_jax.stages import compare, evaluate, judge, select, train
-from s3ft_jax.stages.launch import BASE, plain_settings
+from s3ft_jax.stages import compare, evaluate, judge, sampler, select, train
+from s3ft_jax.stages.launch import load_model, plain_settings
 from s3ft_jax.workdir import Workdir, WorkdirError, flatten
 
 KEY = "report"
@@ -182,19 +179,17 @@ def base_logprobs(config: ConfigDict, workdir: Workdir) -> dict[str, list[tuple[
     """
     examples = workdir.read_records(Example, "examples/train.jsonl")
     chosen = {examples[i].id for i in hash_order([e.id for e in examples], "logprobs")[: config.report.num_scored]}
-    encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
-    gold = {e.id: select.encode_gold(encoder, e) for e in examples if e.id in chosen}
+    model = load_model(workdir, engine=sampler.engine_settings(config))
+    gold = {e.id: select.encode_gold(model.encoder, e) for e in examples if e.id in chosen}
     texts = {"gold": [(g.prompt_ids, g.response_ids) for g in gold.values()]}
     for origin in SAMPLED:
         mine = [r for r in workdir.read_shards(Response, f"responses/{origin}") if r.example_id in chosen and r.ended]
         texts[origin] = [(gold[r.example_id].prompt_ids, r.response_ids) for r in mine if r.index == 0]
-    decoder = checkpoints.load_decoder(workdir / BASE)
-    graphdef, params = nnx.split(decoder)
-    scorer = shared_scorer(graphdef, decoder.config, encoder.pad_id, config.evaluate.batch_tokens)
+    scorer = scorer_of(model, config.evaluate.batch_tokens)
     scored = {}
     for origin, pairs in texts.items():
         if pairs:
-            values = scorer.logprobs(params, [p for p, _ in pairs], [r for _, r in pairs])
+            values = scorer.logprobs(model.params, [p for p, _ in pairs], [r for _, r in pairs])
             scored[origin] = [(float(np.sum(v)), len(v)) for v in values]
     return scored
 

@@ -17,11 +17,10 @@ from ml_collections import ConfigDict
 from s3ft_jax import batches, checkpoints, rounds, sharding, training, tuning
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import say
-from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Selection
-from s3ft_jax.responder import shared_scorer
+from s3ft_jax.responder import scorer_of
 from s3ft_jax.stages import overview, refresh
-from s3ft_jax.stages.launch import BASE, plain_settings
+from s3ft_jax.stages.launch import BASE, load_model, plain_settings
 from s3ft_jax.stages.method_settings import (
     adapters,
     method_settings,
@@ -30,6 +29,7 @@ from s3ft_jax.stages.method_settings import (
     settling,
     step_settings,
 )
+from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.stages.validate import Validation
 from s3ft_jax.workdir import Workdir, WorkdirError
 
@@ -305,12 +305,10 @@ class Tuning:
 
 def base_losses(config: ConfigDict, workdir: Workdir, selections: Sequence[Selection]) -> list[np.ndarray]:
     """Loss of every response token under the base, in nats, float32."""
-    graphdef, params = nnx.split(checkpoints.load_decoder(workdir / BASE))
-    encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
-    architecture = checkpoints.read_meta(workdir / BASE).config
-    scorer = shared_scorer(graphdef, architecture, encoder.pad_id, config.evaluate.batch_tokens)
+    model = load_model(workdir, engine=engine_settings(config))
+    scorer = scorer_of(model, config.evaluate.batch_tokens)
     prompts, responses = ([getattr(one, name) for one in selections] for name in ("prompt_ids", "response_ids"))
-    return [-np.asarray(one, np.float32) for one in scorer.logprobs(params, prompts, responses)]
+    return [-np.asarray(one, np.float32) for one in scorer.logprobs(model.params, prompts, responses)]
 
 
 def _load_at(workdir: Workdir, method: str, seed: int, step: int) -> Decoder:

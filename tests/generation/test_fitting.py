@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 
 from s3ft_jax.generation.fitting import FittingEngine, is_out_of_memory
+from s3ft_jax.generation.sampling import GenerationError
 from s3ft_jax.generation.slots import Sampled
 
 FULL = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1234 bytes.")
+CUT = "bcf"
 
 
 class Small:
-    """An engine of numbers: with more than ``room`` slots it runs out of memory after two responses."""
+    """An engine of letters: with more than ``room`` slots it runs out of memory after two responses."""
 
     def __init__(self, num_slots, room, error=FULL):
         self.num_slots, self.room, self.error, self.asked = num_slots, room, error, []
@@ -21,8 +23,8 @@ class Small:
         for number, request in enumerate(requests):
             if self.num_slots > self.room and number == 2:
                 raise self.error
-            on_finished(number, Sampled((request,), np.zeros(1, np.float32), True))
-            on_progress(number + 1, len(requests), "note")
+            on_finished(number, Sampled((request,), np.zeros(1, np.float32), request not in CUT))
+            on_progress(number + 1, len(requests), "note", sum(map(CUT.__contains__, requests[: number + 1])))
 
 
 def test_slots_are_halved_until_they_fit_and_stay_so():
@@ -36,7 +38,7 @@ def test_slots_are_halved_until_they_fit_and_stay_so():
     assert [small.num_slots for small in built] == [8, 4, 2]
     assert [small.asked for small in built] == [[list("abcdefg")], [list("cdefg")], [list("efg")]], "nothing twice"
     assert finished == list(enumerate(requests))
-    assert told == [(n, 7, "note") for n in range(1, 8)]
+    assert told == [(n, 7, "note", sum(map(CUT.__contains__, requests[:n]))) for n in range(1, 8)]
     assert len(warned) == 2 and "8 slots do not fit" in warned[0] and "--config.sample.num_slots=2" in warned[1]
     engine.generate(None, requests)
     assert len(built) == 3 and engine.engine.num_slots == 2
@@ -48,6 +50,14 @@ def test_other_failures_and_a_single_slot_that_does_not_fit_are_raised(slots, er
     with pytest.raises(jax.errors.JaxRuntimeError) as caught:
         engine.generate(None, list("abc"))
     assert caught.value is error
+
+
+def test_with_other_processes_slots_are_not_halved_but_the_setting_is_named():
+    built = []
+    engine = FittingEngine(lambda slots: built.append(slots) or Small(slots, room=3), 8, print, together=True)
+    with pytest.raises(GenerationError, match=r"8 slots do not fit.*sample\.num_slots = 4, for all of them"):
+        engine.generate(None, list("abc"))
+    assert built == [8]
 
 
 def test_what_the_backends_say():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from s3ft_jax.records import Example, Likelihood, Response, Selection, Verdict
-from s3ft_jax.responder import shared_scorer
+from s3ft_jax.responder import scorer_of
 from s3ft_jax.selection import LESS_LIKELY, TOO_LONG
 from s3ft_jax.stages import gate, select
 from s3ft_jax.stages.launch import load_model
@@ -29,7 +29,7 @@ def test_gold_and_paraphrases_are_scored_after_the_plain_question(gated):
     examples, right = gate.right_ones(workdir)
     assert len(examples) > 5
     assert len(likelihoods) == len(examples) + sum(map(len, right.values()))
-    scorer = shared_scorer(model.graphdef, model.config, model.encoder.pad_id, config.evaluate.batch_tokens)
+    scorer = scorer_of(model, config.evaluate.batch_tokens)
     (response,) = right[examples[0].id]
     plain = model.encoder.encode_prompt(examples[0].messages)
     assert response.prompt_ids != plain
