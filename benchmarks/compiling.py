@@ -27,8 +27,7 @@ from s3ft_jax.planning import compiled, lowering
 from s3ft_jax.planning.chips import parse_topology
 
 CONFIGS = pathlib.Path(os.environ.get("S3FT_DATA_DIR", "../shared/data")) / "hf_configs"
-PROMPTS = (32, 64, 128, 256)
-"""Lengths to which prompts are filled up."""
+LONGEST_PROMPT = 256
 
 
 def abstract_prompts(engine: Engine, length: int, mesh: jax.sharding.Mesh) -> Prompts:
@@ -50,11 +49,12 @@ def programs(engine: Engine, params: Any, mesh: jax.sharding.Mesh) -> dict[str, 
     states = {length: lowering.abstract_state(engine, length, mesh) for length in lengths}
     rows = [jax.ShapeDtypeStruct((size,), jnp.int32) for size in (engine.num_slots, engine.num_slots, 1)]
     found: dict[str, Any] = {}
-    for length in PROMPTS:
+    prompt_lengths = [length for length in engine.prompt_buckets if length <= LONGEST_PROMPT]
+    for length in prompt_lengths:
         found[f"prefill {length}"] = lambda length=length: engine.lower_prefill(params, length)
     for length, state in states.items():
         found[f"decode {length}"] = lambda state=state: engine.lower_decode(params, state)
-        for prompt in PROMPTS:
+        for prompt in prompt_lengths:
             prompts = abstract_prompts(engine, prompt, mesh)
             found[f"insert {prompt} into {length}"] = lambda state=state, prompts=prompts: engine.programs.insert.lower(
                 state, prompts, *rows

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from s3ft_jax.generation.sampling import GenerationError
 
 
-def prompt_sizes(limit: int) -> tuple[int, ...]:
-    """32, 64, 128, ... doubling until one holds ``limit`` positions."""
-    sizes = [32]
+def prompt_sizes(limit: int, least: int = 32) -> tuple[int, ...]:
+    """32 or another ``least``, 64, 128, ... doubling until one holds ``limit`` positions."""
+    sizes = [least]
     while sizes[-1] < limit:
         sizes.append(2 * sizes[-1])
     return tuple(sizes)

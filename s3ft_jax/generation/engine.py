@@ -72,7 +72,8 @@ class Engine:
       pad_id: fills unused places of the input; never seen by a query that counts.
       num_slots: responses decoded at once.
       chunk_steps: decode steps between two looks at the host.
-      prompt_buckets: lengths to which prompts are padded, ascending; default 32, 64, 128, ... up to max_positions.
+      prompt_buckets: lengths to which prompts are padded, ascending; default 32 (on TPUs 64), 64, 128, ... up to
+        max_positions.
       cache_buckets: lengths of the cache, ascending multiples of 16; default 64, 128, 192, 256, 384, 512, ... up to
         max_positions.
       prefill_tokens: tokens of one prefill batch: max(1, prefill_tokens // bucket) prompts.
@@ -119,10 +120,10 @@ class Engine:
             raise GenerationError(f"Engine: stop_ids or pad_id {outside} are not in 0..{config.vocab_size - 1}")
         self.config = config
         self.num_slots, self.chunk_steps, self.prefill_tokens = num_slots, chunk_steps, prefill_tokens
-        self.prompt_buckets = tuple(prompt_buckets or prompt_sizes(config.max_positions))
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
         self._enough_free = max(1, num_slots // 8)
         attention = cached_attention.suiting(jax.default_backend()) if attention is None else attention
+        self.prompt_buckets = tuple(prompt_buckets or prompt_sizes(config.max_positions, attention.least_prompt))
         sizes = tuple(cache_buckets or cache_sizes(config.max_positions))
         self.cache_buckets = attention.exact_sizes(sizes, config, num_slots, cache_dtype) if exact else sizes
         self._reads_all, self._pours = attention.reads_all, not (exact and attention.length_changes_bits)

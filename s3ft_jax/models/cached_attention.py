@@ -58,6 +58,15 @@ class CachedAttention:
         return self.implementation != "pallas"
 
     @property
+    def least_prompt(self) -> int:
+        """Length to which shorter prompts are filled up.
+
+        A TPU takes 2 x 7e9 x 32 operations, half a millisecond, for the 32 more of a 7B model, and its compiler some
+        ten seconds for one more program (benchmarks/compiling.py).
+        """
+        return 64 if self.implementation == "pallas" else 32
+
+    @property
     def row_axis(self) -> int:
         """The axis of the cache's arrays that counts rows; heads are the next."""
         return 0 if self.implementation == "layered" else 1

@@ -111,10 +111,10 @@ def train_temporaries(config: DecoderConfig, sizes: TrainSizes, weights: Weights
 
 
 def prefill_temporaries(config: DecoderConfig, sizes: SampleSizes, split: Split) -> int:
-    """Estimate for a prefill: one layer's activations, scores and weights; the cache it makes is its output."""
+    """Estimate for a prefill: one layer's activations and weights; the cache it makes is its output, and the kernel
+    keeps the scores on the chip."""
     tokens = sizes.prompts * sizes.prompt_length
-    scores = 2 * 4 * tokens * sizes.prompt_length * config.num_heads // split.tensor
-    return scores + 2 * tokens * layer_activations(config, "none") * sizes.activation_bytes // split.tensor
+    return 2 * tokens * layer_activations(config, "none") * sizes.activation_bytes // split.tensor
 
 
 def decode_temporaries(config: DecoderConfig, sizes: SampleSizes, split: Split) -> int:

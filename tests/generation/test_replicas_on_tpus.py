@@ -24,7 +24,7 @@ CONFIG = DecoderConfig(
 
 @pytest.mark.parametrize("name", ["v5e:2x2", "v6e:2x2"])
 @pytest.mark.parametrize(("data", "tensor"), [(4, 1), (2, 2), (1, 4)])
-def test_decode_runs_the_kernel_on_each_chip_and_copies_no_cache(name, data, tensor, monkeypatch):
+def test_each_chip_runs_the_kernels_and_copies_no_cache(name, data, tensor, monkeypatch):
     pytest.importorskip("libtpu", reason="needs libtpu: pip install 's3ft_jax[tpu]'")
     monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
     devices = topologies.get_topology_desc(platform="tpu", topology_name=name).devices
@@ -49,9 +49,13 @@ def test_decode_runs_the_kernel_on_each_chip_and_copies_no_cache(name, data, ten
         decode = programs.decode.lower(params, state, slots, np.int32(1)).compile()
         moved = [jax.ShapeDtypeStruct((size,), jnp.int32, sharding=rows) for size in (16 * data, 16 * data, data)]
         move = programs.move.lower(state, state, *moved).compile()
+        prompts = [jax.ShapeDtypeStruct(shape, jnp.int32, sharding=rows) for shape in ((2 * data, 1024), (2 * data,))]
+        prefill = programs.prefill.lower(params, *prompts).compile()
     cache = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes.cache)) // 4
-    assert decode.as_text().count("tpu_custom_call") == 1
+    assert decode.as_text().count("tpu_custom_call") == prefill.as_text().count("tpu_custom_call") == 1
     for program in (decode, move):
         memory = program.memory_analysis()
         assert memory.alias_size_in_bytes >= cache, "the cache is written where it lies"
         assert memory.temp_size_in_bytes < cache / 8
+    scores = 2 * 1024 * 1024 * CONFIG.num_heads * 4 // tensor
+    assert prefill.memory_analysis().temp_size_in_bytes < scores, "scores stay on the chip"
