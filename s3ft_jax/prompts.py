@@ -83,7 +83,7 @@ class PromptEncoder:
             pieces the tokenizer does not know, does not open the assistant's turn, or ends no turn.
         """
         self._directory = pathlib.Path(directory)
-        self._tokenizer = _load_tokenizer(self._directory)
+        self._tokenizer = load_tokenizer(self._directory)
         self._template_source = "folder"
         if chat_template is not None:
             self._tokenizer.chat_template = _read_template(chat_template)
@@ -102,7 +102,7 @@ class PromptEncoder:
         self._fold_system = False
         self._end_id, self._lead = self._probe_template(vocabulary)
         self._fold_system = not self._shows_system_turn()
-        self.stop_ids = self._find_stop_ids()
+        self.stop_ids = tuple(dict.fromkeys((self._end_id, *end_ids(self._directory, self._tokenizer))))
         self._stop_text = _any_of(self._special[index] for index in self.stop_ids if index in self._special)
         pad = self._tokenizer.pad_token_id
         self.pad_id = int(self._end_id if pad is None else pad)
@@ -326,20 +326,18 @@ class PromptEncoder:
         except PromptError:
             return False
 
-    def _find_stop_ids(self) -> tuple[int, ...]:
-        found = [self._end_id]
-        if self._tokenizer.eos_token_id is not None:
-            found.append(self._tokenizer.eos_token_id)
-        for name in ("generation_config.json", "config.json"):
-            path = self._directory / name
-            if not path.exists():
-                continue
-            value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
-            found.extend(value if isinstance(value, list) else [] if value is None else [value])
-        return tuple(dict.fromkeys(int(index) for index in found))
+
+def end_ids(directory: pathlib.Path, tokenizer: Any) -> list[int]:
+    """Ids that the tokenizer and the folder's two config files name as ends of a text."""
+    found = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    for name in ("generation_config.json", "config.json"):
+        path = directory / name
+        value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.exists() else None
+        found.extend(value if isinstance(value, list) else [] if value is None else [value])
+    return [int(index) for index in found]
 
 
-def _load_tokenizer(directory: pathlib.Path) -> Any:
+def load_tokenizer(directory: pathlib.Path) -> Any:
     """AutoTokenizer, unless it loses text that the folder's own ``tokenizer.json`` keeps."""
     if not directory.is_dir():
         raise PromptError(f"{directory}: no such folder. It should hold the model's tokenizer; run `s3ft import`.")

@@ -1,0 +1,217 @@
+"""lm-evaluation-harness's model class over our engine and scorer.
+
+What a text becomes follows its Hugging Face backend (lm_eval/models/huggingface.py of 0.4.13), so that numbers can be
+compared: a context and a continuation are encoded together and cut apart where the context alone ends, spaces at the
+end of a context go over to the continuation, and what is longer than the model reads loses its beginning. That is
+counted.
+
+    context  "The sky is "   continuation "blue"
+    encoded  The  sky  is | _blue        the space belongs to the continuation
+    scored                   _blue
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lm_eval import utils
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
+
+from s3ft_jax.generation.engine import Request
+from s3ft_jax.generation.sampling import Sampling, request_key
+from s3ft_jax.generation.settings import EngineSettings
+from s3ft_jax.harness.settings import HarnessError
+from s3ft_jax.progress import progress
+from s3ft_jax.responder import Model, StopStrings, engine_of, scorer_of
+from s3ft_jax.texts import TextEncoder
+
+KNOWN = {"until", "do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_gen_toks"}
+"""What tasks may say of generation."""
+
+
+class LanguageModel(LM):
+    """One resident model that answers all tasks.
+
+    Args:
+      model: parameters and architecture; its encoder is not asked.
+      text: the model's tokenizer.
+      engine: shape and precision of sampling.
+      batch_tokens: tokens per row when continuations are scored.
+      max_new_tokens: of an answer whose task sets no limit; lm-eval's own backends take 256, which cuts chains of
+        thought.
+      seed: of answers that are sampled.
+
+    Attributes:
+      counts: requests whose beginning was cut off (``cut_contexts``), answers that ran into their limit
+        (``cut_answers``), of all ``scored`` and ``answered``.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        text: TextEncoder,
+        engine: EngineSettings,
+        *,
+        batch_tokens: int = 2048,
+        max_new_tokens: int = 512,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self._model, self._text, self._engine = model, text, engine
+        self._batch_tokens, self._max_new_tokens, self._seed = batch_tokens, max_new_tokens, seed
+        self.counts: collections.Counter[str] = collections.Counter()
+
+    # ------------------------------------------------------------ what lm-eval asks about the model
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that the model reads."""
+        return self._model.config.max_positions
+
+    @property
+    def tokenizer_name(self) -> str:
+        """For lm-eval's cache of requests."""
+        return str(self._text.directory).replace("/", "__")
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        """The template that is written into the results."""
+        return self._text.chat_template if chat_template else ""
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """Turns -> text."""
+        return self._text.render(chat_history, opens_turn=add_generation_prompt)
+
+    # ------------------------------------------------------------ likelihood
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Log-probability of each continuation after its context, in nats, and whether greedy decoding writes it."""
+        pairs = [_with_spaces(*request.args) for request in requests]
+        contexts = list(dict.fromkeys(context for context, _ in pairs if context))
+        context_ids = dict(zip(contexts, self._text.encode(contexts), strict=True))
+        whole_ids = self._text.encode([context + continuation for context, continuation in pairs])
+        split = []
+        for request, (context, continuation), ids in zip(requests, pairs, whole_ids, strict=True):
+            if context:
+                known, said = context_ids[context], ids[len(context_ids[context]) :]
+            else:
+                known, said = self._without_context(continuation)
+            if not known or not said:
+                raise HarnessError(
+                    f"{_name(request)}: after {context[-40:]!r} the continuation {continuation!r} adds no token; it "
+                    "cannot be scored with this tokenizer. Leave the task out."
+                )
+            split.append((known, said))
+        return self._score(split, "score")
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Log-probability of whole texts in nats, in windows of what the model reads; each token is scored once."""
+        windows, owners = [], []
+        for number, (request, ids) in enumerate(
+            zip(requests, self._text.encode([request.args[0] for request in requests]), strict=True)
+        ):
+            if not ids:
+                raise HarnessError(f"{_name(request)}: an empty text cannot be scored")
+            rolling = utils.get_rolling_token_windows(
+                token_list=ids, prefix_token=self._text.prefix_id, max_seq_len=self.max_length, context_len=1
+            )
+            for window in map(utils.make_disjoint_window, rolling):
+                windows.append(window)
+                owners.append(number)
+        sums = [0.0] * len(requests)
+        for owner, (value, _) in zip(owners, self._score(windows, "score texts"), strict=True):
+            sums[owner] += value
+        return sums
+
+    def _without_context(self, continuation: str) -> tuple[list[int], list[int]]:
+        ids = self._text.encode_inside(continuation)
+        prefix = self._text.prefix_id
+        return (ids[:1], ids[1:]) if ids[:1] == [prefix] else ([prefix], ids)
+
+    def _score(self, pairs: Sequence[tuple[list[int], list[int]]], title: str) -> list[tuple[float, bool]]:
+        kept = []
+        for known, said in pairs:
+            room = self.max_length + 1 - len(said)  # the last token is fed to nobody
+            if room < 1:
+                raise HarnessError(
+                    f"a continuation of {len(said)} tokens is longer than the {self.max_length} that the model reads"
+                )
+            self.counts["cut_contexts"] += len(known) > room
+            kept.append((known[-room:], said))
+        self.counts["scored"] += len(kept)
+        with progress(title, len(kept)) as ticker:
+            scored = scorer_of(self._model, self._batch_tokens).score(
+                self._model.params, [known for known, _ in kept], [said for _, said in kept], ticker.from_here()
+            )
+        return [(one.total, one.is_greedy) for one in scored]
+
+    # ------------------------------------------------------------ generation
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """Answers up to the first of their stop texts, which is left out."""
+        contexts = self._text.encode([request.args[0] for request in requests])
+        asked, stops = [], []
+        for number, (request, ids) in enumerate(zip(requests, contexts, strict=True)):
+            one, texts = self._request(number, request, ids)
+            asked.append(one)
+            stops.append(texts)
+        with progress("answer", len(asked)) as ticker:
+            sampled = engine_of(self._model, self._engine).generate(
+                self._model.params, asked, on_progress=ticker.from_here()
+            )
+        self.counts["answered"] += len(asked)
+        self.counts["cut_answers"] += sum(not one.ended for one in sampled)
+        return [
+            postprocess_generated_text(self._text.decode(one.response_ids), list(texts), None)
+            for one, texts in zip(sampled, stops, strict=True)
+        ]
+
+    def _request(self, number: int, request: Instance, ids: list[int]) -> tuple[Request, tuple[str, ...]]:
+        """What the engine is asked, and the texts that end the answer."""
+        settings = normalize_gen_kwargs(request.args[1], self._max_new_tokens)
+        unknown = sorted(set(settings) - KNOWN)
+        if unknown:
+            raise HarnessError(f"{_name(request)}: generation settings {unknown} are not known; known: {sorted(KNOWN)}")
+        limit = settings["max_gen_toks"]
+        room = self.max_length - limit
+        if room < 1:
+            raise HarnessError(
+                f"{_name(request)}: {limit} new tokens leave no room for the question in the {self.max_length} that "
+                "the model reads. Lower evaluate.max_new_tokens."
+            )
+        self.counts["cut_contexts"] += len(ids) > room
+        texts = tuple(filter(None, handle_stop_sequences(settings["until"], self._text.end_text or None)))
+        asked = Request(
+            prompt_ids=tuple(ids[-room:]) or (self._text.prefix_id,),
+            key=request_key(self._seed, _name(request), "own", number),
+            max_new_tokens=limit,
+            sampling=_sampling(settings),
+            over=StopStrings(texts, self._decode) if texts else None,
+        )
+        return asked, texts
+
+    @property
+    def _decode(self) -> Callable[[Sequence[int]], str]:
+        return self._text.decode
+
+
+def _sampling(settings: Mapping[str, Any]) -> Sampling:
+    """A task's generation settings as ours; greedy unless it asks for sampling."""
+    if not settings["do_sample"]:
+        return Sampling(temperature=0.0)
+    given = {name: settings[name] for name in ("top_k", "top_p", "min_p", "repetition_penalty") if name in settings}
+    return Sampling(temperature=settings["temperature"], **given)
+
+
+def _with_spaces(context: str, continuation: str) -> tuple[str, str]:
+    """Spaces at a context's end go over to the continuation, as tokenizers join them to the word after them."""
+    bare = context.rstrip()
+    return bare, context[len(bare) :] + continuation
+
+
+def _name(request: Instance) -> str:
+    """Which item of which task."""
+    return f"{request.task_name}/{request.doc_id}"

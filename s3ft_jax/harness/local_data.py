@@ -1,0 +1,203 @@
+"""Benchmarks from local files: the rows of a public copy -> rows with the columns that lm-eval's own task reads.
+
+In: a folder with data sets, and a folder to write to. Out: a task file for each that is found, which includes lm-eval's
+shipped one and changes nothing but where the rows come from, under the same name; so prompts, choices, filters and
+metrics are the shipped ones.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import dataclasses
+import itertools
+import json
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from s3ft_jax.harness.settings import HarnessError
+
+Row = dict[str, Any]
+LETTERS = "ABCDEFGH"
+SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
+"""What a task file calls the splits that it reads."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Local:
+    """How one data set is read.
+
+    Attributes:
+      shipped: lm-eval's task files that read it, below its folder of tasks.
+      files: split -> file below the data folder; ``{subject}`` stands for each subject of a set that has several.
+      read: file -> rows in the columns of the hub's copy.
+      says: what differs from the hub's copy; empty: nothing.
+    """
+
+    shipped: tuple[str, ...]
+    files: Mapping[str, str]
+    read: Callable[[pathlib.Path], Iterator[Row]]
+    says: str = ""
+
+
+def _json_lines(path: pathlib.Path) -> Iterator[Row]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError as error:
+            raise HarnessError(f"{path}:{number}: not JSON ({error.msg}). Fetch the file again.") from None
+
+
+def _hellaswag(path: pathlib.Path) -> Iterator[Row]:
+    """Six lines an item: activity label and context, number of the right ending, four endings."""
+    lines = bz2.decompress(path.read_bytes()).decode("utf-8").splitlines()
+    if len(lines) % 6:
+        raise HarnessError(f"{path}: {len(lines)} lines are no whole number of items of 6 lines. Fetch it again.")
+    for start in range(0, len(lines), 6):
+        said, label, *endings = lines[start : start + 6]
+        activity, _, context = said.partition(": ")
+        yield {"activity_label": activity, "ctx_a": context, "ctx_b": "", "label": label, "endings": endings}
+
+
+def _winogrande(path: pathlib.Path) -> Iterator[Row]:
+    """Two sentences up to the gap's end, and what follows: the gap begins where the two part."""
+    for row in _json_lines(path):
+        one, two = row["context_options"]
+        alike = itertools.takewhile(lambda letters: letters[0] == letters[1], zip(one, two, strict=False))
+        start = "".join(letter for letter, _ in alike).rfind(" ") + 1
+        yield {
+            "sentence": f"{one[:start]}_ {row['continuation']}",
+            "option1": one[start:],
+            "option2": two[start:],
+            "answer": str(row["gold"] + 1),
+        }
+
+
+def _arc(path: pathlib.Path) -> Iterator[Row]:
+    for row in _json_lines(path):
+        labels = list(LETTERS[: len(row["choices"])])
+        yield {
+            "question": row["query"].removeprefix("Question: "),
+            "choices": {"text": row["choices"], "label": labels},
+            "answerKey": labels[row["gold"]],
+        }
+
+
+def _truthfulqa(path: pathlib.Path) -> Iterator[Row]:
+    for row in json.loads(path.read_text(encoding="utf-8")):
+        if next(iter(row["mc1_targets"].values())) != 1:
+            raise HarnessError(f"{path}: {row['question']!r}: the right answer of mc1_targets must come first")
+        names = ("mc1_targets", "mc2_targets")
+        targets = {name: {"choices": list(row[name]), "labels": list(row[name].values())} for name in names}
+        yield {"question": row["question"]} | targets
+
+
+def _mmlu(path: pathlib.Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8", newline="") as file:
+        for number, (question, *choices, answer) in enumerate(csv.reader(file), 1):
+            if len(choices) != 4 or answer not in LETTERS[:4]:
+                raise HarnessError(f"{path}:{number}: expected question, four choices and a letter")
+            subject = path.stem.rsplit("_", 1)[0]
+            yield {"question": question, "subject": subject, "choices": choices, "answer": LETTERS.index(answer)}
+
+
+LOCAL = {
+    "hellaswag": Local(
+        ("hellaswag/hellaswag.yaml",),
+        {"validation": "hellaswag/hellaswag_val_full.txt.bz2"},
+        _hellaswag,
+        "the copy does not say where the context's last part begins, whose first letter the task makes a capital: it "
+        "stays small",
+    ),
+    "winogrande": Local(("winogrande/default.yaml",), {"validation": "winogrande/winogrande.jsonl"}, _winogrande),
+    "arc_easy": Local(("arc/arc_easy.yaml",), {"test": "arc/arc_easy.jsonl"}, _arc),
+    "arc_challenge": Local(("arc/arc_challenge.yaml",), {"test": "arc/arc_challenge.jsonl"}, _arc),
+    "truthfulqa": Local(
+        ("truthfulqa/truthfulqa_mc1.yaml", "truthfulqa/truthfulqa_mc2.yaml"),
+        {"validation": "truthfulqa/data_mc_task.json"},
+        _truthfulqa,
+    ),
+    "mmlu": Local(
+        ("mmlu/default/mmlu_{subject}.yaml",),
+        {"test": "mmlu/test/{subject}_test.csv", "dev": "mmlu/dev/{subject}_dev.csv"},
+        _mmlu,
+    ),
+    "gsm8k": Local(
+        ("gsm8k/gsm8k.yaml", "gsm8k/gsm8k-cot.yaml"),
+        {"test": "gsm8k/test.jsonl", "train": "gsm8k/train.jsonl"},
+        _json_lines,
+    ),
+    "ifeval": Local(("ifeval/ifeval.yaml",), {"train": "ifeval/input_data.jsonl"}, _json_lines),
+}
+"""Data sets by name."""
+
+
+def write_tasks(data: str, out: pathlib.Path) -> dict[str, str]:
+    """Write rows and a task file for every data set that the folder holds.
+
+    Args:
+      data: the folder.
+      out: where to; what stands there is written over.
+
+    Returns:
+      Name of each task that is read from here -> what differs from the hub's copy.
+
+    Raises:
+      HarnessError: no such folder, nothing known in it, or a file that is not as it should be.
+    """
+    root = pathlib.Path(data)
+    if not root.is_dir():
+        raise HarnessError(f"evaluate.harness.data = {data!r}: no such folder")
+    found: dict[str, str] = {}
+    for name, local in LOCAL.items():
+        for subject in _subjects(root, local):
+            files = {split: root / path.format(subject=subject) for split, path in local.files.items()}
+            if not all(file.exists() for file in files.values()):
+                continue
+            stem = f"{name}_{subject}" if subject else name
+            rows = {
+                split: _write_rows(local.read(file), out / f"{stem}-{split}.jsonl") for split, file in files.items()
+            }
+            for shipped in local.shipped:
+                task = _write_task(shipped.format(subject=subject), rows, out)
+                found[task] = local.says
+    if not found:
+        expected = ", ".join(sorted({path for local in LOCAL.values() for path in local.files.values()}))
+        raise HarnessError(f"evaluate.harness.data = {data!r} holds none of {expected}")
+    return found
+
+
+def _subjects(root: pathlib.Path, local: Local) -> Sequence[str]:
+    pattern = next(iter(local.files.values()))
+    before, mark, after = pattern.partition("{subject}")
+    return sorted(path.name.removesuffix(after) for path in root.glob(f"{before}*{after}")) if mark else [""]
+
+
+def _write_rows(rows: Iterator[Row], path: pathlib.Path) -> pathlib.Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path.resolve()
+
+
+def _write_task(shipped: str, rows: Mapping[str, pathlib.Path], out: pathlib.Path) -> str:
+    """The task file that includes the shipped one, and the task's name."""
+    import lm_eval.tasks
+    import yaml
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    file = pathlib.Path(lm_eval.tasks.__file__).parent / shipped
+    if not file.exists():
+        raise HarnessError(f"lm_eval has no task file {shipped}; this needs version 0.4.13")
+    own = load_yaml(file, resolve_func=False)
+    lines = {
+        "include": str(file),
+        "task": own["task"],
+        "dataset_path": "json",
+        "dataset_name": None,
+        "dataset_kwargs": {"data_files": {split: str(path) for split, path in rows.items()}},
+    }
+    # what the copy lacks: shots are then drawn from what there is
+    lines |= {name: None for name in SPLITS if own.get(name) is not None and own[name] not in rows}
+    (out / f"{own['task']}.yaml").write_text(yaml.safe_dump(lines), encoding="utf-8")
+    return own["task"]
