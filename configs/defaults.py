@@ -95,6 +95,18 @@ def defaults() -> ConfigDict:
             },
             "replay": replay_defaults(),
             "train": train_defaults(),
+            "benchmark": {
+                # general benchmarks of lm-evaluation-harness (pip install 's3ft_jax[eval]'), e.g. ("mmlu", "hellaswag",
+                # "winogrande", "truthfulqa_mc2"), before and after; empty: none
+                "tasks": (),
+                "data": "",  # folder of local copies, see s3ft_jax/harness/local_data.py; empty: the hub
+                "shots": -1,  # examples before each question; -1: what the task says
+                "chat": False,  # put questions through the chat template, shots as turns
+                "system": "",  # text of the system turn
+                "limit": 0,  # items of each task; 0: all
+                "max_new_tokens": 512,  # of answers whose task sets no limit
+                "seed": 1234,  # of the draw of shots, and of answers that are sampled
+            },
             "evaluate": {
                 "split": "test",  # test, or validation while choosing settings
                 "general": True,  # score the general skills too

@@ -73,10 +73,12 @@ COMMANDS = {
     ),
     "train": Command("selections -> checkpoints/METHOD", f"s3ft --seed=0 {_EXAMPLE}", "train", ("method", "seed")),
     "evaluate": Command(
-        "checkpoint -> scores/METHOD (method base: the untouched model)",
+        "checkpoint -> scores/METHOD and benchmarks/METHOD (method base: the untouched model); or --model: benchmarks "
+        "of any model folder",
         f"s3ft --seed=0 {_EXAMPLE}",
         "evaluate",
-        ("method", "seed"),
+        ("evaluated", "seed", "model", "benchmarks"),
+        config=False,
     ),
     "report": Command("scores -> report.html, report.md, report.json", _EXAMPLE, "report"),
     "export": Command(
@@ -119,7 +121,7 @@ COMMANDS = {
     ),
 }
 
-WITHOUT_WORKDIR = ("ask", "doctor", "plan")
+WITHOUT_WORKDIR = ("ask", "doctor", "evaluate", "plan")
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -131,6 +133,18 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max_new_tokens", type=int, default=256, help="default 256")
 
 
+def _add_benchmarks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tasks", default="", metavar="A,B", help="with --model: lm-eval tasks, e.g. mmlu,hellaswag")
+    parser.add_argument("--data", default="", metavar="DIR", help="with --model: local copies instead of the hub's")
+    parser.add_argument("--shots", type=int, default=-1, help="with --model: examples shown (default: the task's)")
+    parser.add_argument("--chat", action="store_true", help="with --model: put questions through the chat template")
+    parser.add_argument("--system", default="", help="with --model: text of the system turn")
+    parser.add_argument("--limit", type=int, default=0, help="with --model: items of each task (default 0, all)")
+    parser.add_argument("--max_new_tokens", type=int, default=512, help="with --model: where a task sets no limit")
+    parser.add_argument("--dtype", default="", choices=("float32", "bfloat16"), help="with --model: of the stream")
+    parser.add_argument("--out", default="", metavar="DIR", help="with --model: where metrics and samples are kept")
+
+
 _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "origin": lambda p: p.add_argument("origin", choices=SAMPLED, help="which responses"),
     "judged": lambda p: p.add_argument("origin", nargs="?", choices=SAMPLED, help="which responses"),
@@ -138,6 +152,8 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "again": lambda p: p.add_argument(
         "--again", action="store_true", help="judge what was judged before anew, and say which verdicts changed"
     ),
+    "evaluated": lambda p: p.add_argument("method", nargs="?", default="", help="e.g. s3ft, or base"),
+    "benchmarks": _add_benchmarks,
     "method": lambda p: p.add_argument("method", help="e.g. s3ft; see `methods` in configs/defaults.py"),
     "seed": lambda p: p.add_argument("--seed", type=int, default=0, help="one of train.seeds (default 0)"),
     "id": lambda p: p.add_argument("example_id", metavar="ID", help="e.g. programs/train/00017"),
@@ -244,6 +260,10 @@ def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> 
         names = ("method", "seed", "temperature", "max_new_tokens")
         asked = {name: getattr(parsed, name) for name in names}
         return stage.run(workdir, parsed.question, path=parsed.model, **asked) or 0
+    if command.module == "evaluate" and parsed.model:
+        return _evaluate_alone(parsed)
+    if command.module == "evaluate" and not (config and workdir and parsed.method):
+        raise ConfigError("s3ft evaluate: give METHOD, --config and --workdir, or --model=DIR and --tasks=A,B")
     if command.module == "plan":
         return stage.run(config, parsed.topology, json_file=parsed.json, compiles=parsed.compiles) or 0
     if getattr(parsed, "calibrate", ""):
@@ -258,8 +278,23 @@ def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> 
     if extra.get("method") == "base":
         extra["seed"] = None
     stage.run(config, workdir, redo=parsed.redo, **extra)
+    if command.module == "evaluate":
+        from s3ft_jax.stages import benchmark
+
+        benchmark.run(config, workdir, redo=parsed.redo, **extra)
     # written last: settings that a stage refused must not stand there
     workdir.write_bytes("config.json", (config.to_json_best_effort(indent=1) + "\n").encode())
+    return 0
+
+
+def _evaluate_alone(parsed: argparse.Namespace) -> int:
+    from s3ft_jax.harness.settings import HarnessSettings
+    from s3ft_jax.stages import benchmark
+
+    names = ("data", "shots", "chat", "system", "limit", "max_new_tokens")
+    tasks = tuple(filter(None, parsed.tasks.split(",")))
+    settings = HarnessSettings(tasks=tasks, **{name: getattr(parsed, name) for name in names})
+    benchmark.run_alone(parsed.model, settings, parsed.out, dtype=parsed.dtype)
     return 0
 
 

@@ -165,10 +165,12 @@ class Score:
       seed: the tuning seed; None for the base.
       task: task or general skill.
       split: ``test``, ``validation`` or ``general``.
-      metric: ``accuracy`` (judged right), ``choice_likelihood`` (right choice is the likeliest), ...
+      metric: ``accuracy`` (judged right; of a benchmark: its headline metric), ``choice_likelihood`` (right choice is
+        the likeliest), ...
       value: a fraction in [0, 1].
       count: number of examples scored.
-      stderr: standard error of ``value`` over examples, a fraction: sqrt(value (1 - value) / count).
+      stderr: standard error of ``value`` over examples, a fraction: sqrt(value (1 - value) / count), of a benchmark
+        that of the mean over its items.
       undecided: examples the judge could not decide; they count as not right.
     """
 
@@ -183,7 +185,22 @@ class Score:
     undecided: int = 0
 
 
-Record = TypeVar("Record", Example, Response, Verdict, Likelihood, Selection, Score)
+@dataclasses.dataclass(frozen=True)
+class ItemScore:
+    """What one model got on one item of a benchmark.
+
+    Attributes:
+      task: the benchmark that was asked for.
+      item: (sub)task/number of the item.
+      value: a fraction in [0, 1], usually 0 or 1.
+    """
+
+    task: str
+    item: str
+    value: float
+
+
+Record = TypeVar("Record", Example, Response, Verdict, Likelihood, Selection, Score, ItemScore)
 
 
 class RecordError(ValueError):

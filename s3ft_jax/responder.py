@@ -29,6 +29,7 @@ from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Origin, Response
 from s3ft_jax.scoring import Scorer
+from s3ft_jax.texts import TextEncoder
 
 LEAST_SHARED = 64
 """Ids that prompts must share for a prefill of their own; that of a shorter beginning costs more than it saves."""
@@ -118,13 +119,13 @@ class Model:
     Attributes:
       graphdef, params: of ``nnx.split(decoder)``.
       config: the decoder's.
-      encoder: messages <-> token ids.
+      encoder: messages <-> token ids; or plain texts, for benchmarks.
     """
 
     graphdef: nnx.GraphDef
     params: Any
     config: DecoderConfig
-    encoder: PromptEncoder
+    encoder: PromptEncoder | TextEncoder
 
     @property
     def spans_hosts(self) -> bool:

@@ -22,6 +22,7 @@ class TextEncoder:
       prefix_id: what a text without context is conditioned on: BOS, or the end of text where there is none.
       end_text: the end of text as text; empty if there is none.
       chat_template: Jinja; empty: none.
+      num_folded: conversations so far whose system turn went into the first user turn, since the template has none.
     """
 
     def __init__(self, directory: str | pathlib.Path):
@@ -42,6 +43,7 @@ class TextEncoder:
         self.pad_id = int(self.prefix_id if pad is None else pad)
         self.end_text = self._tokenizer.eos_token or ""
         self.chat_template = self._tokenizer.chat_template or ""
+        self.num_folded = 0
         self._prefix_text = self._tokenizer.decode([self.prefix_id])
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -78,13 +80,17 @@ class TextEncoder:
           PromptError: there is no chat template, or it refuses these turns.
         """
         if not self.chat_template:
-            raise PromptError(
-                f"{self.directory}: no chat template, but evaluate.harness.chat asks for one. Set it to False."
-            )
+            raise PromptError(f"{self.directory}: no chat template, but benchmark.chat asks for one. Set it to False.")
         import jinja2
 
         options = {"tokenize": False, "add_generation_prompt": opens_turn, "continue_final_message": not opens_turn}
-        try:
-            return self._tokenizer.apply_chat_template(list(messages), **options)
-        except jinja2.exceptions.TemplateError as error:
-            raise PromptError(f"{self.directory}: the chat template refuses these turns: {error}") from None
+        turns = list(messages)
+        while True:
+            try:
+                return self._tokenizer.apply_chat_template(turns, **options)
+            except jinja2.exceptions.TemplateError as error:
+                if len(turns) < 2 or (turns[0]["role"], turns[1]["role"]) != ("system", "user"):
+                    raise PromptError(f"{self.directory}: the chat template refuses these turns: {error}") from None
+            joined = "\n\n".join(turn["content"].strip() for turn in turns[:2])
+            turns = [{"role": "user", "content": joined}, *turns[2:]]
+            self.num_folded += 1

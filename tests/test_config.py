@@ -105,6 +105,7 @@ READERS = {
     "select": ("stages/select.py",),
     "replay": ("stages/prepare.py", "tasks/*.py", "tasks/pocket/*.py"),
     "train": ("stages/train.py", "stages/method_settings.py", "stages/validate.py", "stages/recipe.py"),
+    "benchmark": ("stages/benchmark.py", "harness/settings.py", "harness/run.py"),
     "evaluate": ("stages/evaluate.py", "stages/sample.py"),
     "export": ("stages/export_model.py",),
     "report": ("stages/report.py",),

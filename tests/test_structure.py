@@ -47,8 +47,16 @@ RULES = {
         {"sharding", "training", "batches", "generation", "models"},
         {"jax", "flax", "numpy", "optax"},
     ),
+    "texts": ({"prompts"}, {"jinja2"}),
+    "harness": (
+        {"texts", "responder", "generation", "progress"},
+        {"lm_eval", "datasets", "yaml", "numpy"},
+    ),
     "outside": ({"records", "prompts", "endpoint", "generation", "responder"}, set()),
-    "responder": ({"progress", "records", "prompts", "generation", "scoring", "models"}, {"jax", "numpy", "flax"}),
+    "responder": (
+        {"progress", "records", "prompts", "texts", "generation", "scoring", "models"},
+        {"jax", "numpy", "flax"},
+    ),
 }
 
 

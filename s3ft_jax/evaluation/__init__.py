@@ -3,7 +3,7 @@
 In: verdicts of the judges, log-probabilities of the choices. Out: ``Score`` and ``Interval`` values.
 """
 
-from s3ft_jax.evaluation.scores import ScoreError, score_choices, score_verdicts
+from s3ft_jax.evaluation.scores import ACCURACY, ScoreError, score_choices, score_verdicts
 from s3ft_jax.evaluation.statistics import (
     Interval,
     StatisticsError,
@@ -16,6 +16,7 @@ from s3ft_jax.evaluation.statistics import (
 )
 
 __all__ = [
+    "ACCURACY",
     "Interval",
     "ScoreError",
     "StatisticsError",

@@ -41,13 +41,13 @@ class LanguageModel(LM):
       text: the model's tokenizer.
       engine: shape and precision of sampling.
       batch_tokens: tokens per row when continuations are scored.
-      max_new_tokens: of an answer whose task sets no limit; lm-eval's own backends take 256, which cuts chains of
-        thought.
+      max_new_tokens: of an answer whose task sets no limit; never more than half of what the model reads.
       seed: of answers that are sampled.
 
     Attributes:
       counts: requests whose beginning was cut off (``cut_contexts``), answers that ran into their limit
-        (``cut_answers``), of all ``scored`` and ``answered``.
+        (``cut_answers``), of all ``scored`` and ``answered``; conversations whose system turn went into the user's
+        (``system_folded``), where lm-eval's own backend drops it.
     """
 
     def __init__(
@@ -62,7 +62,8 @@ class LanguageModel(LM):
     ):
         super().__init__()
         self._model, self._text, self._engine = model, text, engine
-        self._batch_tokens, self._max_new_tokens, self._seed = batch_tokens, max_new_tokens, seed
+        self._batch_tokens, self._seed = batch_tokens, seed
+        self._max_new_tokens = min(max_new_tokens, self.max_length // 2)
         self.counts: collections.Counter[str] = collections.Counter()
 
     # ------------------------------------------------------------ what lm-eval asks about the model
@@ -83,7 +84,10 @@ class LanguageModel(LM):
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Turns -> text."""
-        return self._text.render(chat_history, opens_turn=add_generation_prompt)
+        before = self._text.num_folded
+        text = self._text.render(chat_history, opens_turn=add_generation_prompt)
+        self.counts["system_folded"] += self._text.num_folded - before
+        return text
 
     # ------------------------------------------------------------ likelihood
 
@@ -180,7 +184,7 @@ class LanguageModel(LM):
         if room < 1:
             raise HarnessError(
                 f"{_name(request)}: {limit} new tokens leave no room for the question in the {self.max_length} that "
-                "the model reads. Lower evaluate.max_new_tokens."
+                "the model reads. Leave the task out."
             )
         self.counts["cut_contexts"] += len(ids) > room
         texts = tuple(filter(None, handle_stop_sequences(settings["until"], self._text.end_text or None)))

@@ -12,6 +12,7 @@ import csv
 import dataclasses
 import itertools
 import json
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -148,7 +149,7 @@ def write_tasks(data: str, out: pathlib.Path) -> dict[str, str]:
     """
     root = pathlib.Path(data)
     if not root.is_dir():
-        raise HarnessError(f"evaluate.harness.data = {data!r}: no such folder")
+        raise HarnessError(f"benchmark.data = {data!r}: no such folder")
     found: dict[str, str] = {}
     for name, local in LOCAL.items():
         for subject in _subjects(root, local):
@@ -164,7 +165,7 @@ def write_tasks(data: str, out: pathlib.Path) -> dict[str, str]:
                 found[task] = local.says
     if not found:
         expected = ", ".join(sorted({path for local in LOCAL.values() for path in local.files.values()}))
-        raise HarnessError(f"evaluate.harness.data = {data!r} holds none of {expected}")
+        raise HarnessError(f"benchmark.data = {data!r} holds none of {expected}")
     return found
 
 
@@ -175,9 +176,18 @@ def _subjects(root: pathlib.Path, local: Local) -> Sequence[str]:
 
 
 def _write_rows(rows: Iterator[Row], path: pathlib.Path) -> pathlib.Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return path.resolve()
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    """Only where it changes something: by a file's time the library of data sets knows what it has read before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
 
 
 def _write_task(shipped: str, rows: Mapping[str, pathlib.Path], out: pathlib.Path) -> str:
@@ -199,5 +209,5 @@ def _write_task(shipped: str, rows: Mapping[str, pathlib.Path], out: pathlib.Pat
     }
     # what the copy lacks: shots are then drawn from what there is
     lines |= {name: None for name in SPLITS if own.get(name) is not None and own[name] not in rows}
-    (out / f"{own['task']}.yaml").write_text(yaml.safe_dump(lines), encoding="utf-8")
+    _write(out / f"{own['task']}.yaml", yaml.safe_dump(lines))
     return own["task"]

@@ -68,10 +68,13 @@ class Harness:
         self.settings = settings
         self.local = write_tasks(settings.data, folder) if settings.data else {}
         only_local = set(settings.tasks) <= set(self.local)
-        self._manager = TaskManager(include_path=str(folder) if self.local else None, include_defaults=not only_local)
+        with _quiet():
+            self._manager = TaskManager(
+                include_path=str(folder) if self.local else None, include_defaults=not only_local
+            )
         unknown = [task for task in settings.tasks if task not in self._manager.all_tasks]
         if unknown:
-            raise HarnessError(f"evaluate.harness.tasks: lm_eval knows no {unknown}; `lm-eval ls tasks` lists all")
+            raise HarnessError(f"benchmark.tasks: lm_eval knows no {unknown}; `lm-eval ls tasks` lists all")
 
     def run(self, task: str, model: LanguageModel) -> Outcome:
         """One task or group.
@@ -149,18 +152,11 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
 
 def _why(task: str, error: Exception) -> str:
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if "unsafe" in text.lower():
+    if "unsafe" in text.lower() or "code_eval" in text:
         return f"it runs programs that the model writes, outside of our sandbox ({text}). For MBPP use configs/mbpp.py."
     if isinstance(error, ImportError):
         return f"{text}. Install what it needs; no benchmark of the README needs more than s3ft_jax[eval]."
-    return f"{text}. Its data come from the hub unless evaluate.harness.data holds them; or leave the task out."
-
-
-def to_json(outcome: Outcome) -> str:
-    """All but the samples."""
-    values = dataclasses.asdict(dataclasses.replace(outcome, samples={}))
-    values.pop("samples")
-    return json.dumps(values | {"stderr": outcome.stderr}, indent=1, ensure_ascii=False)
+    return f"{text}. Its data come from the hub unless benchmark.data holds them; or leave the task out."
 
 
 def sample_lines(outcome: Outcome) -> Iterator[str]:

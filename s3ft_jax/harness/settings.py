@@ -22,6 +22,8 @@ class HarnessSettings:
       chat: put questions through the chat template, shots as turns.
       system: text of the system turn, or before everything without a template; empty: none.
       limit: items of each task; 0: all.
+      max_new_tokens: of an answer whose task sets no limit, at most half of what the model reads; lm-eval's own
+        backends take 256, which cuts chains of thought.
       seed: of the draw of shots, and of answers that are sampled.
 
     Raises:
@@ -34,15 +36,16 @@ class HarnessSettings:
     chat: bool = False
     system: str = ""
     limit: int = 0
+    max_new_tokens: int = 512
     seed: int = 1234
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
         twice = sorted({task for task in self.tasks if self.tasks.count(task) > 1})
         if not self.tasks or twice:
-            raise HarnessError(f"evaluate.harness.tasks = {self.tasks}: {f'{twice} twice' if twice else 'no task'}")
+            raise HarnessError(f"benchmark.tasks = {self.tasks}: {f'{twice} twice' if twice else 'no task'}")
         if self.limit < 0:
-            raise HarnessError(f"evaluate.harness.limit must be 0 (all) or more, found {self.limit}")
+            raise HarnessError(f"benchmark.limit must be 0 (all) or more, found {self.limit}")
 
     def values(self) -> dict[str, Any]:
         """As plain values, for manifests."""

@@ -84,7 +84,7 @@ def build_contents(evidence: Evidence) -> Contents:
       EvidenceError: the evidence contradicts itself or lacks base or target scores.
     """
     check_evidence(evidence)
-    board = build_scoreboard(evidence.scores, evidence.task, evidence.methods, evidence.answers)
+    board = build_scoreboard(evidence.scores, evidence.task, evidence.methods, evidence.answers, evidence.items)
     rows, flow = summarize(board), build_flow(evidence)
     control, control_rows, control_table = None, None, None
     if evidence.control is not None:

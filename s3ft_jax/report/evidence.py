@@ -98,6 +98,7 @@ class Evidence:
       answers: (method, seed, task) -> the verdicts on the test or general examples of that task, base under
         ``("base", None, task)``. With them differences are tested on the same examples (paired); without them the
         report falls back to unpaired intervals and says so.
+      items: (method, seed, task) -> item -> what the model got on it, for benchmarks, which have no verdicts.
       examples: a few test examples to browse.
       logprobs: origin (own, paraphrase, repair, gold) -> per text (sum of log-probability under the base in nats,
         tokens).
@@ -134,6 +135,7 @@ class Evidence:
     pass_rate: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rounds: Mapping[tuple[str, int], Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     answers: Mapping[tuple[str, int | None, str], Sequence[Verdict]] = dataclasses.field(default_factory=dict)
+    items: Mapping[tuple[str, int | None, str], Mapping[str, float]] = dataclasses.field(default_factory=dict)
     examples: Sequence[BrowsedExample] = ()
     logprobs: Mapping[str, Sequence[tuple[float, int]]] = dataclasses.field(default_factory=dict)
     curves: Mapping[tuple[str, int], Sequence[tuple[int, float]]] = dataclasses.field(default_factory=dict)
@@ -222,6 +224,7 @@ def _check_models(evidence: Evidence) -> None:
     used += [("left_out", model) for model in evidence.left_out]
     used += [("rounded", model) for model in evidence.rounded]
     used += [("answers", (method, seed)) for method, seed, _ in evidence.answers]
+    used += [("items", (method, seed)) for method, seed, _ in evidence.items]
     for example in evidence.examples:
         used += [(f"examples ({example.example_id})", (answer.method, answer.seed)) for answer in example.answers]
         odd = sorted({answer.outcome for answer in example.answers} - set(OUTCOMES))

@@ -27,7 +27,7 @@ class Scoreboard:
       skills: general skills scored by accuracy, in the order of the scores.
       choices: general skills scored by choice likelihood, same order.
       cells: (model, task, metric) -> Score, target and general only.
-      paired: (model, task) -> example_id -> right (1.0) or not (0.0), on accuracy; empty when not given.
+      paired: (model, task) -> example -> right (1.0) or not (0.0), or a benchmark's value; empty when not given.
     """
 
     task: str
@@ -52,6 +52,7 @@ def build_scoreboard(
     task: str,
     methods: Sequence[str],
     answers: Mapping[tuple[str, int | None, str], Sequence] | None = None,
+    items: Mapping[tuple[str, int | None, str], Mapping[str, float]] | None = None,
 ) -> Scoreboard:
     """Arrange the scores and refuse what cannot be compared.
 
@@ -60,6 +61,7 @@ def build_scoreboard(
       task: the target.
       methods: tuned methods in order.
       answers: (method, seed, task) -> verdicts on the scored examples.
+      items: (method, seed, task) -> item -> its value, for tasks without verdicts.
 
     Raises:
       EvidenceError: a score is given twice, belongs to an unknown method or has the wrong kind of seed; base or a
@@ -83,7 +85,7 @@ def build_scoreboard(
             skills[score.metric].append(score.task)
     _check_complete(cells, task, methods, skills)
     board = Scoreboard(task, tuple(methods), tuple(skills[ACCURACY]), tuple(skills[CHOICE_LIKELIHOOD]), cells, {})
-    return dataclasses.replace(board, paired=_pair(board, answers or {}))
+    return dataclasses.replace(board, paired=_pair(board, _values(answers or {}) | dict(items or {})))
 
 
 def _check_score(score: Score, methods: Sequence[str]) -> None:
@@ -123,21 +125,36 @@ def _check_complete(
                 )
 
 
-def _pair(
-    board: Scoreboard, answers: Mapping[tuple[str, int | None, str], Sequence]
-) -> dict[tuple[Model, str], dict[str, float]]:
-    """Right or not per example, checked against the scores and for the same examples in every model."""
-    paired: dict[tuple[Model, str], dict[str, float]] = {}
+def _values(
+    answers: Mapping[tuple[str, int | None, str], Sequence],
+) -> dict[tuple[str, int | None, str], dict[str, float]]:
+    """Verdicts as values: right 1, else 0."""
+    values = {}
     for (method, seed, task), verdicts in answers.items():
+        right = {verdict.example_id: float(verdict.outcome == "right") for verdict in verdicts}
+        if len(right) != len(verdicts):
+            raise EvidenceError(
+                f"answers of {method} (seed {seed}) on {task!r}: {len(verdicts)} verdicts on {len(right)} examples. "
+                "Judge and score the same answers."
+            )
+        values[method, seed, task] = right
+    return values
+
+
+def _pair(
+    board: Scoreboard, values: Mapping[tuple[str, int | None, str], Mapping[str, float]]
+) -> dict[tuple[Model, str], Mapping[str, float]]:
+    """Value per example, checked against the scores and for the same examples in every model."""
+    paired: dict[tuple[Model, str], Mapping[str, float]] = {}
+    for (method, seed, task), right in values.items():
         model = (method, seed)
         if (model, task, ACCURACY) not in board.cells:
             continue
-        right = {verdict.example_id: float(verdict.outcome == "right") for verdict in verdicts}
         score = board.cells[model, task, ACCURACY]
         share = sum(right.values()) / max(1, len(right))
-        if len(right) != len(verdicts) or len(right) != score.count or abs(share - score.value) > 1e-6:
+        if len(right) != score.count or abs(share - score.value) > 1e-6:
             raise EvidenceError(
-                f"answers of {method} (seed {seed}) on {task!r}: {len(verdicts)} verdicts, {share:.4f} right, but the "
+                f"answers of {method} (seed {seed}) on {task!r}: {len(right)} examples, {share:.4f} right, but the "
                 f"score says {score.value:.4f} of {score.count}. Judge and score the same answers."
             )
         paired[model, task] = right

@@ -42,13 +42,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
     with workdir.stage(key(method, seed), settings=settings, reads=reads, writes=[where], redo=redo) as stage:
         if not stage.needed:
             return say(f"evaluate {name(method, seed)}: already done")
-        mesh = mesh_to_sample(engine_settings(config), workdir)
-        decoder = (
-            checkpoints.load_decoder(workdir / BASE, mesh)
-            if seed is None
-            else load_tuned(workdir, method, seed, mesh=mesh)
-        )
-        model = Model.of(decoder, PromptEncoder(str(workdir / BASE / "tokenizer")))
+        model = load(config, workdir, method, seed)
         split = config.evaluate.split
         scores: list[Score] = []
         stage.facts["sandbox"] = ""
@@ -68,6 +62,16 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
         shown = ", ".join(f"{s.task} {s.value:.1%}" for s in scores if s.split == split)
         general = [s.value for s in scores if s.split == "general" and s.metric == "accuracy"]
         say(f"evaluate {name(method, seed)}: {shown}" + (f", general {np.mean(general):.1%}" if general else ""))
+
+
+def load(config: ConfigDict, workdir: Workdir, method: str, seed: int | None) -> Model:
+    """The base or a tuned model, on the chips that sample."""
+    mesh = mesh_to_sample(engine_settings(config), workdir)
+    if seed is None:
+        decoder = checkpoints.load_decoder(workdir / BASE, mesh)
+    else:
+        decoder = load_tuned(workdir, method, seed, mesh=mesh)
+    return Model.of(decoder, PromptEncoder(str(workdir / BASE / "tokenizer")))
 
 
 def _answer(config: ConfigDict, workdir: Workdir, model: Model, examples: list[Example], where: str) -> list[Response]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # a host-side stage must not load JAX
 
     from s3ft_jax.generation.settings import EngineSettings
     from s3ft_jax.responder import Model
+    from s3ft_jax.texts import TextEncoder
 
 BASE = "base"
 POCKET = "pocket"
@@ -92,6 +93,31 @@ def load_folder(path: str) -> Model:
     params = weights.load(source.path, architecture, weight_map)
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: Decoder(architecture, rngs=nnx.Rngs(0))))
     return Model(graphdef, params, architecture, PromptEncoder(source.path))
+
+
+def load_texts(path: str, settings: EngineSettings) -> tuple[Model, TextEncoder]:
+    """The model of a Hugging Face folder or hub id on the chips that are to sample, for plain texts: it needs no chat
+    template. Parameters keep their own dtype."""
+    import jax
+    from flax import nnx
+
+    from s3ft_jax import hf_folder, sharding
+    from s3ft_jax.generation.settings import sampling_mesh
+    from s3ft_jax.models import families, weights
+    from s3ft_jax.models.decoder import Decoder
+    from s3ft_jax.responder import Model
+    from s3ft_jax.texts import TextEncoder
+
+    source = hf_folder.read(path)
+    architecture, weight_map = families.read_config(source.config, f"{source.name}/config.json")
+    graphdef, shapes = nnx.split(nnx.eval_shape(lambda: Decoder(architecture, rngs=nnx.Rngs(0))))
+    width = settings.dtypes["activation_dtype"].itemsize
+    size = width * sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    mesh = sampling_mesh(settings, architecture.num_heads, size)
+    places = None if mesh is None else sharding.param_shardings(shapes, mesh)
+    params = weights.load(source.path, architecture, weight_map, shardings=places)
+    text = TextEncoder(source.path)
+    return Model(graphdef, params, architecture, text), text
 
 
 def pocket_model_folder() -> pathlib.Path:

@@ -24,7 +24,19 @@ def origins_wanted(methods: tuple[str, ...]) -> list[Origin]:
 
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     """import, prepare, sample, judge (compare, gate), select, train, evaluate, report."""
-    from s3ft_jax.stages import compare, evaluate, gate, import_model, judge, prepare, report, sample, select, train
+    from s3ft_jax.stages import (
+        benchmark,
+        compare,
+        evaluate,
+        gate,
+        import_model,
+        judge,
+        prepare,
+        report,
+        sample,
+        select,
+        train,
+    )
     from s3ft_jax.stages.method_settings import check_settings
 
     check_methods(config.methods)
@@ -33,6 +45,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     for origin in origins:
         sample.settings_of(config, origin)  # stops at settings that cannot be
     prepare.check_replay(config)
+    benchmark.settings_of(config)
     import_model.run(config, workdir, redo=redo)
     prepare.run(config, workdir, redo=redo)
     check_settings(config, workdir)
@@ -49,9 +62,11 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     for method in config.methods:
         select.run(config, workdir, method, redo=redo)
     evaluate.run(config, workdir, evaluate.UNTUNED, None, redo=redo)
+    benchmark.run(config, workdir, evaluate.UNTUNED, None, redo=redo)
     for seed in config.train.seeds:
         for method in config.methods:
             train.run(config, workdir, method, seed, redo=redo)
             evaluate.run(config, workdir, method, seed, redo=redo)
+            benchmark.run(config, workdir, method, seed, redo=redo)
     report.run(config, workdir, redo=redo)
     say(str(workdir / "report.html"))

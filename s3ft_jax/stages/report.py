@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from s3ft_jax.batches import hash_order
 from s3ft_jax.progress import console, say
-from s3ft_jax.records import SAMPLED, Example, Response, Score, Selection, Verdict
+from s3ft_jax.records import SAMPLED, Example, ItemScore, Response, Score, Selection, Verdict
 from s3ft_jax.report import (
     BrowsedAnswer,
     BrowsedExample,
@@ -25,7 +25,7 @@ from s3ft_jax.report import (
 )
 from s3ft_jax.responder import scorer_of
 from s3ft_jax.selection import replays
-from s3ft_jax.stages import compare, evaluate, judge, sampler, select, train
+from s3ft_jax.stages import benchmark, compare, evaluate, judge, sampler, select, train
 from s3ft_jax.stages.launch import load_model, plain_settings
 from s3ft_jax.workdir import Workdir, WorkdirError, flatten
 
@@ -41,6 +41,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     models += [(method, seed) for method in config.methods for seed in config.train.seeds]
     settings = {"report": plain_settings(config.report), "title": config.title, "methods": config.methods}
     reads = ["import", "prepare"] + [evaluate.key(*model) for model in models]
+    reads += [benchmark.key(*model) for model in models if config.benchmark.tasks]
     reads += [f"select-{method}" for method in config.methods]
     reads += [compare.key(origin) for origin in _compared(config, workdir)]
     files = {}
@@ -79,7 +80,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         task=tests[0].task,
         methods=tuple(config.methods),
         seeds=tuple(config.train.seeds),
-        scores=[score for place in where.values() for score in workdir.read_records(Score, f"{place}/scores.jsonl")],
+        scores=_scores(config, workdir, where),
         config=config.to_dict(),
         intakes=_intakes(config, workdir),
         encoding=_facts(workdir, select.key(config.methods[0]))["encoding"],
@@ -94,6 +95,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         pass_rate=next((told["pass_rate"] for told in chosen.values() if "pass_rate" in told), {}),
         rounds=_rounds(workdir, models),
         answers=answers,
+        items=_items(config, workdir, models),
         examples=_browse(config, workdir, where, tests),
         logprobs=base_logprobs(config, workdir),
         curves=_curves(config, workdir),
@@ -107,6 +109,20 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         notes=tuple(config.report.notes),
         control=_control(config),
     )
+
+
+def _scores(config: ConfigDict, workdir: Workdir, where: dict) -> list[Score]:
+    """Of the task and the general skills, and of benchmarks where some were asked for."""
+    folders = [*where.values(), *(benchmark.folder(*model) for model in where if config.benchmark.tasks)]
+    return [score for place in folders for score in workdir.read_records(Score, f"{place}/scores.jsonl")]
+
+
+def _items(config: ConfigDict, workdir: Workdir, models: Models) -> dict[tuple[str, int | None, str], dict[str, float]]:
+    items: dict[tuple[str, int | None, str], dict[str, float]] = {}
+    for model in models if config.benchmark.tasks else ():
+        for one in workdir.read_records(ItemScore, f"{benchmark.folder(*model)}/items.jsonl"):
+            items.setdefault((*model, one.task), {})[one.item] = one.value
+    return items
 
 
 def _facts(workdir: Workdir, key: str) -> dict[str, Any]:

@@ -1,0 +1,92 @@
+"""Benchmarks from local files on real and on trained weights, metrics against lm-eval's own backend."""
+
+import collections
+import json
+
+import pytest
+
+from s3ft_jax.generation.settings import EngineSettings
+from s3ft_jax.harness.language_model import LanguageModel
+from s3ft_jax.harness.run import Harness, sample_lines
+from s3ft_jax.harness.settings import HarnessError, HarnessSettings
+from s3ft_jax.stages.launch import load_texts, pocket_model_folder
+
+TASKS = ("hellaswag", "winogrande", "truthfulqa_mc2", "arc_challenge", "mmlu_virology", "gsm8k")
+ENGINE = EngineSettings(num_slots=8)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("benchmarks")
+
+
+@pytest.fixture(scope="module")
+def settings(data_dir):
+    return HarnessSettings(tasks=TASKS, data=str(data_dir / "datasets"), limit=12)
+
+
+def backend(folder):
+    from lm_eval.models.huggingface import HFLM
+
+    model = HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=8)
+    model.counts = collections.Counter()
+    return model
+
+
+@pytest.mark.parametrize("name", ["pocket", "babyllama"])
+def test_every_metric_is_that_of_the_hugging_face_backend(name, settings, cache, request):
+    folder = pocket_model_folder() if name == "pocket" else request.getfixturevalue("babyllama105_folder")
+    harness = Harness(settings, cache)
+    mine = LanguageModel(*load_texts(str(folder), ENGINE), ENGINE, max_new_tokens=256)
+    theirs = backend(folder)
+    tasks = TASKS if name == "pocket" else ("hellaswag", "winogrande", "truthfulqa_mc2")
+    for task in tasks:
+        one, other = harness.run(task, mine), harness.run(task, theirs)
+        assert one.metrics[task] == pytest.approx(other.metrics[task], abs=1e-4), task
+        assert one.items == pytest.approx(other.items, abs=1e-4), task
+        assert one.headline == other.headline and len(one.items) == 12
+    assert one.value == pytest.approx(sum(one.items.values()) / 12)
+
+
+def test_a_group_is_the_mean_over_the_items_of_its_tasks(settings, cache, data_dir):
+    import dataclasses
+
+    harness = Harness(dataclasses.replace(settings, tasks=("mmlu_other",), limit=2), cache)
+    outcome = harness.run("mmlu_other", LanguageModel(*load_texts(str(pocket_model_folder()), ENGINE), ENGINE))
+    assert len(outcome.items) == 2 * 13 and "mmlu_virology/1" in outcome.items
+    assert outcome.value == pytest.approx(sum(outcome.items.values()) / 26)
+    assert outcome.facts["data"]["mmlu_virology"] == "local" and outcome.facts["items"] == 26
+    lines = [json.loads(line) for line in sample_lines(outcome)]
+    assert len(lines) == 26 and {"task", "doc", "resps", "acc", "prompt_hash"} <= set(lines[0])
+
+
+def test_shots_chat_and_system_change_the_prompt(settings, cache):
+    import dataclasses
+
+    model = LanguageModel(*load_texts(str(pocket_model_folder()), ENGINE), ENGINE)
+    few = dataclasses.replace(settings, tasks=("mmlu_virology",), limit=1, shots=2, chat=True)
+    (line,) = map(json.loads, sample_lines(Harness(few, cache).run("mmlu_virology", model)))
+    prompt = line["arguments"][0][0] if isinstance(line["arguments"], list) else str(line["arguments"])
+    assert prompt.count("<u>") == 3 and prompt.rstrip().endswith("<a>"), prompt
+    plain = dataclasses.replace(few, chat=False, system="Be brief.")
+    (line,) = map(json.loads, sample_lines(Harness(plain, cache).run("mmlu_virology", model)))
+    prompt = line["arguments"][0][0] if isinstance(line["arguments"], list) else str(line["arguments"])
+    assert prompt.startswith("Be brief.") and prompt.count("Answer:") == 3
+
+
+def test_an_unknown_benchmark_is_named_before_anything_runs(settings, cache):
+    import dataclasses
+
+    with pytest.raises(HarnessError, match=r"lm_eval knows no \['hellaswagg'\]"):
+        Harness(dataclasses.replace(settings, tasks=("hellaswagg",)), cache)
+
+
+def test_a_benchmark_that_needs_the_hub_says_so(settings, cache, monkeypatch):
+    import dataclasses
+
+    import datasets
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("no network")))
+    harness = Harness(dataclasses.replace(settings, tasks=("boolq",)), cache)
+    with pytest.raises(HarnessError, match=r"benchmark boolq: no network.*benchmark\.data"):
+        harness.run("boolq", LanguageModel(*load_texts(str(pocket_model_folder()), ENGINE), ENGINE))

@@ -1,0 +1,102 @@
+"""benchmark: general benchmarks of each model, kept task by task, and in the report's means and paired intervals."""
+
+import json
+
+import pytest
+
+from s3ft_jax import cli
+from s3ft_jax.harness.run import Harness
+from s3ft_jax.harness.settings import HarnessError
+from s3ft_jax.records import ItemScore, Score
+from s3ft_jax.stages import benchmark, evaluate, report
+from s3ft_jax.stages.launch import pocket_model_folder
+from s3ft_jax.workdir import SettingsChanged
+
+TASKS = ("arc_easy", "truthfulqa_mc2")
+MODELS = [("base", None), ("sft", 0), ("ssr", 0), ("sdft", 0), ("s3ft", 0)]
+
+
+@pytest.fixture
+def asked(copied, data_dir, monkeypatch, tmp_path):
+    """A finished small run, of which benchmarks are asked now."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config, workdir = copied
+    config.benchmark.tasks, config.benchmark.data, config.benchmark.limit = TASKS, str(data_dir / "datasets"), 10
+    return config, workdir
+
+
+def test_benchmarks_of_all_models_stand_in_the_report(asked, capsys):
+    config, workdir = asked
+    for model in MODELS:
+        benchmark.run(config, workdir, *model)
+        scores = workdir.read_records(Score, f"{benchmark.folder(*model)}/scores.jsonl")
+        assert [(s.method, s.seed, s.task, s.split, s.metric, s.count) for s in scores] == [
+            (*model, task, "general", "accuracy", 10) for task in TASKS
+        ]
+        items = workdir.read_records(ItemScore, f"{benchmark.folder(*model)}/items.jsonl")
+        for score in scores:
+            values = [item.value for item in items if item.task == score.task]
+            assert len(values) == 10 and sum(values) / 10 == pytest.approx(score.value)
+        samples = (workdir / f"{benchmark.folder(*model)}/arc_easy-samples.jsonl").read_text().splitlines()
+        assert len(samples) == 10 and json.loads(samples[0])["doc"]["question"]
+    assert "benchmark base: arc_easy 0." in capsys.readouterr().out
+    report.run(config, workdir, redo=True)
+    document = json.loads((workdir / "report.json").read_text())
+    skill = document["summary"]["s3ft"]["skills"]["truthfulqa_mc2"]
+    assert "paired bootstrap over 10 examples" in json.dumps(skill["change"])
+    (base,) = (s for s in document["scores"] if s["method"] == "base" and s["task"] == "truthfulqa_mc2")
+    assert 0 < base["value"] < 1 and base["value"] * 10 % 1, "a share of probability, not of items"
+
+
+def test_what_is_finished_is_kept_when_a_task_fails(asked, monkeypatch):
+    config, workdir = asked
+    run, ran = Harness.run, []
+
+    def fail_once(harness, task, model):
+        ran.append(task)
+        if ran.count("truthfulqa_mc2") == 1 and task == "truthfulqa_mc2":
+            raise KeyboardInterrupt
+        return run(harness, task, model)
+
+    monkeypatch.setattr(Harness, "run", fail_once)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.run(config, workdir, "base", None)
+    kept = (workdir / "benchmarks/base/arc_easy.json").read_bytes()
+    benchmark.run(config, workdir, "base", None)
+    assert ran == ["arc_easy", "truthfulqa_mc2", "truthfulqa_mc2"]
+    assert (workdir / "benchmarks/base/arc_easy.json").read_bytes() == kept
+    benchmark.run(config, workdir, "base", None)
+    assert len(ran) == 3
+    evaluate.run(config, workdir, "base", None)  # done before, and untouched by benchmarks
+    config.benchmark.limit = 9
+    with pytest.raises(SettingsChanged, match="limit"):
+        benchmark.run(config, workdir, "base", None)
+
+
+def test_what_cannot_be_asked_is_named_at_once(asked, monkeypatch):
+    config, workdir = asked
+    config.task.name, config.benchmark.tasks = "gsm8k", ("gsm8k", "mmlu")
+    with pytest.raises(HarnessError, match="gsm8k is the task that is trained for"):
+        benchmark.settings_of(config)
+    config.task.name = "mbpp"
+    monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(HarnessError, match=r"gsm8k, mmlu need lm_eval: pip install 's3ft_jax\[eval\]'"):
+        benchmark.settings_of(config)
+    config.benchmark.tasks = ()
+    assert benchmark.settings_of(config) is None
+    benchmark.run(config, workdir, "base", None)
+    assert not (workdir / "benchmarks").exists(), "nothing was asked for"
+
+
+def test_any_model_folder_alone(data_dir, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = ["evaluate", "--model", str(pocket_model_folder())]
+    asked = ["--tasks", "winogrande,mbpp", "--data", str(data_dir / "datasets"), "--limit", "8"]
+    assert cli.main([*model, *asked, "--out", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr()
+    assert "winogrande" in told.out and "acc,none" in told.out, "what was done before the failure"
+    assert "benchmark mbpp: it runs programs that the model writes" in told.err
+    values = json.loads((tmp_path / "out/winogrande.json").read_text())
+    assert len(values["items"]) == 8 and f"{values['value']:.4f}" in told.out
+    assert cli.main(model) == 1 and "no task" in capsys.readouterr().err
+    assert cli.main(["evaluate", "s3ft"]) == 2 and "or --model=DIR and --tasks=A,B" in capsys.readouterr().err
