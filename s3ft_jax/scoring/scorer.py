@@ -7,9 +7,10 @@ order; a response's score does not depend on the company it is in.
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,10 @@ from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.kernels import TREE, Attention
 from s3ft_jax.scoring.rows import Row, RowArrays, RowShape, empty_row, fill_rows
 from s3ft_jax.sharding import ROWS, row_parts
+
+SIDE_BY_SIDE = 2
+"""Programs that run at the same time on one device: the host lays out rows meanwhile, and on CPUs one program alone
+leaves a core idle for half of the time (benchmarks/RESULTS.md, "Scoring")."""
 
 
 class ScoringError(ValueError):
@@ -96,6 +101,8 @@ class Scorer:
         self._activation_dtype = activation_dtype
         self._attention = Attention(TREE, mesh)
         self._num_rows = 1 if mesh is None else row_parts(mesh)
+        # devices that wait for each other must all begin the same program first
+        self._side_by_side = SIDE_BY_SIDE if mesh is None else 1
         self._num_compiles = self._num_tokens = 0
         self._score = jax.jit(self._score_program)
 
@@ -146,12 +153,24 @@ class Scorer:
         for index, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
             by_shape[self._shape(index, len(prompt), len(response))].append(index)
         results: dict[int, Scored] = {}
-        for shape, indices in sorted(by_shape.items(), key=lambda item: -item[0].size):
-            rows = fill_rows(prompts, responses, indices, shape, self._pad_id)
-            while some := list(itertools.islice(rows, self._num_rows)):
-                results.update(self._scored(params, some, shape))
+        running: collections.deque[concurrent.futures.Future[list[tuple[int, Scored]]]] = collections.deque()
+
+        def finish(most: int) -> None:
+            while len(running) > most:
+                results.update(running.popleft().result())
                 if on_progress is not None:
                     on_progress(len(results), len(prompts))
+
+        with concurrent.futures.ThreadPoolExecutor(self._side_by_side) as threads:
+            for shape, indices in sorted(by_shape.items(), key=lambda item: -item[0].size):
+                rows = fill_rows(prompts, responses, indices, shape, self._pad_id)
+                most = 0  # the first one compiles
+                while some := list(itertools.islice(rows, self._num_rows)):
+                    self._num_tokens += sum(row.num_tokens for row in some)
+                    running.append(threads.submit(self._scored, params, some, shape))
+                    finish(most)
+                    most = self._side_by_side
+            finish(0)
         return [results[index] for index in range(len(prompts))]
 
     def _shape(self, index: int, prompt_length: int, response_length: int) -> RowShape:
@@ -169,17 +188,18 @@ class Scorer:
             )
         return RowShape.holding(fed, self._batch_tokens, self.config.max_positions)
 
-    def _scored(self, params: nnx.State, rows: Sequence[Row], shape: RowShape) -> Iterable[tuple[int, Scored]]:
+    def _scored(self, params: nnx.State, rows: Sequence[Row], shape: RowShape) -> list[tuple[int, Scored]]:
         """Run one program over these rows, filled up with empty ones."""
         filled = [*rows, *[empty_row(shape, self._pad_id)] * (self._num_rows - len(rows))]
         batch = jax.tree.map(lambda *arrays: np.stack(arrays), *[row.arrays for row in filled])
         if self._mesh is not None:
             batch = jax.device_put(batch, NamedSharding(self._mesh, PartitionSpec(ROWS)))
         found = [np.asarray(array) for array in self._score(params, batch)]
-        self._num_tokens += sum(row.num_tokens for row in rows)
-        for row, logprobs, greedy in zip(rows, *found, strict=False):
-            for number, slots in row.slots:
-                yield number, Scored(logprobs[slots], greedy[slots])
+        return [
+            (number, Scored(logprobs[slots], greedy[slots]))
+            for row, logprobs, greedy in zip(rows, *found, strict=False)
+            for number, slots in row.slots
+        ]
 
     def _score_program(self, params: nnx.State, rows: RowArrays) -> tuple[jax.Array, jax.Array]:
         """What every slot of the rows asks for.
