@@ -35,6 +35,8 @@ from benchmarks.smollm import CONFIG
 from benchmarks.training import TINY, gsm8k, in_turn
 from s3ft_jax.generation.engine import Engine, Request
 from s3ft_jax.generation.sampling import Sampling, request_key
+from s3ft_jax.generation.settings import SLOTS_ON_CPU
+from s3ft_jax.generation.side_by_side import MOST, SideBySide, num_cores
 from s3ft_jax.models import families, weights
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
@@ -174,7 +176,8 @@ def compare(
     """Both, turn about; ``run`` is the peer at a batch size."""
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0))))
     engine = Engine(graphdef, config, stop_ids=(), pad_id=0, num_slots=arguments.slots)
-    runs: dict[str, Callable[[], object]] = {"ours": lambda: engine.generate(params, requests)}
+    calls = SideBySide(engine, min(MOST, num_cores()))  # as responder.answer calls it on a CPU
+    runs: dict[str, Callable[[], object]] = {"ours": lambda: calls.generate(params, requests)}
     runs |= {f"theirs, batch {size}": lambda size=size: run(size) for size in arguments.batches}
     times = in_turn(runs, arguments.repeat)
     useful = sum(request.max_new_tokens for request in requests)
@@ -201,9 +204,10 @@ def lengths(arguments: argparse.Namespace) -> dict[str, Any]:
     for allowed in (128, 4096):
         engine = Engine(graphdef, config, stop_ids=stops, pad_id=0, num_slots=arguments.slots)
         requests = [dataclasses.replace(one, max_new_tokens=allowed) for one in drawn]
-        made = engine.generate(params, requests)
+        calls = SideBySide(engine, min(MOST, num_cores()))
+        made = calls.generate(params, requests)
         counted[f"tokens, {allowed} allowed"] = sum(len(one.response_ids) for one in made)
-        runs[f"{allowed} allowed"] = lambda engine=engine, requests=requests: engine.generate(params, requests)
+        runs[f"{allowed} allowed"] = lambda calls=calls, requests=requests: calls.generate(params, requests)
     times = in_turn(runs, arguments.repeat)
     speed = {n: counted[f"tokens, {n}"] / statistics.median(taken) for n, taken in times.items()}
     return counted | {
@@ -220,7 +224,7 @@ def main() -> None:
     parser.add_argument("what", choices=measured)
     parser.add_argument("--shape", choices=SHAPES, default="pocket")
     parser.add_argument("--requests", type=int, default=256)
-    parser.add_argument("--slots", type=int, default=32)
+    parser.add_argument("--slots", type=int, default=SLOTS_ON_CPU)
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 128], help="batch sizes tried for the peer")
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()

@@ -46,7 +46,7 @@ def defaults() -> ConfigDict:
                 "stop": (),  # texts that end a response, beside the model's end tokens; it is cut before them
                 "max_new_tokens": 512,  # tokens; an own answer that reaches this is cut and never trained on
                 "seed": 0,  # of the random key of every token
-                "num_slots": 0,  # responses decoded side by side; 0: as many as memory has room for, 32 on a CPU
+                "num_slots": 0,  # responses decoded side by side; 0: as many as memory has room for, 16 on a CPU
                 "chunk_steps": 16,  # decode steps between two looks of the host
                 "activation_dtype": "",  # float32 or bfloat16; empty: model.dtype
                 "cache_dtype": "",  # of keys and values: float32 or bfloat16; empty: as the activations

@@ -55,7 +55,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.replay.task = "pocket/skills"  # other questions of the general skills than those measured
     config.sample.temperature = 0.7
     config.sample.max_new_tokens = 96
-    config.sample.num_slots = 128
     config.evaluate.max_new_tokens = 96
     config.train.seeds = tuple(range(args.seeds))
     config.train.num_examples = 768

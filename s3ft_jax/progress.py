@@ -31,7 +31,7 @@ class Ticker:
     """Counts work done. ``advance(n)`` after n more units; ``note`` is shown beside the bar."""
 
     def __init__(self, title: str, total: int, bar: Progress | None):
-        self.title, self.total, self.done, self.cut, self.bar = title, total, 0, 0, bar
+        self.title, self.total, self.done, self.num_tokens, self.cut, self.bar = title, total, 0, 0, 0, bar
         self.started = self.spoken = time.monotonic()
         self.task = bar.add_task(title, total=total, note="", rate="") if bar else None
 
@@ -51,13 +51,16 @@ class Ticker:
         """A callback for work that counts from zero, such as one shard of many.
 
         Returns:
-          Takes (done, all) and, where responses are sampled, a note and how many of those done were cut by a limit.
+          Takes (done, all) and, where responses are sampled, their tokens and how many of those done were cut by a
+          limit.
         """
-        before, cut_before = self.done, self.cut
+        before, tokens_before, cut_before = self.done, self.num_tokens, self.cut
 
-        def tell(done: int, _: int, note: str = "", cut: int = 0) -> None:
-            self.cut = cut_before + cut
-            self.advance(before + done - self.done, f"{note}, {self.cut:,} cut" if note else "")
+        def tell(done: int, _: int, num_tokens: int = 0, cut: int = 0) -> None:
+            self.num_tokens, self.cut = tokens_before + num_tokens, cut_before + cut
+            speed = self.num_tokens / max(time.monotonic() - self.started, 1e-6)
+            note = f"{speed:,.0f} tokens/s, {self.cut:,} cut" if self.num_tokens else ""
+            self.advance(before + done - self.done, note)
 
         return tell
 

@@ -21,6 +21,7 @@ from s3ft_jax.generation.engine import PREFILL_TOKENS, Engine, Request
 from s3ft_jax.generation.fitting import FittingEngine
 from s3ft_jax.generation.sampling import GenerationError, Sampling, request_key
 from s3ft_jax.generation.settings import EngineSettings, fitting_slots, room_beside
+from s3ft_jax.generation.side_by_side import MOST, SideBySide, num_cores
 from s3ft_jax.models import cached_attention
 from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
@@ -184,7 +185,13 @@ def shared_engine(
         slots = fitting_slots(settings, config, attention, room, PREFILL_TOKENS)
         why = "what suits a CPU" if room is None else f"{room / 2**30:.1f} GiB beside the parameters"
         say(f"sampling with {slots} slots ({why}; sample.num_slots)")
-    return FittingEngine(lambda slots: Engine(graphdef, config, num_slots=slots, **options), slots, say, together)
+    is_cpu = mesh is None and attention.implementation == "layered"
+
+    def build(slots: int) -> Engine | SideBySide:
+        engine = Engine(graphdef, config, num_slots=slots, **options)
+        return SideBySide(engine, min(MOST, num_cores())) if is_cpu else engine
+
+    return FittingEngine(build, slots, say, together)
 
 
 @functools.lru_cache(maxsize=4)

@@ -138,7 +138,7 @@ def test_slots_that_are_chosen_are_told_once(walked, capsys):
     model = load_model(walked[1])
     settings = EngineSettings(num_slots=0, chunk_steps=5)
     assert responder.engine_of(model, settings) is responder.engine_of(model, settings)
-    assert capsys.readouterr().out.count("sampling with 32 slots (what suits a CPU; sample.num_slots)") == 1
+    assert capsys.readouterr().out.count("sampling with 16 slots (what suits a CPU; sample.num_slots)") == 1
 
 
 def test_replicas_share_out_what_is_scored(walked):

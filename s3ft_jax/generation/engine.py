@@ -25,7 +25,6 @@ Another ``num_slots`` may change the last bits of the logits, and with them a to
 from __future__ import annotations
 
 import collections
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -49,17 +48,6 @@ __all__ = ["PREFILL_TOKENS", "Engine", "Request", "Sampled"]
 Tree = TypeVar("Tree")
 PREFILL_TOKENS = 2048
 """Tokens of one prefill batch: enough that its products are bound by operations, not by reading the weights."""
-
-
-class _Pace:
-    """How fast a call of ``generate`` goes, in words."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-
-    def note(self, num_tokens: int) -> str:
-        """``"1,234 tokens/s"``, after so many in all."""
-        return f"{num_tokens / max(time.monotonic() - self.started, 1e-6):,.0f} tokens/s"
 
 
 class Engine:
@@ -174,7 +162,7 @@ class Engine:
         self,
         params: nnx.State,
         requests: Sequence[Request],
-        on_progress: Callable[[int, int, str, int], None] | None = None,
+        on_progress: Callable[[int, int, int, int], None] | None = None,
         on_finished: Callable[[int, Sampled], None] | None = None,
     ) -> list[Sampled]:
         """Sample one response per request.
@@ -182,8 +170,8 @@ class Engine:
         Args:
           params: from ``nnx.split(decoder)``.
           requests: in any order; long prompts are run first, equal prompts together.
-          on_progress: called with (finished, all, note, cut) after every chunk; the note says how fast, cut how many of
-            the finished were cut by their limit.
+          on_progress: called with (finished, all, tokens sampled, how many of the finished were cut by their limit)
+            after every chunk.
           on_finished: called with (request number, response) as each one finishes, in order of finishing.
 
         Returns:
@@ -192,10 +180,9 @@ class Engine:
         Raises:
           GenerationError: a request that cannot be run, by number, before anything is run.
         """
-        for index, request in enumerate(requests):
-            self._check(index, request)
+        self.check(requests)
         results: dict[int, Sampled] = {}
-        pace, lanes, cut = _Pace(), self._lanes(), 0
+        lanes, cut = self._lanes(), 0
         waiting = Waiting(self._prefilled(params, requests), len(requests), self.num_replicas)
         while len(waiting) or lanes.num_busy:
             lane = lanes.next(waiting)
@@ -210,8 +197,13 @@ class Engine:
                     on_finished(index, sampled)
             if on_progress is not None:
                 cut += sum(not sampled.ended for sampled in finished.values())
-                on_progress(len(results), len(requests), pace.note(lanes.num_sampled), cut)
+                on_progress(len(results), len(requests), lanes.num_sampled, cut)
         return [results[index] for index in range(len(requests))]
+
+    def check(self, requests: Sequence[Request]) -> None:
+        """Raise GenerationError for the first request that cannot be run, by number."""
+        for index, request in enumerate(requests):
+            self._check(index, request)
 
     def _check(self, index: int, request: Request) -> None:
         length, limit = len(request.prompt_ids), request.max_new_tokens

@@ -13,13 +13,14 @@ from flax import nnx
 
 from s3ft_jax.generation.engine import Engine, Request, Sampled
 from s3ft_jax.generation.sampling import GenerationError
+from s3ft_jax.generation.side_by_side import SideBySide
 
 
 class FittingEngine:
     """Has as many slots as were asked for until memory runs out, and half as many from then on.
 
     Args:
-      build: number of slots -> an engine.
+      build: number of slots -> an engine, or calls of one side by side.
       num_slots: to begin with.
       warn: told in a sentence that slots were halved.
       together: other processes run the same programs, and would not know of another number of slots.
@@ -29,7 +30,11 @@ class FittingEngine:
     """
 
     def __init__(
-        self, build: Callable[[int], Engine], num_slots: int, warn: Callable[[str], object], together: bool = False
+        self,
+        build: Callable[[int], Engine | SideBySide],
+        num_slots: int,
+        warn: Callable[[str], object],
+        together: bool = False,
     ):
         self.engine, self._build, self._warn, self._together = build(num_slots), build, warn, together
 
@@ -37,7 +42,7 @@ class FittingEngine:
         self,
         params: nnx.State,
         requests: Sequence[Request],
-        on_progress: Callable[[int, int, str, int], None] | None = None,
+        on_progress: Callable[[int, int, int, int], None] | None = None,
         on_finished: Callable[[int, Sampled], None] | None = None,
     ) -> list[Sampled]:
         """``Engine.generate``.
@@ -55,11 +60,11 @@ class FittingEngine:
                 if on_finished is not None:
                     on_finished(left[number], sampled)
 
-            cut_before = sum(not sampled.ended for sampled in done.values())
+            before = (len(done), sum(len(one.response_ids) for one in done.values()), sum(map(_is_cut, done.values())))
 
-            def tell(finished: int, _: int, note: str, cut: int, before: int = len(done), more: int = cut_before):
+            def tell(finished: int, _: int, num_tokens: int, cut: int, before: tuple[int, int, int] = before) -> None:
                 if on_progress is not None:
-                    on_progress(before + finished, len(requests), note, more + cut)
+                    on_progress(before[0] + finished, len(requests), before[1] + num_tokens, before[2] + cut)
 
             try:
                 self.engine.generate(params, [requests[number] for number in left], tell, finish)
@@ -80,6 +85,10 @@ class FittingEngine:
                 )
             # outside of the handler: its traceback keeps the arrays alive that must make room
             self.engine = self._build(slots // 2)
+
+
+def _is_cut(sampled: Sampled) -> bool:
+    return not sampled.ended
 
 
 def is_out_of_memory(error: Any) -> bool:

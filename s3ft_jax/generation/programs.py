@@ -5,6 +5,7 @@ In: parameters, token ids, ``State``. Out: the same on the device. Which request
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -83,7 +84,7 @@ class Programs:
     ):
         self.config, self.num_slots, self.chunk_steps, self.mesh = config, num_slots, chunk_steps, mesh
         self.num_replicas = 1 if mesh is None else row_parts(mesh)
-        self.num_compiles = 0
+        self.num_compiles, self._compiling = 0, threading.Lock()
         self._graphdef, self._stop_ids = graphdef, sorted(stop_ids)
         self._cache_dtype, self._activation_dtype = cache_dtype, activation_dtype
         self._attention = attention if self.num_replicas == 1 else attention.in_replica()
@@ -140,7 +141,7 @@ class Programs:
         """``program``, run by each replica on its rows; counts how often it is traced, which is how often compiled."""
 
         def counted(*args: Any) -> Any:
-            self.num_compiles += 1
+            self.num_compiles += 1  # when traced: once per program
             if self.num_replicas == 1:
                 return program(*args)
             arrays, static = args[: len(places)], args[len(places) :]
@@ -154,7 +155,7 @@ class Programs:
                 check_vma=False,
             )(*arrays)
 
-        return jax.jit(counted, **options)
+        return _Program(jax.jit(counted, **options), self._compiling)
 
     def _prefill(self, params: nnx.State, tokens: jax.Array, lengths: jax.Array) -> Prompts:
         """Tokens [P, T] int32 -> their keys and values. Padding lies after a row's tokens, where no query of it looks,
@@ -256,6 +257,23 @@ class Programs:
             return logits
         place = PartitionSpec() if self.num_replicas > 1 else NamedSharding(self.mesh, PartitionSpec())
         return jax.lax.with_sharding_constraint(logits, place)
+
+
+class _Program:
+    """A jitted function that threads may call: what is not compiled yet is compiled by one of them, the others wait."""
+
+    def __init__(self, jitted: Any, compiling: threading.Lock):
+        self._jitted, self._compiling, self._seen, self.lower = jitted, compiling, set(), jitted.lower
+
+    def __call__(self, *args: Any) -> Any:
+        others = [arg for arg in args if not isinstance(arg, nnx.State)]  # parameters: alike in all calls
+        key = tuple(getattr(leaf, "shape", leaf) for leaf in jax.tree.leaves(others))
+        if key in self._seen:
+            return self._jitted(*args)
+        with self._compiling:
+            made = self._jitted(*args)
+            self._seen.add(key)
+        return made
 
 
 def _inserted(state: State, prompts: Prompts, sources: jax.Array, targets: jax.Array, count: jax.Array) -> State:

@@ -17,7 +17,7 @@ from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.sharding import make_mesh
 
 DTYPES = ("float32", "bfloat16")
-SLOTS_ON_CPU = 32
+SLOTS_ON_CPU = 16
 """Slots where memory does not bound them: on CPUs more make nothing faster (benchmarks/RESULTS.md, "Generation")."""
 MOST_SLOTS = 512
 """Slots that are chosen at most: the weights are then read seldom enough that a step is bound by its products."""

@@ -24,7 +24,7 @@ class Small:
             if self.num_slots > self.room and number == 2:
                 raise self.error
             on_finished(number, Sampled((request,), np.zeros(1, np.float32), request not in CUT))
-            on_progress(number + 1, len(requests), "note", sum(map(CUT.__contains__, requests[: number + 1])))
+            on_progress(number + 1, len(requests), number + 1, sum(map(CUT.__contains__, requests[: number + 1])))
 
 
 def test_slots_are_halved_until_they_fit_and_stay_so():
@@ -38,7 +38,7 @@ def test_slots_are_halved_until_they_fit_and_stay_so():
     assert [small.num_slots for small in built] == [8, 4, 2]
     assert [small.asked for small in built] == [[list("abcdefg")], [list("cdefg")], [list("efg")]], "nothing twice"
     assert finished == list(enumerate(requests))
-    assert told == [(n, 7, "note", sum(map(CUT.__contains__, requests[:n]))) for n in range(1, 8)]
+    assert told == [(n, 7, n, sum(map(CUT.__contains__, requests[:n]))) for n in range(1, 8)]
     assert len(warned) == 2 and "8 slots do not fit" in warned[0] and "--config.sample.num_slots=2" in warned[1]
     engine.generate(None, requests)
     assert len(built) == 3 and engine.engine.num_slots == 2
