@@ -133,7 +133,7 @@ def sampling_mesh(
     """
     mine = list(jax.local_devices() if devices is None else devices)
     every = jax.devices() if devices is None else mine
-    tensor = settings.tensor or _fewest(mine[0], num_heads, param_bytes, len(every))
+    tensor = settings.tensor or fewest_chips(_memory(mine[0]), num_heads, param_bytes, len(every))
     if tensor > len(every) or num_heads % tensor:
         raise GenerationError(
             f"sample.tensor = {tensor}: it must divide the model's {num_heads} heads, and there are {len(every)} chips"
@@ -149,12 +149,18 @@ def sampling_mesh(
     return None if replicas * tensor == 1 else make_mesh(replicas, 1, tensor, devices=mine)
 
 
-def _fewest(device: jax.Device, num_heads: int, param_bytes: int, num_devices: int) -> int:
-    """Chips among which the parameters take at most ``MOST_FILLED`` of each one's memory."""
-    memory = _memory(device)
+def fewest_chips(memory: int | None, num_heads: int, param_bytes: int, num_devices: int) -> int:
+    """Chips among which the parameters take at most ``MOST_FILLED`` of each one's memory; all of them, if too many.
+
+    Args:
+      memory: bytes of a chip; None: not known, which is one chip.
+      num_heads: the number of chips divides it, and the number of all chips.
+      param_bytes: of the parameters.
+      num_devices: chips there are.
+    """
     if memory is None:
         return 1
-    parts = [number for number in range(1, num_devices + 1) if num_heads % number == 0]
+    parts = [number for number in range(1, num_devices + 1) if num_heads % number == num_devices % number == 0]
     return next((n for n in parts if param_bytes / n <= MOST_FILLED * memory), parts[-1])
 
 

@@ -206,6 +206,11 @@ class _Sampling:
         slots = fitting_slots(engine, self.experiment.config, attention, room, PREFILL_TOKENS)
         return dataclasses.replace(self.experiment, engine=dataclasses.replace(engine, num_slots=slots))
 
+    @property
+    def param_bytes(self) -> int:
+        """Of all parameters in the dtype of the stream, by which ``s3ft sample`` chooses its chips."""
+        return memory.number_bytes(self.dtype) * sum(leaf.size for leaf in jax.tree.leaves(self._own[1]))
+
     @functools.cached_property
     def _weights(self) -> costs.Weights:
         params = sharding.placed(self._own[1], memory.abstract_mesh(self.split))

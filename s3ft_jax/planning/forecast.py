@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import jax
 
 from s3ft_jax import sharding
+from s3ft_jax.generation.settings import fewest_chips
 from s3ft_jax.planning import costs
 from s3ft_jax.planning.chips import GIB, PlanError, Topology
 from s3ft_jax.planning.compiled import Compiled, compile_program
@@ -168,19 +169,15 @@ def choose_split(experiment: Experiment, topology: Topology) -> tuple[costs.Spli
 
 
 def choose_sampling_split(experiment: Experiment, topology: Topology) -> tuple[costs.Split, list[str]]:
-    """One chip, as for ``s3ft sample``; where not even one slot fits there, the fewest that could share the model."""
-    parts = [n for n in _divisors(topology.num_chips) if experiment.config.num_heads % n == 0]
-    engines = {n: Decode(experiment, costs.Split(tensor=n)) for n in parts}
-    needs = {n: sum(engine.estimate(1)) + engine.beside(1) for n, engine in engines.items()}
-    limit = MARGIN * topology.chip.usable_hbm
-    number = next((n for n, need in needs.items() if need <= limit), parts[-1])
-    if number == 1:
+    """The chips that share a copy of the model, as ``s3ft sample`` chooses them, and how many copies there are."""
+    engine, heads = experiment.engine, experiment.config.num_heads
+    size = Decode(experiment, costs.Split()).param_bytes
+    number = engine.tensor or fewest_chips(topology.chip.usable_hbm, heads, size, topology.num_chips)
+    copies = topology.num_chips // number
+    if topology.num_chips == 1:
         return costs.Split(), []
-    return costs.Split(tensor=number), [
-        f"prefill and decode: `s3ft sample` uses one chip, which would need some {needs[1] / GIB:,.1f} GiB for one "
-        f"slot alone. Shown is what {number} chips could do together; to sample on one, take a narrower "
-        "--config.model.dtype or a larger chip"
-    ]
+    together = "a chip holds" if number == 1 else f"{number} chips together hold"
+    return costs.Split(tensor=number), [f"prefill and decode: {together} a copy of the model; {copies} copies"]
 
 
 def _smallest_step(experiment: Experiment, split: costs.Split) -> int:

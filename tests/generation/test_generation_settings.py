@@ -130,7 +130,7 @@ def _mesh(settings, param_gib=1, platform=None):
     """Of eight devices: fake CPUs, of which the first may pretend to be a chip of 16 GiB."""
     devices = jax.devices()
     if platform:
-        known = settings_module._fewest(_Chip(), 32, param_gib * GIB, 8)
+        known = settings_module.fewest_chips(settings_module._memory(_Chip()), 32, param_gib * GIB, 8)
         settings = dataclasses.replace(settings, tensor=known, num_replicas=8 // known)
     mesh = sampling_mesh(settings, 32, param_gib * GIB, devices)
     return None if mesh is None else tuple(mesh.shape.values())

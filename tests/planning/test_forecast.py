@@ -104,7 +104,10 @@ def test_all_programs_of_an_experiment():
     assert [one.program for one in found] == ["train", "prefill", "decode"]
     assert [one.split for one in found] == [costs.Split(4), costs.Split(), costs.Split()]
     assert all(one.fits and one.largest.size >= one.size for one in found)
-    assert notes == [f"train: {forecast.TrainStep(changed(), costs.Split(4)).settings}"]
+    assert notes == [
+        f"train: {forecast.TrainStep(changed(), costs.Split(4)).settings}",
+        "prefill and decode: a chip holds a copy of the model; 4 copies",
+    ]
 
 
 def test_a_model_too_large_for_a_chip_is_split_and_the_flags_are_told():
@@ -127,12 +130,16 @@ def test_a_mesh_that_is_asked_for_is_kept():
         forecast.choose_split(changed(mesh={"data": 3, "fsdp": 2, "tensor": 1}), V5E)
 
 
-def test_sampling_takes_one_chip_while_a_slot_fits_there():
-    assert forecast.choose_sampling_split(changed(engine=EngineSettings(num_slots=10**6)), V5E) == (costs.Split(), [])
+def test_sampling_takes_the_chips_that_sampling_itself_takes():
+    split, (note,) = forecast.choose_sampling_split(changed(engine=EngineSettings(num_slots=10**6)), V5E)
+    assert split == costs.Split() and note.endswith("a chip holds a copy of the model; 4 copies")
+    assert forecast.choose_sampling_split(changed(), parse_topology("v5e:1x1")) == (costs.Split(), [])
     larger = dataclasses.replace(LARGE, num_layers=96)
     split, (note,) = forecast.choose_sampling_split(changed(config=larger), V5E)
     assert split == costs.Split(tensor=2)
-    assert "`s3ft sample` uses one chip" in note and "2 chips could do together" in note
+    assert "2 chips together hold a copy of the model; 2 copies" in note
+    asked = changed(config=larger, engine=EngineSettings(tensor=4))
+    assert forecast.choose_sampling_split(asked, V5E)[0] == costs.Split(tensor=4)
     # 6 heads over 4 chips: 2 of them
     odd = dataclasses.replace(larger, num_layers=192, num_heads=6, num_kv_heads=6)
     assert forecast.choose_sampling_split(changed(config=odd), V5E)[0] == costs.Split(tensor=2)
