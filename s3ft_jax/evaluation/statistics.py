@@ -191,8 +191,10 @@ def paired_bootstrap(
       resamples: number of resamples.
 
     Returns:
-      The interval over examples; ``p`` is twice the smaller share of resamples at or beyond zero, with one added to
-      numerator and denominator so that it is never 0 (Davison and Hinkley 1997, section 4.2).
+      The interval over examples; ``p`` is twice the smaller share of resamples beyond zero, of those at zero one half,
+      with one added to numerator and denominator so that it is never 0 (Davison and Hinkley 1997, section 4.2). All of
+      those at zero would make a test of right and wrong answers, where they are frequent, too cautious: 3.9 % of null
+      data below 0.05 in place of 5 % (tests/evaluation/test_comparisons.py).
 
     Raises:
       StatisticsError: no skill, or a skill without examples.
@@ -212,7 +214,7 @@ def paired_bootstrap(
         means += draws @ distinct / len(array) / len(strata)
         estimate += float(array.mean()) / len(strata)
     low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
-    smaller = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    smaller = min(int((means < 0).sum()), int((means > 0).sum())) + int((means == 0).sum()) / 2
     p = min(1.0, 2 * (smaller + 1) / (resamples + 1))
     count = sum(len(stratum) for stratum in strata)
     rule = f"paired bootstrap over {count} examples"

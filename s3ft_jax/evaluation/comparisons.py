@@ -1,0 +1,88 @@
+"""Tests of two models on the same examples: how likely a difference is by chance, and how small a one could be seen.
+
+In: values per example, or p-values. Out: p-values and differences. Beside the paired bootstrap of statistics.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from s3ft_jax.evaluation.statistics import LEVEL, StatisticsError, normal_quantile
+
+POWER = 0.8
+
+
+def mcnemar(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
+    """McNemar's test, mid-p: whether two models that disagree are right equally often.
+
+    Only the examples count on which one is right and the other wrong. With b of n such examples won by the first, and
+    k = min(b, n - b), p = 2 P(X < k) + P(X = k) for X of the binomial distribution (n, 1/2); 1 - P(X = k) / 2 where
+    b = n - b (Fagerland, Lydersen and Laake 2013, BMC Medical Research Methodology 13:91, who found the exact test
+    conservative and this one not).
+
+        first    1 1 1 0 1        b = 2 (examples 2 and 5), n = 3
+        second   1 0 1 1 0        k = 1: p = 2 * 1/8 + 3/8 = 0.625
+
+    Args:
+      first, second: right (1) or not (0) on the same examples, in the same order.
+
+    Returns:
+      Two-sided p in (0, 1]; 1 where they never disagree.
+
+    Raises:
+      StatisticsError: different lengths, or values that are neither 0 nor 1.
+    """
+    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if one.shape != other.shape or one.ndim != 1 or not np.isin(np.concatenate([one, other]), (0.0, 1.0)).all():
+        raise StatisticsError("McNemar's test needs two lists of 0 and 1 of one length")
+    from scipy.special import bdtr
+
+    won, count = int(((one == 1) & (other == 0)).sum()), int((one != other).sum())
+    least = min(won, count - won)
+    if not count:
+        return 1.0
+    below = float(bdtr(least - 1, count, 0.5)) if least else 0.0
+    at = float(bdtr(least, count, 0.5)) - below
+    return 1.0 - at / 2 if 2 * won == count else 2 * below + at
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for how many there are (Holm 1979, Scandinavian Journal of Statistics 6, p. 65).
+
+    The k-th smallest of m is multiplied by m - k + 1, and none may be smaller than one that was smaller before.
+
+        p          0.01  0.04  0.03        adjusted   0.03  0.06  0.06
+
+    Returns:
+      In the order given, at most 1 each. Whatever is below 0.05 then holds with all others at 5 % risk of one error.
+    """
+    adjusted, highest = [1.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
+
+
+def detectable(strata: Sequence[np.ndarray], *, level: float = LEVEL, power: float = POWER) -> float:
+    """The smallest true difference that a paired test of these examples would find with this power.
+
+    (z(level) + z(power)) * standard error of the mean difference (e.g. Rosner, Fundamentals of Biostatistics, section
+    8.10), several skills averaged with equal weight.
+
+    Args:
+      strata: per skill the differences of two models, one per example, each in [-1, 1].
+      level: of the interval that must exclude zero.
+
+    Returns:
+      A fraction; NaN with a single example, of which nothing can be said.
+
+    Raises:
+      StatisticsError: no skill, or a skill without examples.
+    """
+    if not strata or any(len(stratum) == 0 for stratum in strata):
+        raise StatisticsError("a test needs at least one skill, and at least one example in each")
+    variance = sum(float(np.var(one, ddof=1)) / len(one) if len(one) > 1 else math.nan for one in strata)
+    return (normal_quantile(0.5 + level / 2) + normal_quantile(power)) * math.sqrt(variance) / len(strata)

@@ -1,0 +1,93 @@
+"""Tests of pairs against scipy, and by simulation: their errors are as frequent as they say."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from s3ft_jax.evaluation.comparisons import detectable, holm, mcnemar
+from s3ft_jax.evaluation.statistics import StatisticsError, paired_bootstrap
+
+NULL_RUNS = 8000
+
+
+def test_mcnemar_is_the_binomial_test_less_half_of_its_last_step():
+    random = np.random.default_rng(0)
+    for size in (5, 40, 300):
+        first, second = random.integers(0, 2, size), random.integers(0, 2, size)
+        won, lost = int(((first == 1) & (second == 0)).sum()), int(((first == 0) & (second == 1)).sum())
+        exact = scipy.stats.binomtest(won, won + lost).pvalue
+        last = scipy.stats.binom.pmf(min(won, lost), won + lost, 0.5)
+        expected = exact - (last if won != lost else last / 2)
+        assert mcnemar(first, second) == pytest.approx(expected, abs=1e-12)
+    assert mcnemar([1, 1, 1, 0, 1], [1, 0, 1, 1, 0]) == pytest.approx(0.625)
+    assert mcnemar([1, 0], [1, 0]) == 1.0
+    assert mcnemar([1] * 10, [0] * 10) == pytest.approx(2**-10)
+
+
+@pytest.mark.parametrize(("first", "second"), [([1, 0], [1]), ([0.5], [1.0]), ([[1]], [[0]])])
+def test_mcnemar_takes_right_or_wrong_alone(first, second):
+    with pytest.raises(StatisticsError, match="0 and 1"):
+        mcnemar(first, second)
+
+
+def test_holm_by_hand_and_in_the_order_given():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == [] and holm([0.2]) == [0.2]
+    random = np.random.default_rng(1)
+    values = random.uniform(size=50)
+    adjusted = np.array(holm(values))
+    assert (adjusted >= values).all() and (np.diff(adjusted[np.argsort(values)]) >= 0).all()
+
+
+def _null(random, size, agree):
+    """Two models of the same accuracy that agree on most examples."""
+    first = random.random(size) < 0.6
+    fresh = random.random(size) < 0.6
+    return first.astype(float), np.where(random.random(size) < agree, first, fresh).astype(float)
+
+
+def test_on_null_data_five_percent_are_below_five_percent():
+    """p < 0.05 in 5 +- 1 % of the runs, for the bootstrap and for McNemar."""
+    random = np.random.default_rng(2)
+    below = {"bootstrap": 0, "mcnemar": 0}
+    for _ in range(NULL_RUNS):
+        first, second = _null(random, 400, 0.5)
+        below["mcnemar"] += mcnemar(first, second) < 0.05
+        below["bootstrap"] += (
+            paired_bootstrap(first - second, seed=int(random.integers(2**31)), resamples=1000).p < 0.05
+        )
+    for name, count in below.items():
+        assert 0.04 <= count / NULL_RUNS <= 0.06, (name, count)
+
+
+def test_the_bootstrap_agrees_with_scipys_on_the_same_data():
+    random = np.random.default_rng(3)
+    first, second = _null(random, 500, 0.7)
+    first[:30] = 1.0
+    ours = paired_bootstrap(first - second, resamples=20_000)
+    theirs = scipy.stats.bootstrap(
+        (first - second,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(4)
+    ).confidence_interval
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
+    t_test = scipy.stats.ttest_rel(first, second).pvalue
+    assert ours.p == pytest.approx(t_test, abs=0.01)
+
+
+def test_a_difference_that_is_said_to_be_detectable_is_found_four_times_in_five():
+    random = np.random.default_rng(5)
+    first, second = _null(random, 600, 0.5)
+    size = detectable([first - second])
+    assert 0.04 < size < 0.12
+    found = 0
+    for _ in range(400):
+        one, other = _null(random, 600, 0.5)
+        # as many wrong answers of the first become right as make up the difference
+        wrong = np.flatnonzero(one == 0)
+        one[random.permutation(wrong)[: round(size * 600)]] = 1.0
+        found += mcnemar(one, other) < 0.05
+    assert 0.74 <= found / 400 <= 0.92
+    both = detectable([first - second, first - second])
+    assert both == pytest.approx(size / np.sqrt(2))
+    assert np.isnan(detectable([np.array([1.0])]))
+    with pytest.raises(StatisticsError):
+        detectable([])
