@@ -12,6 +12,8 @@ from typing import Any
 from s3ft_jax.report import tables
 from s3ft_jax.report.cautions import build_cautions
 from s3ft_jax.report.claims import Claim, build_claims, headline
+from s3ft_jax.report.comparison_table import comparisons_table
+from s3ft_jax.report.comparisons import MEAN, compare_all
 from s3ft_jax.report.document import build_document
 from s3ft_jax.report.evidence import Evidence, check_evidence
 from s3ft_jax.report.flow import Flow, build_flow
@@ -59,6 +61,8 @@ class Contents:
       control_rows: the summary of the negative control; None without one.
       headline_table, control_table, scores_table: always there but the control's.
       paired_table: fixed and regressed; None without answers.
+      comparisons_table: every pair of models on the target and on the general mean; None without answers.
+      skills_table: the same on each general skill.
       document: the value of report.json.
     """
 
@@ -74,6 +78,8 @@ class Contents:
     control_table: Table | None
     scores_table: Table
     paired_table: Table | None
+    comparisons_table: Table | None
+    skills_table: Table | None
     document: dict[str, Any]
 
 
@@ -96,6 +102,9 @@ def build_contents(evidence: Evidence) -> Contents:
     claims = build_claims(board, rows, control)
     cautions = build_cautions(evidence, board, flow)
     sentence = headline(evidence.task, rows)
+    comparisons = compare_all(board)
+    short = [one for one in comparisons if one.where in (board.task, MEAN)]
+    rest = [one for one in comparisons if one.where not in (board.task, MEAN)]
     return Contents(
         evidence=evidence,
         board=board,
@@ -109,5 +118,7 @@ def build_contents(evidence: Evidence) -> Contents:
         control_table=control_table,
         scores_table=tables.scores_table(evidence.scores, evidence.methods),
         paired_table=tables.paired_table(board),
-        document=build_document(evidence, rows, flow, claims, cautions, sentence, control_rows),
+        comparisons_table=comparisons_table(short, len(comparisons)),
+        skills_table=comparisons_table(rest, len(comparisons)),
+        document=build_document(evidence, rows, flow, claims, cautions, sentence, control_rows, comparisons),
     )

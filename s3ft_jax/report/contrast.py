@@ -88,6 +88,14 @@ def _paired(
     board: Scoreboard, weights: Mapping[str, float], tasks: Sequence[str], seeds: Sequence[int]
 ) -> Interval | None:
     """Bootstrap over examples of the weighted sum per example, seeds averaged; None unless all answers are known."""
+    strata = paired_strata(board, weights, tasks, seeds)
+    return None if strata is None else paired_bootstrap(strata, seed=BOOTSTRAP_SEED)
+
+
+def paired_strata(
+    board: Scoreboard, weights: Mapping[str, float], tasks: Sequence[str], seeds: Sequence[int]
+) -> list[np.ndarray] | None:
+    """Per task the weighted sum of each example, seeds averaged, [examples]; None unless all answers are known."""
     strata = []
     for task in tasks:
         rows: dict[str, float] = {}
@@ -100,7 +108,7 @@ def _paired(
                 for example_id, value in right.items():
                     rows[example_id] = rows.get(example_id, 0.0) + weight * value / len(models)
         strata.append(np.round(np.array([rows[key] for key in sorted(rows)]), 12))
-    return paired_bootstrap(strata, seed=BOOTSTRAP_SEED)
+    return strata
 
 
 def _unpaired(

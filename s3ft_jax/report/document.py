@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from s3ft_jax.report.claims import Claim
+from s3ft_jax.report.comparisons import Comparison, comparison_values
 from s3ft_jax.report.evidence import Evidence
 from s3ft_jax.report.flow import Flow, flow_values
 from s3ft_jax.report.summary import Row, summary_values
@@ -29,6 +30,7 @@ def build_document(
     cautions: Sequence[str],
     headline: str,
     control_rows: list[Row] | None,
+    comparisons: Sequence[Comparison] = (),
 ) -> dict[str, Any]:
     """The value of report.json, keys in reading order."""
     control = None
@@ -48,6 +50,7 @@ def build_document(
         "seeds": list(evidence.seeds),
         "summary": summary_values(rows),
         "claims": [_claim_values(claim) for claim in claims],
+        "comparisons": comparison_values(comparisons),
         "cautions": list(cautions),
         "notes": list(evidence.notes),
         "scores": [dataclasses.asdict(score) for score in evidence.scores],

@@ -44,6 +44,8 @@ def build_markdown(contents: Contents) -> str:
     parts.append(draw_table(encoding_table(evidence)) if evidence.encoding else evidence.why_absent("encoding"))
     parts.append("## Test answers against the base")
     parts.append(draw_table(contents.paired_table) if contents.paired_table else evidence.why_absent("answers"))
+    if contents.comparisons_table:
+        parts += ["## Every pair of models", draw_table(contents.comparisons_table)]
     parts.append("## Log-probability under the base")
     parts.append(draw_table(tables.logprobs_table(evidence)) if evidence.logprobs else evidence.why_absent("logprobs"))
     parts.append("## Cost")

@@ -1,0 +1,114 @@
+"""The comparisons of the report room: every pair of models on the target, the general mean and each general skill.
+
+In: a ``Scoreboard``. Out: ``Comparison`` values, corrected for how many there are. Only paired ones: without the answers
+to single examples there are none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from s3ft_jax.evaluation.comparisons import detectable, holm, mcnemar
+from s3ft_jax.report.contrast import Contrast, contrast, paired_strata
+from s3ft_jax.report.evidence import BASE, Model
+from s3ft_jax.report.scoreboard import Scoreboard
+
+MEAN = "general mean"
+SURE = 0.05
+"""Corrected p below which a difference is called one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One pair of models on one task, or on the general mean.
+
+    Attributes:
+      first, second: the models' methods; the difference is first - second.
+      where: the task, or ``MEAN``.
+      contrast: the difference with its intervals over seeds and examples.
+      p: of the paired bootstrap over examples, seeds averaged.
+      corrected: p corrected by Holm's rule for all comparisons of the report.
+      mcnemar: McNemar's mid-p, of the seed in which it is largest; None where values are not right or wrong, or of
+        several tasks.
+      detectable: the smallest true difference that these examples would show with a power of 80 %, a fraction.
+    """
+
+    first: str
+    second: str
+    where: str
+    contrast: Contrast
+    p: float
+    corrected: float
+    mcnemar: float | None
+    detectable: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the corrected p is small and every interval leaves zero out."""
+        away = all(one.low > 0 or one.high < 0 for one in self.contrast.intervals)
+        return self.corrected < SURE and away
+
+
+def compare_all(board: Scoreboard) -> list[Comparison]:
+    """All pairs, the target first, then the general mean, then skill by skill; none without answers."""
+    places: list[tuple[str, tuple[str, ...]]] = [(board.task, (board.task,))]
+    places += [(MEAN, board.skills)] if len(board.skills) > 1 else []
+    places += [(skill, (skill,)) for skill in board.skills]
+    found = []
+    for where, tasks in places:
+        for first, second in itertools.combinations((*reversed(board.methods), BASE), 2):
+            one = _compare(board, first, second, where, tasks)
+            if one is not None:
+                found.append(one)
+    corrected = holm([one.p for one in found])
+    return [dataclasses.replace(one, corrected=p) for one, p in zip(found, corrected, strict=True)]
+
+
+def _compare(board: Scoreboard, first: str, second: str, where: str, tasks: Sequence[str]) -> Comparison | None:
+    weights = {first: 1.0, second: -1.0}
+    difference = contrast(board, weights, tasks)
+    if difference is None or difference.over_examples.p is None:
+        return None
+    strata = paired_strata(board, weights, tasks, sorted(difference.per_seed))
+    p = difference.over_examples.p
+    test = _mcnemar(board, first, second, tasks, sorted(difference.per_seed))
+    return Comparison(first, second, where, difference, p, p, test, detectable(strata))
+
+
+def _mcnemar(board: Scoreboard, first: str, second: str, tasks: Sequence[str], seeds: Sequence[int]) -> float | None:
+    if len(tasks) != 1:
+        return None
+
+    def values(method: str, seed: int) -> dict[str, float]:
+        model: Model = (method, None if method == BASE else seed)
+        return dict(board.paired[model, tasks[0]])
+
+    found = []
+    for seed in seeds:
+        one, other = values(first, seed), values(second, seed)
+        if not {*one.values(), *other.values()} <= {0.0, 1.0}:
+            return None
+        found.append(mcnemar([one[key] for key in sorted(one)], [other[key] for key in sorted(one)]))
+    return max(found)
+
+
+def comparison_values(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """For report.json."""
+    return [
+        {
+            "first": one.first,
+            "second": one.second,
+            "where": one.where,
+            "difference": one.contrast.mean,
+            "intervals": [dataclasses.asdict(interval) for interval in one.contrast.intervals],
+            "p": one.p,
+            "corrected_p": one.corrected,
+            "mcnemar_p": one.mcnemar,
+            "detectable": one.detectable,
+            "sure": one.is_sure,
+        }
+        for one in comparisons
+    ]
