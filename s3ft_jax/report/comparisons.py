@@ -1,7 +1,7 @@
 """The comparisons of the report room: every pair of models on the target, the general mean and each general skill.
 
-In: a ``Scoreboard``. Out: ``Comparison`` values, corrected for how many there are. Only paired ones: without the answers
-to single examples there are none.
+In: a ``Scoreboard``. Out: ``Comparison`` values, corrected for how many there are. Only paired ones: without the
+answers to single examples there are none.
 """
 
 from __future__ import annotations
