@@ -23,8 +23,8 @@ def comparisons_table(comparisons: Sequence[Comparison], number: int) -> Table |
         "Differences in points with 95 % intervals over examples and over tuning seeds; p of the paired bootstrap over "
         f"examples, and corrected for the {number:,} comparisons of this report (Holm); McNemar's p (mid-p, of the "
         "seed in which it is largest); and the smallest true difference that these examples would show four times in "
-        f"five. A filled arrow stands where the corrected p is below {SURE} and every interval leaves zero out; all else may "
-        "be noise."
+        f"five. A filled arrow stands where the corrected p is below {SURE} and every interval leaves zero out; all "
+        "else may be noise."
     )
     columns = ("on", "", "difference", "over seeds", "p", "corrected", "McNemar", "could be seen")
     return Table(caption, columns, tuple(_row(one) for one in comparisons))
