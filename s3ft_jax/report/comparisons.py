@@ -12,13 +12,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from s3ft_jax.evaluation.comparisons import detectable, holm, mcnemar
-from s3ft_jax.report.contrast import Contrast, contrast, paired_strata
+from s3ft_jax.evaluation.statistics import RESAMPLES, paired_bootstrap
+from s3ft_jax.report.contrast import BOOTSTRAP_SEED, Contrast, contrast, paired_strata
 from s3ft_jax.report.evidence import BASE, Model
 from s3ft_jax.report.scoreboard import Scoreboard
 
 MEAN = "general mean"
 SURE = 0.05
 """Corrected p below which a difference is called one."""
+RESAMPLES_EACH = 200
+"""Resamples of the bootstrap for each comparison of the report: the smallest p that they can give, corrected for all
+comparisons, is 2 / 200."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,23 +61,27 @@ def compare_all(board: Scoreboard) -> list[Comparison]:
     places: list[tuple[str, tuple[str, ...]]] = [(board.task, (board.task,))]
     places += [(MEAN, board.skills)] if len(board.skills) > 1 else []
     places += [(skill, (skill,)) for skill in board.skills]
+    pairs = list(itertools.combinations((*reversed(board.methods), BASE), 2))
+    resamples = max(RESAMPLES, RESAMPLES_EACH * len(pairs) * len(places))
     found = []
     for where, tasks in places:
-        for first, second in itertools.combinations((*reversed(board.methods), BASE), 2):
-            one = _compare(board, first, second, where, tasks)
+        for first, second in pairs:
+            one = _compare(board, first, second, where, tasks, resamples)
             if one is not None:
                 found.append(one)
     corrected = holm([one.p for one in found])
     return [dataclasses.replace(one, corrected=p) for one, p in zip(found, corrected, strict=True)]
 
 
-def _compare(board: Scoreboard, first: str, second: str, where: str, tasks: Sequence[str]) -> Comparison | None:
+def _compare(
+    board: Scoreboard, first: str, second: str, where: str, tasks: Sequence[str], resamples: int
+) -> Comparison | None:
     weights = {first: 1.0, second: -1.0}
     difference = contrast(board, weights, tasks)
     if difference is None or difference.over_examples.p is None:
         return None
     strata = paired_strata(board, weights, tasks, sorted(difference.per_seed))
-    p = difference.over_examples.p
+    p = paired_bootstrap(strata, seed=BOOTSTRAP_SEED, resamples=resamples).p
     test = _mcnemar(board, first, second, tasks, sorted(difference.per_seed))
     return Comparison(first, second, where, difference, p, p, test, detectable(strata))
 

@@ -53,6 +53,11 @@ def test_sure_needs_every_interval_and_the_corrected_p(board):
     assert not dataclasses.replace(one, contrast=dataclasses.replace(one.contrast, over_examples=across)).is_sure
 
 
+def test_many_comparisons_do_not_drown_a_plain_difference(board):
+    found = compare_all(board)
+    assert min(one.corrected for one in found) <= 2 / 200 + 1e-3, "the bootstrap has resamples enough for all"
+
+
 def test_none_without_answers_to_single_examples():
     assert compare_all(build_scoreboard(synthetic_scores(), TASK, METHODS)) == []
 
