@@ -121,6 +121,7 @@ def defaults() -> ConfigDict:
             },
             "report": {
                 "control": "",  # workdir of a control run (gold in a near style) shown beside this one
+                "reference": "",  # gsm8k, mbpp, nq or ssr: the paper's numbers of it, shown beside the measured ones
                 "notes": (),  # sentences printed in the report as they are
                 "num_browse": 30,  # examples to browse with all their answers
                 "num_scored": 128,  # training examples whose log-probability under the base is drawn

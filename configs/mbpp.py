@@ -14,6 +14,6 @@ from configs import gsm8k
 def get_config(arg: str = "") -> ConfigDict:
     """Arguments as in configs/gsm8k.py."""
     config = gsm8k.get_config(arg)
-    config.task.name = "mbpp"
+    config.task.name = config.report.reference = "mbpp"
     config.train.num_steps = 120  # 5 passes over 374 questions in batches of 16
     return config

@@ -14,5 +14,6 @@ def get_config(arg: str = "") -> ConfigDict:
     """Arguments as in configs/gsm8k.py."""
     config = gsm8k.get_config(arg)
     config.task.name = "reading"
+    config.report.reference = "nq"
     config.train.num_steps = 1200
     return config

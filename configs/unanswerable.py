@@ -14,5 +14,8 @@ def get_config(arg: str = "") -> ConfigDict:
     """Arguments as in configs/gsm8k.py."""
     config = gsm8k.get_config(arg)
     config.task.name = "unanswerable"
+    config.report.reference = "ssr"
+    # SSR's general benchmarks: GSM8K in the place of S3FT's WinoGrande
+    config.benchmark.tasks = ("mmlu", "truthfulqa_mc2", "gsm8k", "hellaswag") if config.benchmark.tasks else ()
     config.train.num_steps = 900
     return config

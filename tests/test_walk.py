@@ -97,6 +97,8 @@ REAL = [
     "train.too_long=drop",
     "report.num_scored=4",
     "report.num_browse=2",
+    "benchmark.tasks=winogrande",
+    "benchmark.limit=4",
 ]
 
 
@@ -118,7 +120,7 @@ def test_real_rows_walk_the_whole_way_with_small_trained_weights(task, rows, dat
     (model / "config.json").write_text(json.dumps(values | {"max_position_embeddings": 2048}))
     data = data_dir / "datasets" / task / ("mbpp.jsonl" if task == "mbpp" else "")
     config = load_config(
-        f"{ROOT / 'configs' / f'{task}.py'}:model={model},data={data},limit={rows}",
+        f"{ROOT / 'configs' / f'{task}.py'}:model={model},data={data},limit={rows},benchmarks={data_dir / 'datasets'}",
         [*(override.format(template=template) for override in REAL), "mesh.data=1"],
     )
     workdir = Workdir(str(tmp_path / "run"))
@@ -130,3 +132,5 @@ def test_real_rows_walk_the_whole_way_with_small_trained_weights(task, rows, dat
     assert {v.outcome for v in verdicts} <= {"right", "wrong"}, "a story teller is wrong, never undecided"
     document = json.loads((workdir / "report.json").read_text())
     assert set(document["summary"]) == {"base", "sft", "s3ft"}
+    assert "winogrande" in document["summary"]["s3ft"]["skills"] and document["reference"]["accuracy"]["s3ft"] > 0.3
+    assert "The paper's numbers" in (workdir / "report.html").read_text()

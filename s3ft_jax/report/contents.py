@@ -17,6 +17,7 @@ from s3ft_jax.report.comparisons import MEAN, compare_all
 from s3ft_jax.report.document import build_document
 from s3ft_jax.report.evidence import Evidence, check_evidence
 from s3ft_jax.report.flow import Flow, build_flow
+from s3ft_jax.report.references import Reference, find_reference, reference_table
 from s3ft_jax.report.scoreboard import Scoreboard, build_scoreboard
 from s3ft_jax.report.summary import Row, summarize
 from s3ft_jax.report.tables import Table
@@ -63,6 +64,8 @@ class Contents:
       paired_table: fixed and regressed; None without answers.
       comparisons_table: every pair of models on the target and on the general mean; None without answers.
       skills_table: the same on each general skill.
+      reference: a paper's numbers; None where none are asked for.
+      reference_table: these beside the run's; None where they are not known.
       document: the value of report.json.
     """
 
@@ -80,6 +83,8 @@ class Contents:
     paired_table: Table | None
     comparisons_table: Table | None
     skills_table: Table | None
+    reference: Reference | None
+    reference_table: Table | None
     document: dict[str, Any]
 
 
@@ -101,7 +106,7 @@ def build_contents(evidence: Evidence) -> Contents:
         control_table = tables.headline_table(control, control_rows)
     claims = build_claims(board, rows, control)
     cautions = build_cautions(evidence, board, flow)
-    sentence = headline(evidence.task, rows)
+    sentence, reference = headline(evidence.task, rows), find_reference(evidence.reference)
     comparisons = compare_all(board)
     short = [one for one in comparisons if one.where in (board.task, MEAN)]
     rest = [one for one in comparisons if one.where not in (board.task, MEAN)]
@@ -120,5 +125,7 @@ def build_contents(evidence: Evidence) -> Contents:
         paired_table=tables.paired_table(board),
         comparisons_table=comparisons_table(short, len(comparisons)),
         skills_table=comparisons_table(rest, len(comparisons)),
+        reference=reference,
+        reference_table=reference_table(reference, rows, flow) if reference else None,
         document=build_document(evidence, rows, flow, claims, cautions, sentence, control_rows, comparisons),
     )

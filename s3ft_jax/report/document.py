@@ -17,6 +17,7 @@ from s3ft_jax.report.claims import Claim
 from s3ft_jax.report.comparisons import Comparison, comparison_values
 from s3ft_jax.report.evidence import Evidence
 from s3ft_jax.report.flow import Flow, flow_values
+from s3ft_jax.report.references import REFERENCES
 from s3ft_jax.report.summary import Row, summary_values
 
 VERSION = 1
@@ -55,6 +56,7 @@ def build_document(
         "notes": list(evidence.notes),
         "scores": [dataclasses.asdict(score) for score in evidence.scores],
         "control": control,
+        "reference": dataclasses.asdict(REFERENCES[evidence.reference]) if evidence.reference else None,
         "intakes": evidence.intakes,
         "encoding": dict(evidence.encoding),
         "left_out": [

@@ -113,6 +113,7 @@ class Evidence:
       sandbox: the level of the programs sandbox in words; empty if no program was run.
       notes: disclosures, printed word for word.
       control: optional negative control.
+      reference: a key of ``references.REFERENCES``; empty: none.
       absent: part -> why it is absent, e.g. {"curves": "the train stage was not run here"}.
     """
 
@@ -148,6 +149,7 @@ class Evidence:
     sandbox: str = ""
     notes: tuple[str, ...] = ()
     control: Control | None = None
+    reference: str = ""
     absent: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def why_absent(self, part: str) -> str:

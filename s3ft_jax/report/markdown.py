@@ -44,6 +44,10 @@ def build_markdown(contents: Contents) -> str:
     parts.append(draw_table(encoding_table(evidence)) if evidence.encoding else evidence.why_absent("encoding"))
     parts.append("## Test answers against the base")
     parts.append(draw_table(contents.paired_table) if contents.paired_table else evidence.why_absent("answers"))
+    if contents.reference:
+        parts.append("## The paper's numbers")
+        parts += [draw_table(contents.reference_table)] if contents.reference_table else []
+        parts += [f"- {note}" for note in contents.reference.notes]
     if contents.comparisons_table:
         parts += ["## Every pair of models", draw_table(contents.comparisons_table)]
     parts.append("## Log-probability under the base")

@@ -108,6 +108,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         sandbox=_facts(workdir, evaluate.key(*models[0])).get("sandbox", ""),
         notes=tuple(config.report.notes),
         control=_control(config),
+        reference=config.report.reference,
     )
 
 
