@@ -33,7 +33,7 @@ setup(
         "tensorboard": ["tensorboardX>=2.6"],
         "wandb": ["wandb>=0.17"],
         "tfds": ["tensorflow-datasets>=4.9"],
-        "eval": ["lm_eval==0.4.13"],
+        "eval": ["lm_eval[ifeval]==0.4.13"],
         "test": [
             "pytest>=8",
             "pytest-timeout",

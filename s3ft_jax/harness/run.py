@@ -155,7 +155,7 @@ def _why(task: str, error: Exception) -> str:
     if "unsafe" in text.lower() or "code_eval" in text:
         return f"it runs programs that the model writes, outside of our sandbox ({text}). For MBPP use configs/mbpp.py."
     if isinstance(error, ImportError):
-        return f"{text}. Install what it needs; no benchmark of the README needs more than s3ft_jax[eval]."
+        return f"{text}. Install what it needs (s3ft_jax[eval] brings what IFEval needs), or leave the task out."
     return f"{text}. Its data come from the hub unless benchmark.data holds them; or leave the task out."
 
 
