@@ -145,6 +145,9 @@ def _add_benchmarks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="", metavar="DIR", help="with --model: where metrics and samples are kept")
 
 
+_OF_BENCHMARKS = ("tasks", "data", "chat", "system", "limit", "dtype", "out")
+"""Arguments that go with --model alone and are empty by default."""
+
 _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "origin": lambda p: p.add_argument("origin", choices=SAMPLED, help="which responses"),
     "judged": lambda p: p.add_argument("origin", nargs="?", choices=SAMPLED, help="which responses"),
@@ -260,10 +263,16 @@ def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> 
         names = ("method", "seed", "temperature", "max_new_tokens")
         asked = {name: getattr(parsed, name) for name in names}
         return stage.run(workdir, parsed.question, path=parsed.model, **asked) or 0
-    if command.module == "evaluate" and parsed.model:
-        return _evaluate_alone(parsed)
-    if command.module == "evaluate" and not (config and workdir and parsed.method):
-        raise ConfigError("s3ft evaluate: give METHOD, --config and --workdir, or --model=DIR and --tasks=A,B")
+    if command.module == "evaluate":
+        alone = [name for name in _OF_BENCHMARKS if getattr(parsed, name)] if not parsed.model else []
+        whole = parsed.method and config and workdir and not (parsed.model or alone)
+        if not whole and not (parsed.model and not (parsed.method or config or workdir or overrides)):
+            raise ConfigError(
+                "s3ft evaluate: give METHOD, --config and --workdir (benchmarks: --config.benchmark.tasks=A,B), or "
+                f"--model=DIR and --tasks=A,B alone{'; --' + alone[0] + ' goes with --model' if alone else ''}"
+            )
+        if parsed.model:
+            return _evaluate_alone(parsed)
     if command.module == "plan":
         return stage.run(config, parsed.topology, json_file=parsed.json, compiles=parsed.compiles) or 0
     if getattr(parsed, "calibrate", ""):

@@ -46,6 +46,10 @@ from s3ft_jax.models.config import DecoderConfig
 __all__ = ["PREFILL_TOKENS", "Engine", "Request", "Sampled"]
 
 Tree = TypeVar("Tree")
+OnProgress = Callable[[int, int, int, int], object]
+"""Takes (finished, all, tokens sampled, how many of the finished were cut by their limit)."""
+OnFinished = Callable[[int, Sampled], object]
+"""Takes (request number, response)."""
 PREFILL_TOKENS = 2048
 """Tokens of one prefill batch: enough that its products are bound by operations, not by reading the weights."""
 
@@ -162,17 +166,16 @@ class Engine:
         self,
         params: nnx.State,
         requests: Sequence[Request],
-        on_progress: Callable[[int, int, int, int], None] | None = None,
-        on_finished: Callable[[int, Sampled], None] | None = None,
+        on_progress: OnProgress | None = None,
+        on_finished: OnFinished | None = None,
     ) -> list[Sampled]:
         """Sample one response per request.
 
         Args:
           params: from ``nnx.split(decoder)``.
           requests: in any order; long prompts are run first, equal prompts together.
-          on_progress: called with (finished, all, tokens sampled, how many of the finished were cut by their limit)
-            after every chunk.
-          on_finished: called with (request number, response) as each one finishes, in order of finishing.
+          on_progress: called after every chunk.
+          on_finished: called as each one finishes, in order of finishing.
 
         Returns:
           One response per request, in the order of ``requests``.

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from s3ft_jax.generation.engine import Engine, Request, Sampled
+from s3ft_jax.generation.engine import Engine, OnFinished, OnProgress, Request, Sampled
 from s3ft_jax.generation.sampling import GenerationError
 from s3ft_jax.generation.side_by_side import SideBySide
 
@@ -42,8 +42,8 @@ class FittingEngine:
         self,
         params: nnx.State,
         requests: Sequence[Request],
-        on_progress: Callable[[int, int, int, int], None] | None = None,
-        on_finished: Callable[[int, Sampled], None] | None = None,
+        on_progress: OnProgress | None = None,
+        on_finished: OnFinished | None = None,
     ) -> list[Sampled]:
         """``Engine.generate``.
 

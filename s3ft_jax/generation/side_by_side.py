@@ -14,11 +14,11 @@ import collections
 import concurrent.futures
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from flax import nnx
 
-from s3ft_jax.generation.engine import Engine, Request, Sampled
+from s3ft_jax.generation.engine import Engine, OnFinished, OnProgress, Request, Sampled
 
 MOST = 8
 """Calls side by side at most; each has a cache of its own."""
@@ -53,8 +53,8 @@ class SideBySide:
         self,
         params: nnx.State,
         requests: Sequence[Request],
-        on_progress: Callable[[int, int, int, int], None] | None = None,
-        on_finished: Callable[[int, Sampled], None] | None = None,
+        on_progress: OnProgress | None = None,
+        on_finished: OnFinished | None = None,
     ) -> list[Sampled]:
         """``Engine.generate``; the callbacks are called by any thread, but never twice at once.
 
@@ -104,7 +104,7 @@ class SideBySide:
 class _Told:
     """What the calls have told so far, put together."""
 
-    def __init__(self, count: int, total: int, on_progress: Callable[[int, int, int, int], None] | None):
+    def __init__(self, count: int, total: int, on_progress: OnProgress | None):
         self.lock, self.stopped = threading.Lock(), threading.Event()
         self._told, self._total, self._on_progress = [(0, 0, 0)] * count, total, on_progress
 

@@ -13,7 +13,7 @@ counted.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lm_eval import utils
@@ -193,13 +193,9 @@ class LanguageModel(LM):
             key=request_key(self._seed, _name(request), "own", number),
             max_new_tokens=limit,
             sampling=_sampling(settings),
-            over=StopStrings(texts, self._decode) if texts else None,
+            over=StopStrings(texts, self._text.decode) if texts else None,
         )
         return asked, texts
-
-    @property
-    def _decode(self) -> Callable[[Sequence[int]], str]:
-        return self._text.decode
 
 
 def _sampling(settings: Mapping[str, Any]) -> Sampling:

@@ -43,18 +43,15 @@ class Local:
 
 
 def _json_lines(path: pathlib.Path) -> Iterator[Row]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError as error:
-            raise HarnessError(f"{path}:{number}: not JSON ({error.msg}). Fetch the file again.") from None
+    with path.open(encoding="utf-8") as file:  # not splitlines: a text may hold other line ends than a file's
+        yield from map(json.loads, file)
 
 
 def _hellaswag(path: pathlib.Path) -> Iterator[Row]:
     """Six lines an item: activity label and context, number of the right ending, four endings."""
-    lines = bz2.decompress(path.read_bytes()).decode("utf-8").splitlines()
+    lines = bz2.decompress(path.read_bytes()).decode("utf-8").removesuffix("\n").split("\n")
     if len(lines) % 6:
-        raise HarnessError(f"{path}: {len(lines)} lines are no whole number of items of 6 lines. Fetch it again.")
+        raise ValueError(f"{len(lines)} lines are no whole number of items of 6 lines")
     for start in range(0, len(lines), 6):
         said, label, *endings = lines[start : start + 6]
         activity, _, context = said.partition(": ")
@@ -88,7 +85,7 @@ def _arc(path: pathlib.Path) -> Iterator[Row]:
 def _truthfulqa(path: pathlib.Path) -> Iterator[Row]:
     for row in json.loads(path.read_text(encoding="utf-8")):
         if next(iter(row["mc1_targets"].values())) != 1:
-            raise HarnessError(f"{path}: {row['question']!r}: the right answer of mc1_targets must come first")
+            raise ValueError("the right answer of mc1_targets must come first")
         names = ("mc1_targets", "mc2_targets")
         targets = {name: {"choices": list(row[name]), "labels": list(row[name].values())} for name in names}
         yield {"question": row["question"]} | targets
@@ -96,9 +93,9 @@ def _truthfulqa(path: pathlib.Path) -> Iterator[Row]:
 
 def _mmlu(path: pathlib.Path) -> Iterator[Row]:
     with path.open(encoding="utf-8", newline="") as file:
-        for number, (question, *choices, answer) in enumerate(csv.reader(file), 1):
+        for question, *choices, answer in csv.reader(file):
             if len(choices) != 4 or answer not in LETTERS[:4]:
-                raise HarnessError(f"{path}:{number}: expected question, four choices and a letter")
+                raise ValueError("expected question, four choices and a letter")
             subject = path.stem.rsplit("_", 1)[0]
             yield {"question": question, "subject": subject, "choices": choices, "answer": LETTERS.index(answer)}
 
@@ -151,6 +148,7 @@ def write_tasks(data: str, out: pathlib.Path) -> dict[str, str]:
     if not root.is_dir():
         raise HarnessError(f"benchmark.data = {data!r}: no such folder")
     found: dict[str, str] = {}
+    out.mkdir(parents=True, exist_ok=True)
     for name, local in LOCAL.items():
         for subject in _subjects(root, local):
             files = {split: root / path.format(subject=subject) for split, path in local.files.items()}
@@ -158,7 +156,7 @@ def write_tasks(data: str, out: pathlib.Path) -> dict[str, str]:
                 continue
             stem = f"{name}_{subject}" if subject else name
             rows = {
-                split: _write_rows(local.read(file), out / f"{stem}-{split}.jsonl") for split, file in files.items()
+                split: _write_rows(local.read, file, out / f"{stem}-{split}.jsonl") for split, file in files.items()
             }
             for shipped in local.shipped:
                 task = _write_task(shipped.format(subject=subject), rows, out)
@@ -166,6 +164,9 @@ def write_tasks(data: str, out: pathlib.Path) -> dict[str, str]:
     if not found:
         expected = ", ".join(sorted({path for local in LOCAL.values() for path in local.files.values()}))
         raise HarnessError(f"benchmark.data = {data!r} holds none of {expected}")
+    for file in out.glob("*.yaml"):
+        if file.stem not in found:  # of a data set that the folder no longer holds
+            file.unlink()
     return found
 
 
@@ -175,8 +176,14 @@ def _subjects(root: pathlib.Path, local: Local) -> Sequence[str]:
     return sorted(path.name.removesuffix(after) for path in root.glob(f"{before}*{after}")) if mark else [""]
 
 
-def _write_rows(rows: Iterator[Row], path: pathlib.Path) -> pathlib.Path:
-    _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+def _write_rows(read: Callable[[pathlib.Path], Iterator[Row]], file: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
+    lines: list[str] = []
+    try:
+        lines.extend(json.dumps(row, ensure_ascii=False) + "\n" for row in read(file))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, EOFError, StopIteration) as error:
+        why = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise HarnessError(f"{file}, row {len(lines) + 1}: {why}. Fetch the file again.") from None
+    _write(path, "".join(lines))
     return path.resolve()
 
 

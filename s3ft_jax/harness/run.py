@@ -17,6 +17,7 @@ from typing import Any
 
 import lm_eval
 import numpy as np
+from datasets.exceptions import DatasetsError
 from lm_eval.tasks import TaskManager
 
 from s3ft_jax.harness.language_model import LanguageModel
@@ -101,7 +102,7 @@ class Harness:
                     torch_random_seed=None,
                     fewshot_random_seed=settings.seed,
                 )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except (OSError, ValueError, KeyError, ImportError, DatasetsError) as error:
             if type(error).__module__.startswith("s3ft_jax."):
                 raise
             raise HarnessError(f"benchmark {task}: {_why(task, error)}") from error
@@ -115,9 +116,11 @@ class Harness:
             f"{name}/{sample['doc_id']}": float(sample[metric])
             for name, rows in samples.items()
             for sample in rows
-            if sample["filter"] == chosen
-        }
+            if sample["filter"] == chosen and isinstance(sample.get(metric), (bool, int, float))
+        }  # a perplexity has no value of a single item
         found = results["results"].get(task, {}).get(headline)
+        if found is None and not items:
+            raise HarnessError(f"benchmark {task}: lm_eval gives neither a {headline} nor values of single items")
         value = float(np.mean(list(items.values()))) if found is None else float(found)
         leaves = sorted(samples)
         facts = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 
 class HarnessError(ValueError):
@@ -46,7 +45,3 @@ class HarnessSettings:
             raise HarnessError(f"benchmark.tasks = {self.tasks}: {f'{twice} twice' if twice else 'no task'}")
         if self.limit < 0:
             raise HarnessError(f"benchmark.limit must be 0 (all) or more, found {self.limit}")
-
-    def values(self) -> dict[str, Any]:
-        """As plain values, for manifests."""
-        return dataclasses.asdict(self) | {"tasks": list(self.tasks)}

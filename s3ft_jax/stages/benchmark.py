@@ -7,6 +7,7 @@ kept when it is finished, so that a kill loses at most one. Also for a model fol
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.util
 import json
 import os
@@ -21,9 +22,9 @@ from s3ft_jax.evaluation import ACCURACY
 from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.harness.settings import HarnessError, HarnessSettings
 from s3ft_jax.progress import console, say
-from s3ft_jax.records import ItemScore, Score
+from s3ft_jax.records import Example, ItemScore, Score
 from s3ft_jax.stages import evaluate
-from s3ft_jax.stages.launch import BASE, load_texts, plain_settings
+from s3ft_jax.stages.launch import BASE, POCKET, load_texts, plain_settings, pocket_model_folder
 from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.workdir import Workdir
 
@@ -77,7 +78,10 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
     if wanted is None:
         return
     engine, name = engine_settings(config), evaluate.name(method, seed)
-    settings = {"benchmark": wanted.values(), "engine": engine.decisive}
+    settings = {"benchmark": dataclasses.asdict(wanted), "engine": engine.decisive}
+    skills = {example.task for example in workdir.read_records(Example, "examples/general.jsonl")}
+    if skills & set(wanted.tasks):
+        raise HarnessError(f"benchmark.tasks: {sorted(skills & set(wanted.tasks))} are general skills of this run, too")
     reads = ["import"] + ([f"train-{name.replace('/', '-')}"] if seed is not None else [])
     where = folder(method, seed)
     with workdir.stage(key(method, seed), settings=settings, reads=reads, writes=[where], redo=redo) as stage:
@@ -123,7 +127,7 @@ def run_alone(path: str, settings: HarnessSettings, out: str, *, dtype: str = ""
     checked(settings)
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     engine = EngineSettings(num_slots=0, activation_dtype=dtype, length=2048)
-    model, text = load_texts(path, engine)
+    model, text = load_texts(str(pocket_model_folder()) if path == POCKET else path, engine)
     kept: list[tuple[str, dict[str, Any]]] = []
     try:
         for outcome in _outcomes(settings, settings.tasks, model, text, engine, batch_tokens):
@@ -141,7 +145,9 @@ def _outcomes(
     from s3ft_jax.harness.run import Harness
 
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "s3ft_jax" / "benchmarks"
-    harness = Harness(settings, cache)
+    # a folder for each place that rows come from: lm_eval takes every task file that it finds there
+    place = hashlib.sha256(str(pathlib.Path(settings.data).resolve()).encode()).hexdigest()[:16]
+    harness = Harness(settings, cache / place)
     language_model = LanguageModel(
         model,
         text,
@@ -194,7 +200,8 @@ def _noted(values: dict[str, Any]) -> list[str]:
         "cut_answers": "answers cut by their limit",
         "system_folded": "conversations whose system turn went into the user's, as the chat template has none",
     }
-    return [f"{counts[name]:,} {what}" for name, what in told.items() if counts.get(name)]
+    noted = [f"{counts[name]:,} {what}" for name, what in told.items() if counts.get(name)]
+    return noted + sorted(set(values["facts"]["data"].values()) - {"hub", "local"})
 
 
 def _print(kept: Sequence[tuple[str, dict[str, Any]]]) -> None:

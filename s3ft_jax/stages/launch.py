@@ -78,26 +78,14 @@ def load_model(workdir: Workdir, folder: str = BASE, engine: EngineSettings | No
     return Model.of(checkpoints.load_decoder(workdir / folder, mesh), PromptEncoder(str(workdir / BASE / "tokenizer")))
 
 
-def load_folder(path: str) -> Model:
-    """The model of a Hugging Face folder or hub id, on the first device."""
-    from flax import nnx
+def load_folder(path: str, settings: EngineSettings | None = None, encoder: type | None = None) -> Model:
+    """The model of a Hugging Face folder or hub id, its parameters in their own dtype.
 
-    from s3ft_jax import hf_folder
-    from s3ft_jax.models import families, weights
-    from s3ft_jax.models.decoder import Decoder
-    from s3ft_jax.prompts import PromptEncoder
-    from s3ft_jax.responder import Model
-
-    source = hf_folder.read(path)
-    architecture, weight_map = families.read_config(source.config, f"{source.name}/config.json")
-    params = weights.load(source.path, architecture, weight_map)
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: Decoder(architecture, rngs=nnx.Rngs(0))))
-    return Model(graphdef, params, architecture, PromptEncoder(source.path))
-
-
-def load_texts(path: str, settings: EngineSettings) -> tuple[Model, TextEncoder]:
-    """The model of a Hugging Face folder or hub id on the chips that are to sample, for plain texts: it needs no chat
-    template. Parameters keep their own dtype."""
+    Args:
+      path: the folder or id.
+      settings: by which the chips that are to sample are chosen; None: the first device.
+      encoder: made of the folder; None: ``PromptEncoder``.
+    """
     import jax
     from flax import nnx
 
@@ -105,19 +93,28 @@ def load_texts(path: str, settings: EngineSettings) -> tuple[Model, TextEncoder]
     from s3ft_jax.generation.settings import sampling_mesh
     from s3ft_jax.models import families, weights
     from s3ft_jax.models.decoder import Decoder
+    from s3ft_jax.prompts import PromptEncoder
     from s3ft_jax.responder import Model
-    from s3ft_jax.texts import TextEncoder
 
     source = hf_folder.read(path)
     architecture, weight_map = families.read_config(source.config, f"{source.name}/config.json")
     graphdef, shapes = nnx.split(nnx.eval_shape(lambda: Decoder(architecture, rngs=nnx.Rngs(0))))
-    width = settings.dtypes["activation_dtype"].itemsize
-    size = width * sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    mesh = sampling_mesh(settings, architecture.num_heads, size)
+    mesh = None
+    if settings is not None:
+        width = settings.dtypes["activation_dtype"].itemsize
+        size = width * sum(leaf.size for leaf in jax.tree.leaves(shapes))
+        mesh = sampling_mesh(settings, architecture.num_heads, size)
     places = None if mesh is None else sharding.param_shardings(shapes, mesh)
     params = weights.load(source.path, architecture, weight_map, shardings=places)
-    text = TextEncoder(source.path)
-    return Model(graphdef, params, architecture, text), text
+    return Model(graphdef, params, architecture, (encoder or PromptEncoder)(source.path))
+
+
+def load_texts(path: str, settings: EngineSettings) -> tuple[Model, TextEncoder]:
+    """``load_folder`` for plain texts, which need no chat template."""
+    from s3ft_jax.texts import TextEncoder
+
+    model = load_folder(path, settings, TextEncoder)
+    return model, model.encoder
 
 
 def pocket_model_folder() -> pathlib.Path:

@@ -66,11 +66,11 @@ def test_shots_chat_and_system_change_the_prompt(settings, cache):
     model = LanguageModel(*load_texts(str(pocket_model_folder()), ENGINE), ENGINE)
     few = dataclasses.replace(settings, tasks=("mmlu_virology",), limit=1, shots=2, chat=True)
     (line,) = map(json.loads, sample_lines(Harness(few, cache).run("mmlu_virology", model)))
-    prompt = line["arguments"][0][0] if isinstance(line["arguments"], list) else str(line["arguments"])
+    prompt = line["arguments"][0][0]
     assert prompt.count("<u>") == 3 and prompt.rstrip().endswith("<a>"), prompt
     plain = dataclasses.replace(few, chat=False, system="Be brief.")
     (line,) = map(json.loads, sample_lines(Harness(plain, cache).run("mmlu_virology", model)))
-    prompt = line["arguments"][0][0] if isinstance(line["arguments"], list) else str(line["arguments"])
+    prompt = line["arguments"][0][0]
     assert prompt.startswith("Be brief.") and prompt.count("Answer:") == 3
 
 

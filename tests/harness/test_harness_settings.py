@@ -1,5 +1,7 @@
 """What a user chooses of benchmarks."""
 
+import dataclasses
+
 import pytest
 
 from s3ft_jax.harness.settings import HarnessError, HarnessSettings
@@ -7,8 +9,8 @@ from s3ft_jax.harness.settings import HarnessError, HarnessSettings
 
 def test_plain_values_for_manifests():
     settings = HarnessSettings(tasks=["mmlu", "hellaswag"], shots=5)
-    values = settings.values()
-    assert values["tasks"] == ["mmlu", "hellaswag"] and values["shots"] == 5
+    values = dataclasses.asdict(settings)
+    assert values["tasks"] == ("mmlu", "hellaswag") and values["shots"] == 5
     assert HarnessSettings(**values) == settings
 
 

@@ -84,9 +84,12 @@ def test_task_files_include_the_shipped_ones_and_read_what_is_there(data, tmp_pa
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("arc/arc_easy.jsonl", b"{", r"arc_easy\.jsonl:1: not JSON"),
+        ("arc/arc_easy.jsonl", b"{", r"arc_easy\.jsonl, row 1: Expecting property name"),
+        ("arc/arc_easy.jsonl", b'{"query": "Question: Which?", "gold": 0}\n', r"row 1: no 'choices'\. Fetch"),
+        ("arc/arc_easy.jsonl", b'{"choices": ["a"], "query": "?", "gold": 1}\n', "row 1: list index out of range"),
+        ("hellaswag/hellaswag_val_full.txt.bz2", b"no archive", r"txt\.bz2, row 1: Invalid data stream"),
         ("hellaswag/hellaswag_val_full.txt.bz2", bz2.compress(b"one\ntwo"), "2 lines are no whole number"),
-        ("mmlu/test/virology_test.csv", b"Q?,1,2,3,4,E\n", r"virology_test\.csv:1: expected question"),
+        ("mmlu/test/virology_test.csv", b"Q?,1,2,3,4,E\n", r"virology_test\.csv, row 1: expected question"),
         ("truthfulqa/data_mc_task.json", b'[{"question": "Why?", "mc1_targets": {"no": 0}}]', "must come first"),
     ],
 )
@@ -94,6 +97,22 @@ def test_a_broken_file_is_named(data, tmp_path, file, content, message):
     (data / file).write_bytes(content)
     with pytest.raises(HarnessError, match=message):
         write_tasks(str(data), tmp_path / "out")
+
+
+def test_a_data_set_that_is_gone_is_no_longer_read(data, tmp_path):
+    out = tmp_path / "out"
+    write_tasks(str(data), out)
+    (data / "arc/arc_easy.jsonl").unlink()
+    assert "arc_easy" not in write_tasks(str(data), out)
+    assert not (out / "arc_easy.yaml").exists() and (out / "winogrande.yaml").exists()
+
+
+def test_other_line_ends_inside_a_text_end_no_line(data, tmp_path):
+    text = json.dumps({"choices": ["a\u2028b", "c"], "query": "Q\u0085?", "gold": 0}, ensure_ascii=False)
+    (data / "arc/arc_easy.jsonl").write_text(text + "\n", encoding="utf-8")
+    write_tasks(str(data), tmp_path / "out")
+    (one,) = map(json.loads, (tmp_path / "out/arc_easy-test.jsonl").read_text(encoding="utf-8").strip().split("\n"))
+    assert one["choices"]["text"] == ["a\u2028b", "c"] and one["question"] == "Q\u0085?"
 
 
 def test_a_folder_without_data_sets_says_what_is_looked_for(tmp_path):

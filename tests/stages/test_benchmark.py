@@ -9,7 +9,6 @@ from s3ft_jax.harness.run import Harness
 from s3ft_jax.harness.settings import HarnessError
 from s3ft_jax.records import ItemScore, Score
 from s3ft_jax.stages import benchmark, evaluate, report
-from s3ft_jax.stages.launch import pocket_model_folder
 from s3ft_jax.workdir import SettingsChanged
 
 TASKS = ("arc_easy", "truthfulqa_mc2")
@@ -82,6 +81,10 @@ def test_what_cannot_be_asked_is_named_at_once(asked, monkeypatch):
     monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(HarnessError, match=r"gsm8k, mmlu need lm_eval: pip install 's3ft_jax\[eval\]'"):
         benchmark.settings_of(config)
+    monkeypatch.undo()
+    config.task.name, config.benchmark.tasks = "arithmetic", ("mmlu", "winogrande")
+    with pytest.raises(HarnessError, match=r"\['mmlu'\] are general skills of this run"):
+        benchmark.run(config, workdir, "base", None)
     config.benchmark.tasks = ()
     assert benchmark.settings_of(config) is None
     benchmark.run(config, workdir, "base", None)
@@ -90,7 +93,7 @@ def test_what_cannot_be_asked_is_named_at_once(asked, monkeypatch):
 
 def test_any_model_folder_alone(data_dir, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    model = ["evaluate", "--model", str(pocket_model_folder())]
+    model = ["evaluate", "--model", "pocket"]
     asked = ["--tasks", "winogrande,mbpp", "--data", str(data_dir / "datasets"), "--limit", "8"]
     assert cli.main([*model, *asked, "--out", str(tmp_path / "out")]) == 1
     told = capsys.readouterr()
@@ -99,4 +102,9 @@ def test_any_model_folder_alone(data_dir, monkeypatch, tmp_path, capsys):
     values = json.loads((tmp_path / "out/winogrande.json").read_text())
     assert len(values["items"]) == 8 and f"{values['value']:.4f}" in told.out
     assert cli.main(model) == 1 and "no task" in capsys.readouterr().err
-    assert cli.main(["evaluate", "s3ft"]) == 2 and "or --model=DIR and --tasks=A,B" in capsys.readouterr().err
+    for ignored in (["s3ft"], ["s3ft", *model[1:]], [*model[1:], "--config.benchmark.limit=3"]):
+        assert cli.main(["evaluate", *ignored]) == 2, ignored
+        assert "or --model=DIR and --tasks=A,B alone" in capsys.readouterr().err
+    whole = ["--config=configs/quickstart.py", f"--workdir={tmp_path / 'run'}"]
+    assert cli.main(["evaluate", "s3ft", *whole, "--limit=3"]) == 2
+    assert "--limit goes with --model" in capsys.readouterr().err
