@@ -69,7 +69,7 @@ def defaults() -> ConfigDict:
                 # empty: the task's own; else a judge of ours, my_module:my_judge, or several put together:
                 # first(numbers, model), all(length(1, 200), answers); see s3ft_jax/judges/composition.py
                 "name": "",
-                "compare": "",  # a second judge, whose verdicts stand beside the first one's in the report
+                "second": "",  # a second judge, whose verdicts stand beside the first one's in the report
                 "num_workers": 0,  # processes; 0: one per core
                 "cache": True,  # keep verdicts in the workdir, so that the same text is never judged twice
                 "unsafe": False,  # run model-written programs even where no sandbox can be had

@@ -56,10 +56,10 @@ COMMANDS = {
         ("judged", "again", "calibrate"),
         device=False,
     ),
-    "compare": Command(
-        "verdicts of a second judge (judge.compare) beside the first one's -> agreement/ORIGIN",
-        f"own {_EXAMPLE} --config.judge.compare='all(length(1, 60), programs)'",
-        "compare",
+    "agree": Command(
+        "verdicts of a second judge (judge.second) beside the first one's -> agreement/ORIGIN",
+        f"own {_EXAMPLE} --config.judge.second='all(length(1, 60), programs)'",
+        "agree",
         ("origin",),
         device=False,
     ),

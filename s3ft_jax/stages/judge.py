@@ -23,7 +23,7 @@ from s3ft_jax.stages.launch import plain_settings
 from s3ft_jax.workdir import Workdir, flatten
 
 CACHE = "cache/verdicts"
-UNSETTLING = ("num_workers", "cache", "compare", "model.num_parallel", "model.key_variable", "model.least_canaries")
+UNSETTLING = ("num_workers", "cache", "second", "model.num_parallel", "model.key_variable", "model.least_canaries")
 """Settings of ``judge`` that change no verdict."""
 
 

@@ -23,10 +23,10 @@ def origins_wanted(methods: tuple[str, ...]) -> list[Origin]:
 
 
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
-    """import, prepare, sample, judge (compare, gate), select, train, evaluate, report."""
+    """import, prepare, sample, judge (agree, gate), select, train, evaluate, report."""
     from s3ft_jax.stages import (
+        agree,
         benchmark,
-        compare,
         evaluate,
         gate,
         import_model,
@@ -50,13 +50,13 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     prepare.run(config, workdir, redo=redo)
     check_settings(config, workdir)
     judge.check_judges(config, workdir)
-    if config.judge.compare:
-        judge.check_judges(compare.second(config), workdir)
+    if config.judge.second:
+        judge.check_judges(agree.second(config), workdir)
     for origin in origins:
         sample.run(config, workdir, origin, redo=redo)
         judge.run(config, workdir, origin, redo=redo)
-        if config.judge.compare:
-            compare.run(config, workdir, origin, redo=redo)
+        if config.judge.second:
+            agree.run(config, workdir, origin, redo=redo)
         if origin == select.GATED and select.is_gated(config):
             gate.run(config, workdir, redo=redo)
     for method in config.methods:

@@ -25,7 +25,7 @@ from s3ft_jax.report import (
 )
 from s3ft_jax.responder import scorer_of
 from s3ft_jax.selection import replays
-from s3ft_jax.stages import benchmark, compare, evaluate, judge, sampler, select, train
+from s3ft_jax.stages import agree, benchmark, evaluate, judge, sampler, select, train
 from s3ft_jax.stages.launch import load_model, plain_settings
 from s3ft_jax.workdir import Workdir, WorkdirError, flatten
 
@@ -43,7 +43,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     reads = ["import", "prepare"] + [evaluate.key(*model) for model in models]
     reads += [benchmark.key(*model) for model in models if config.benchmark.tasks]
     reads += [f"select-{method}" for method in config.methods]
-    reads += [compare.key(origin) for origin in _compared(config, workdir)]
+    reads += [agree.key(origin) for origin in _agreed(config, workdir)]
     files = {}
     if config.report.control:
         files["control"] = Workdir(config.report.control).stage_digest(KEY)
@@ -100,7 +100,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models) -> Evidence:
         logprobs=base_logprobs(config, workdir),
         curves=_curves(config, workdir),
         rounded=_rounded(workdir, models),
-        compared={o: workdir.read_records(Verdict, compare.file(o)) for o in _compared(config, workdir)},
+        compared={o: workdir.read_records(Verdict, agree.file(o)) for o in _agreed(config, workdir)},
         canaries=_canaries(config, workdir, origins),
         costs=_costs(workdir),
         versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()} | _devices(),
@@ -144,16 +144,16 @@ def _gated(config: ConfigDict, workdir: Workdir) -> dict[str, dict[tuple[str, in
     return {select.GATED: {(i, index): why for i, mine in refused.items() for (_, index), why in mine.items()}}
 
 
-def _compared(config: ConfigDict, workdir: Workdir) -> list[str]:
+def _agreed(config: ConfigDict, workdir: Workdir) -> list[str]:
     """The origins whose responses a second judge has judged too."""
-    if not config.judge.compare:
+    if not config.judge.second:
         return []
-    return [origin for origin in SAMPLED if workdir.manifest(compare.key(origin)) is not None]
+    return [origin for origin in SAMPLED if workdir.manifest(agree.key(origin)) is not None]
 
 
 def _canaries(config: ConfigDict, workdir: Workdir, origins: list[str]) -> dict[str, tuple[int, int]]:
     """What a judging model passed, the first judge's or else the second's."""
-    keys = [judge.key(o) for o in origins] + [compare.key(o) for o in _compared(config, workdir)]
+    keys = [judge.key(o) for o in origins] + [agree.key(o) for o in _agreed(config, workdir)]
     found = next(filter(None, (_facts(workdir, key).get("canaries") for key in keys)), {})
     return {kind: (passed, asked) for kind, (passed, asked) in found.items()}
 

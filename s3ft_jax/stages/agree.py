@@ -1,6 +1,6 @@
 """Stage: a second judge beside the first, on the same training responses -> agreement/ORIGIN.jsonl, for the report.
 
-    s3ft compare own --config=FILE.py --workdir=DIR --config.judge.compare='first(numbers, model)'
+    s3ft agree own --config=FILE.py --workdir=DIR --config.judge.second='first(numbers, model)'
 
 Nothing is sampled and nothing is selected anew: the first judge's verdicts stay what the run follows.
 """
@@ -20,7 +20,7 @@ from s3ft_jax.workdir import Workdir, WorkdirError
 
 def key(origin: Origin) -> str:
     """Name of the stage in ``manifests/``."""
-    return f"compare-{origin}"
+    return f"agree-{origin}"
 
 
 def file(origin: Origin) -> str:
@@ -32,36 +32,36 @@ def second(config: ConfigDict) -> ConfigDict:
     """The config with the second judge in the first one's place.
 
     Raises:
-      WorkdirError: ``judge.compare`` is empty.
+      WorkdirError: ``judge.second`` is empty.
       JudgeError: there is no such judge.
     """
-    if not config.judge.compare:
-        raise WorkdirError("judge.compare is empty: name the second judge, e.g. --config.judge.compare=exact")
-    check_name(config.judge.compare)
+    if not config.judge.second:
+        raise WorkdirError("judge.second is empty: name the second judge, e.g. --config.judge.second=exact")
+    check_name(config.judge.second)
     own = ConfigDict(config.to_dict())
-    own.judge.name = config.judge.compare
+    own.judge.name = config.judge.second
     return own
 
 
 def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = False) -> None:
-    """Judge all responses of one origin by ``judge.compare`` too, and say how often the two agree.
+    """Judge all responses of one origin by ``judge.second`` too, and say how often the two agree.
 
     Raises:
-      WorkdirError: ``judge.compare`` is empty.
+      WorkdirError: ``judge.second`` is empty.
       JudgeError: there is no such judge, or a judging model fails its canaries.
     """
     own = second(config)
     settings, reads = judge.settings_of(own), [judge.key(origin)]
     with workdir.stage(key(origin), settings=settings, reads=reads, writes=[file(origin)], redo=redo) as stage:
         if not stage.needed:
-            return say(f"compare {origin}: already done")
+            return say(f"agree {origin}: already done")
         examples = workdir.read_records(Example, "examples/train.jsonl")
         if consult.is_asked(own):
             stage.facts["canaries"] = consult.try_canaries(own, examples, consult.open_consultant(own, workdir))
         responses = workdir.read_shards(Response, f"responses/{origin}")
-        verdicts = judge.judge_responses(own, workdir, examples, responses, f"compare {origin}")
+        verdicts = judge.judge_responses(own, workdir, examples, responses, f"agree {origin}")
         workdir.write_records(file(origin), verdicts)
         first = workdir.read_records(Verdict, f"verdicts/{origin}.jsonl")
         pairs = Counter((one.outcome, two.outcome) for one, two in zip(first, verdicts, strict=True))
         alike = sum(count for (one, two), count in pairs.items() if one == two)
-        say(f"compare {origin}: the two judges agree on {alike:,} of {len(first):,}")
+        say(f"agree {origin}: the two judges agree on {alike:,} of {len(first):,}")
