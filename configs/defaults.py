@@ -115,7 +115,9 @@ def defaults() -> ConfigDict:
                 "stop": (),  # as sample.stop
                 "limit": 0,  # examples of the task; 0: all
                 "batch_tokens": 2048,  # tokens per row when scoring responses by likelihood
+                "kl": 128,  # questions of the split on whose answers by the base KL(base || model) is measured; 0: none
             },
+            "compare": compare_defaults(),
             "export": {
                 "form": "merged",  # merged: a whole model; adapter: a PEFT folder, of a method tuned with lora
             },
@@ -166,6 +168,29 @@ def replay_defaults() -> ConfigDict:
             "limit": 0,  # rows read; 0: all
             "frac": 0.01,  # share of the training rows that are general ones
             "seed": 0,  # of the draw of rows, and of generated ones
+        }
+    )
+
+
+def compare_defaults() -> ConfigDict:
+    """``s3ft compare``: which settings are tried for each method, and what stands beside the methods."""
+    return ConfigDict(
+        {
+            "learning_rates": (),  # peak rates to try; empty: each method's own
+            "num_steps": (),  # optimizer steps to try; empty: each method's own
+            # seeds of train.seeds, from the first on, that every point of the grid is tuned with; 0: all. The chosen
+            # point is always tuned with all
+            "search_seeds": 0,
+            # which point of its grid a method gets, by its validation score: one_stderr (the fewest steps, then the
+            # lowest rate, within a standard error of the best) or best
+            "rule": "one_stderr",
+            # further contenders, e.g. {"s3ft-dft": "s3ft@loss.dft=true"}: name -> METHOD@setting=value,...
+            "variants": ConfigDict(),
+            "baselines": ("few-shot", "sft-low-rate", "sft-replay"),  # what stands beside the methods
+            "low_rate": 0.1,  # of sft-low-rate: share of the rate chosen for sft
+            "shots": 4,  # of few-shot: training examples before each question, fewer where they do not fit
+            "benchmark_all": True,  # benchmarks at every point of the grid; False: of the chosen ones alone
+            "keep": "chosen",  # which tuned models are kept: chosen, or all
         }
     )
 

@@ -3,7 +3,7 @@
     s3ft run --config=configs/quickstart.py --workdir=runs/quickstart
     s3ft run --config=configs/quickstart.py:task=reading,seeds=5 --workdir=runs/reading
 
-Learning rate and steps are chosen per task and method on the validation split (``CHOSEN``), by benchmarks/sweep.py.
+Learning rate and steps are chosen per task and method on the validation split (``CHOSEN``), as ``s3ft compare`` does.
 What was measured, and every choice made after seeing results: benchmarks/RESULTS.md.
 """
 
@@ -34,7 +34,7 @@ CHOSEN = {
     "programs": {"sft": (1e-3, 100), "ssr": (1e-3, 100), "sdft": (1e-3, 100), "s3ft": (3e-4, 100)},
     "reading": {"sft": (3e-4, 50), "ssr": (2e-3, 50), "sdft": (3e-4, 50), "s3ft": (3e-4, 50)},
 }
-"""Task -> method -> (peak learning rate, optimizer steps), as benchmarks/sweep.py chose them."""
+"""Task -> method -> (peak learning rate, optimizer steps), chosen on the validation split: benchmarks/RESULTS.md."""
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -63,6 +63,12 @@ COMMANDS = {
         ("origin",),
         device=False,
     ),
+    "compare": Command(
+        "methods against each other, each at its best point of a grid -> comparison.html, .md and .json",
+        f"--methods=sft,s3ft --learning_rates=3e-4,1e-3 --seeds=0,1 {_EXAMPLE}",
+        "compare",
+        ("grid",),
+    ),
     "gate": Command(
         "gold and right paraphrases -> likelihoods/: how likely the base finds them (select.paraphrase_gate)",
         f"{_EXAMPLE} --config.select.paraphrase_gate=likelier",
@@ -145,6 +151,19 @@ def _add_benchmarks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="", metavar="DIR", help="with --model: where metrics and samples are kept")
 
 
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    for name, (key, shown, what) in _GRID.items():
+        parser.add_argument(f"--{name}", default=None, metavar=shown, help=f"{what} (the same as --config.{key})")
+
+
+_GRID = {
+    "methods": ("methods", "A,B", "which methods; sft and what compare.baselines names come on top"),
+    "learning_rates": ("compare.learning_rates", "X,Y", "peak rates to try; default: each method's own"),
+    "num_steps": ("compare.num_steps", "N,M", "optimizer steps to try; default: each method's own"),
+    "seeds": ("train.seeds", "0,1", "seeds of the tuning"),
+}
+"""Arguments of ``compare`` that stand for settings: name -> key, what is shown, help."""
+
 _OF_BENCHMARKS = ("tasks", "data", "chat", "system", "limit", "dtype", "out")
 """Arguments that go with --model alone and are empty by default."""
 
@@ -157,6 +176,7 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     ),
     "evaluated": lambda p: p.add_argument("method", nargs="?", default="", help="e.g. s3ft, or base"),
     "benchmarks": _add_benchmarks,
+    "grid": _add_grid,
     "method": lambda p: p.add_argument("method", help="e.g. s3ft; see `methods` in configs/defaults.py"),
     "seed": lambda p: p.add_argument("--seed", type=int, default=0, help="one of train.seeds (default 0)"),
     "id": lambda p: p.add_argument("example_id", metavar="ID", help="e.g. programs/train/00017"),
@@ -210,6 +230,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides = [a.removeprefix("--config.") for a in arguments if a.startswith("--config.")]
     parsed = build_parser().parse_args([a for a in arguments if not a.startswith("--config.")])
     command = COMMANDS[parsed.command]
+    if command.module == "compare":
+        given = {key: getattr(parsed, name) for name, (key, *_) in _GRID.items()}
+        overrides += [f"{key}={value}" for key, value in given.items() if value is not None]
     from s3ft_jax import stopping
     from s3ft_jax.config import ConfigError
 
@@ -288,8 +311,10 @@ def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> 
         extra["seed"] = None
     stage.run(config, workdir, redo=parsed.redo, **extra)
     if command.module == "evaluate":
-        from s3ft_jax.stages import benchmark
+        from s3ft_jax.stages import benchmark, drift
 
+        if stage.is_tuned(extra["method"]):
+            drift.run(config, workdir, redo=parsed.redo, **extra)
         benchmark.run(config, workdir, redo=parsed.redo, **extra)
     # written last: settings that a stage refused must not stand there
     workdir.write_bytes("config.json", (config.to_json_best_effort(indent=1) + "\n").encode())

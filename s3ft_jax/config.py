@@ -130,7 +130,7 @@ def _load_file(path: str) -> Any:
     return module
 
 
-OPEN = ("task.columns", "task.splits", "replay.columns", "replay.splits")
+OPEN = ("task.columns", "task.splits", "replay.columns", "replay.splits", "compare.variants")
 """Settings whose keys are the user's own; their values are texts."""
 PER_METHOD = "train.per_method"
 

@@ -106,9 +106,10 @@ READERS = {
     "replay": ("stages/prepare.py", "tasks/*.py", "tasks/pocket/*.py"),
     "train": ("stages/train.py", "stages/method_settings.py", "stages/validate.py", "stages/recipe.py"),
     "benchmark": ("stages/benchmark.py", "harness/settings.py", "harness/run.py"),
-    "evaluate": ("stages/evaluate.py", "stages/sample.py"),
+    "evaluate": ("stages/evaluate.py", "stages/sample.py", "stages/drift.py"),
+    "compare": ("stages/compare.py", "stages/evaluate.py"),
     "export": ("stages/export_model.py",),
-    "report": ("stages/report.py",),
+    "report": ("stages/report.py", "stages/gather.py"),
 }
 """Section of the settings -> the files that may read its keys; a name read elsewhere does not count."""
 

@@ -28,6 +28,8 @@ RULES = {
     "repairs": ({"records"}, set()),
     "selection": ({"records", "edit_distance"}, set()),
     "rungs": ({"records", "selection"}, set()),
+    "variants": ({"config", "selection"}, set()),
+    "grid": (set(), set()),
     "rounds": ({"records", "selection"}, set()),
     "batches": ({"records"}, {"numpy"}),
     "evaluation": ({"records"}, {"numpy", "scipy"}),

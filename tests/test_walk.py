@@ -30,7 +30,7 @@ def test_one_example_through_every_room(walked):
     assert chosen.prompt_ids == own.prompt_ids
     meta = checkpoints.read_meta(workdir / "checkpoints/s3ft/seed-0/4")
     assert meta.provenance["method"] == "s3ft" and meta.step == 4
-    assert workdir.read_records(Score, "scores/s3ft/seed-0/scores.jsonl")
+    assert workdir.read_records(Score, "scores/s3ft/seed-0/test-scores.jsonl")
     assert json.loads((workdir / "report.json").read_text())["summary"]["s3ft"]
 
 

@@ -21,6 +21,7 @@ from s3ft_jax.report.evidence import (
     Control,
     Evidence,
     EvidenceError,
+    GridPoint,
     ResponseCount,
 )
 from s3ft_jax.report.terminal import print_result
@@ -32,6 +33,7 @@ __all__ = [
     "Control",
     "Evidence",
     "EvidenceError",
+    "GridPoint",
     "ReportFiles",
     "ResponseCount",
     "build_contents",
@@ -49,12 +51,13 @@ class ReportFiles:
     html: Any
 
 
-def write_report(contents: Contents, directory: Any) -> ReportFiles:
+def write_report(contents: Contents, directory: Any, name: str = "report") -> ReportFiles:
     """Write report.json, report.md and report.html into a directory; existing ones are replaced.
 
     Args:
       contents: from ``build_contents``.
       directory: local or ``gs://`` path; made if it is not there.
+      name: of the files, without their ending.
 
     Raises:
       EvidenceError: the directory cannot be written; names it, the cause and the fix.
@@ -65,15 +68,15 @@ def write_report(contents: Contents, directory: Any) -> ReportFiles:
     from s3ft_jax.report.page import build_page
 
     texts = {
-        "report.json": json.dumps(contents.document, ensure_ascii=False, allow_nan=False, indent=1) + "\n",
-        "report.md": build_markdown(contents),
-        "report.html": build_page(contents),
+        f"{name}.json": json.dumps(contents.document, ensure_ascii=False, allow_nan=False, indent=1) + "\n",
+        f"{name}.md": build_markdown(contents),
+        f"{name}.html": build_page(contents),
     }
     folder = epath.Path(directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+        for file, text in texts.items():
+            (folder / file).write_text(text, encoding="utf-8")
     except OSError as error:
         raise EvidenceError(f"cannot write the report to {folder}: {error}. Choose a workdir you may write.") from None
-    return ReportFiles(*(folder / name for name in texts))
+    return ReportFiles(*(folder / file for file in texts))

@@ -17,6 +17,7 @@ from s3ft_jax.report.comparisons import MEAN, compare_all
 from s3ft_jax.report.document import build_document
 from s3ft_jax.report.evidence import Evidence, check_evidence
 from s3ft_jax.report.flow import Flow, build_flow
+from s3ft_jax.report.frontier import Forgetting, forgetting
 from s3ft_jax.report.references import Reference, find_reference, reference_table
 from s3ft_jax.report.scoreboard import Scoreboard, build_scoreboard
 from s3ft_jax.report.summary import Row, summarize
@@ -64,6 +65,7 @@ class Contents:
       paired_table: fixed and regressed; None without answers.
       comparisons_table: every pair of models on the target and on the general mean; None without answers.
       skills_table: the same on each general skill.
+      forgetting: how far models are from the base, and what they lost.
       reference: a paper's numbers; None where none are asked for.
       reference_table: these beside the run's; None where they are not known.
       document: the value of report.json.
@@ -83,6 +85,7 @@ class Contents:
     paired_table: Table | None
     comparisons_table: Table | None
     skills_table: Table | None
+    forgetting: Forgetting
     reference: Reference | None
     reference_table: Table | None
     document: dict[str, Any]
@@ -125,7 +128,13 @@ def build_contents(evidence: Evidence) -> Contents:
         paired_table=tables.paired_table(board),
         comparisons_table=comparisons_table(short, len(comparisons)),
         skills_table=comparisons_table(rest, len(comparisons)),
+        forgetting=forgetting(evidence, _changes(rows)),
         reference=reference,
         reference_table=reference_table(reference, rows, flow) if reference else None,
         document=build_document(evidence, rows, flow, claims, cautions, sentence, control_rows, comparisons),
     )
+
+
+def _changes(rows: list[Row]) -> dict[tuple[str, int], float]:
+    """(method, seed) -> change of the general mean, 0 where no skill was scored."""
+    return {(row.method, seed): general for row in rows for seed, (general, _) in row.points.items()}

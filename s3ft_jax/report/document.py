@@ -17,6 +17,7 @@ from s3ft_jax.report.claims import Claim
 from s3ft_jax.report.comparisons import Comparison, comparison_values
 from s3ft_jax.report.evidence import Evidence
 from s3ft_jax.report.flow import Flow, flow_values
+from s3ft_jax.report.frontier import grid_values
 from s3ft_jax.report.references import REFERENCES
 from s3ft_jax.report.summary import Row, summary_values
 
@@ -52,6 +53,8 @@ def build_document(
         "summary": summary_values(rows),
         "claims": [_claim_values(claim) for claim in claims],
         "comparisons": comparison_values(comparisons),
+        "grid": grid_values(evidence),
+        "kl": [{"method": method, "seed": seed, "kl": kl} for (method, seed), kl in evidence.kl.items()],
         "cautions": list(cautions),
         "notes": list(evidence.notes),
         "scores": [dataclasses.asdict(score) for score in evidence.scores],

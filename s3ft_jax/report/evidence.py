@@ -70,6 +70,32 @@ class Control:
 
 
 @dataclasses.dataclass(frozen=True)
+class GridPoint:
+    """One model of a comparison: how it was tuned, and what it scored where settings are chosen.
+
+    Attributes:
+      label: the line of the tables that it was tried for; ``base`` for the untouched model.
+      variant: its full name, with the settings.
+      seed: of the tuning; None for the base.
+      learning_rate, num_steps: peak rate and optimizer steps; None for the base.
+      score: on the task's validation examples, a fraction.
+      general: mean over general skills and benchmarks; None where none was measured.
+      kl: KL(base || model) on validation questions, nats per token; None where it was not measured.
+      chosen: whether its settings are those of the label's line.
+    """
+
+    label: str
+    variant: str
+    seed: int | None
+    learning_rate: float | None
+    num_steps: int | None
+    score: float
+    general: float | None
+    kl: float | None
+    chosen: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Evidence:
     """What a report is made of. Only the first five are needed.
 
@@ -103,6 +129,8 @@ class Evidence:
       logprobs: origin (own, paraphrase, repair, gold) -> per text (sum of log-probability under the base in nats,
         tokens).
       curves: (method, seed) -> (step, mean loss per trained token in nats).
+      kl: (method, seed) -> KL(base || model) along the base's answers to questions of the task, nats per token.
+      grid: every model of a comparison's grid, base first; empty where settings were not searched.
       rounded: (method, seed) -> dtype of the frozen kernels its adapters were trained on, and the largest change of a
         logit of the base that this made, as a share of the largest logit; only where they were rounded.
       compared: origin -> the verdicts of a second judge on the training responses, in the order of ``verdicts``.
@@ -140,6 +168,8 @@ class Evidence:
     examples: Sequence[BrowsedExample] = ()
     logprobs: Mapping[str, Sequence[tuple[float, int]]] = dataclasses.field(default_factory=dict)
     curves: Mapping[tuple[str, int], Sequence[tuple[int, float]]] = dataclasses.field(default_factory=dict)
+    kl: Mapping[tuple[str, int], float] = dataclasses.field(default_factory=dict)
+    grid: Sequence[GridPoint] = ()
     rounded: Mapping[tuple[str, int], tuple[str, float]] = dataclasses.field(default_factory=dict)
     compared: Mapping[str, Sequence[Verdict]] = dataclasses.field(default_factory=dict)
     canaries: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
@@ -225,6 +255,7 @@ def _check_models(evidence: Evidence) -> None:
     used = [("curves", model) for model in evidence.curves]
     used += [("left_out", model) for model in evidence.left_out]
     used += [("rounded", model) for model in evidence.rounded]
+    used += [("kl", model) for model in evidence.kl]
     used += [("answers", (method, seed)) for method, seed, _ in evidence.answers]
     used += [("items", (method, seed)) for method, seed, _ in evidence.items]
     for example in evidence.examples:

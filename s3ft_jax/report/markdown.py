@@ -5,7 +5,7 @@ In: ``Contents``. Out: GitHub-flavoured markdown; plots and browsed examples are
 
 from __future__ import annotations
 
-from s3ft_jax.report import judging, tables
+from s3ft_jax.report import frontier, judging, tables
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
 from s3ft_jax.report.intake import encoding_table, intake_table
 from s3ft_jax.report.tables import Cell, Table
@@ -21,6 +21,11 @@ def build_markdown(contents: Contents) -> str:
     parts += ["## Keep in mind", _bullets(contents.cautions)]
     if evidence.notes:
         parts += ["### Disclosures", _bullets(list(evidence.notes))]
+    tried = frontier.frontier_table(evidence.grid), frontier.grid_table(evidence.grid)
+    if any(tried):
+        parts += ["## Every setting tried", *(draw_table(table) for table in tried if table)]
+    if contents.board.skills and contents.forgetting.marks:
+        parts += ["## Distance from the base", _line(frontier.forgetting_sentence(contents.forgetting))]
     parts.append("## Negative control")
     if contents.control_table is not None and evidence.control is not None:
         parts += [_line(evidence.control.title), draw_table(contents.control_table)]

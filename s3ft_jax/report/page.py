@@ -10,9 +10,10 @@ import dataclasses
 from importlib import resources
 
 from s3ft_jax.records import ORIGINS
-from s3ft_jax.report import judging, plots, tables
+from s3ft_jax.report import frontier, judging, plots, tables
 from s3ft_jax.report.claims import FAILS, HOLDS, NOISE, SUBJECT, UNMEASURED, VOID
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
+from s3ft_jax.report.drawing import method_role
 from s3ft_jax.report.evidence import BASE, BrowsedAnswer, BrowsedExample, EvidenceError
 from s3ft_jax.report.intake import encoding_table, intake_table
 from s3ft_jax.report.wording import clean_text, count_of, method_name, share
@@ -61,22 +62,14 @@ def build_page(contents: Contents) -> str:
         evidence=evidence,
         subject=_subject(contents),
         plots={name: Markup(text) for name, text in _plots(contents).items()},
-        roles={method: plots.method_role(method, names) for method in names},
+        roles={method: method_role(method, names) for method in names},
         groups=_groups(evidence.examples, _subject(contents)),
-        targets_table=tables.targets_table(flow),
-        responses_table=tables.responses_table(flow),
-        reasons_table=tables.reasons_table(flow),
-        rungs_table=tables.rungs_table(flow),
-        pass_rate_table=tables.pass_rate_table(flow),
-        rounds_table=tables.rounds_table(evidence),
+        **_tables(contents),
         target_origins=list(next(iter(flow.targets.values()), ())),
         logprob_origins=[origin for origin in ORIGINS if evidence.logprobs.get(origin)],
         judges_line=judging.judges_line(evidence),
         judging_tables=[*filter(None, [judging.canaries_table(evidence)]), *judging.agreement_tables(evidence)],
-        intake_table=intake_table(evidence) if evidence.intakes else None,
-        encoding_table=encoding_table(evidence) if evidence.encoding else None,
-        logprobs_table=tables.logprobs_table(evidence),
-        costs_table=tables.costs_table(evidence.costs) if evidence.costs else None,
+        forgetting_sentence=frontier.forgetting_sentence(contents.forgetting),
         settings=[
             (heading, tables.pairs_table(heading, values) if values else None, name)
             for heading, values, name in (
@@ -95,12 +88,37 @@ def build_page(contents: Contents) -> str:
     )
 
 
+def _tables(contents: Contents) -> dict[str, tables.Table | None]:
+    """The tables by their names in the template; None for those that there is no evidence for."""
+    evidence, flow = contents.evidence, contents.flow
+    return {
+        "targets_table": tables.targets_table(flow),
+        "responses_table": tables.responses_table(flow),
+        "reasons_table": tables.reasons_table(flow),
+        "rungs_table": tables.rungs_table(flow),
+        "pass_rate_table": tables.pass_rate_table(flow),
+        "rounds_table": tables.rounds_table(evidence),
+        "intake_table": intake_table(evidence) if evidence.intakes else None,
+        "encoding_table": encoding_table(evidence) if evidence.encoding else None,
+        "logprobs_table": tables.logprobs_table(evidence),
+        "costs_table": tables.costs_table(evidence.costs) if evidence.costs else None,
+        "frontier_table": frontier.frontier_table(evidence.grid),
+        "grid_table": frontier.grid_table(evidence.grid),
+    }
+
+
 def _plots(contents: Contents) -> dict[str, str]:
     """The drawings there is evidence for, others empty; the template says why those are absent."""
     evidence = contents.evidence
-    drawn = dict.fromkeys(("scatter", "flow", "logprob_token", "logprob_total", "curves"), "")
+    drawn = dict.fromkeys(("scatter", "frontier", "forgetting", "flow", "logprob_token", "logprob_total", "curves"), "")
     if contents.board.skills:
         drawn["scatter"] = plots.scatter(contents.rows)
+    labels = (BASE, *evidence.methods)
+    spots = [spot for spot in frontier.spots(evidence.grid) if spot.change is not None]
+    if spots:
+        drawn["frontier"] = plots.frontier(spots, evidence.grid[0].score, labels)
+    if contents.board.skills and contents.forgetting.marks:
+        drawn["forgetting"] = plots.forgetting(contents.forgetting, labels)
     if contents.flow.targets:
         drawn["flow"] = plots.flow_bars(contents.flow)
     if any(evidence.logprobs.values()):

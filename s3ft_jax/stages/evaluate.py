@@ -1,26 +1,36 @@
-"""Stage: a model -> scores on the task's test split and on every general skill. The base is scored the same way."""
+"""Stage: a model -> scores on a split of the task and on every general skill. The base is scored the same way.
+
+Each part (``test``, ``validation``, ``general``) is a stage of its own, so that a model whose settings were chosen on
+the validation split is later scored on the test split alone. ``few-shot`` is the base with examples in its prompt.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from s3ft_jax import checkpoints
-from s3ft_jax.evaluation.scores import score_choices, score_verdicts
+from s3ft_jax.evaluation.scores import ACCURACY, score_choices, score_verdicts
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Score
 from s3ft_jax.responder import Model, answer, asks_of, scorer_of, sharing
+from s3ft_jax.stages import few_shot
 from s3ft_jax.stages.judge import describe_sandbox, judge_responses, settings_of
 from s3ft_jax.stages.launch import BASE, mesh_to_sample, plain_settings
 from s3ft_jax.stages.sample import answer_settings
 from s3ft_jax.stages.sampler import engine_settings
+from s3ft_jax.stages.train import key as train_key
 from s3ft_jax.stages.train import load_tuned
 from s3ft_jax.workdir import Workdir
 
 UNTUNED = "base"
+FEW_SHOT = "few-shot"
+GENERAL = "general"
+"""The part whose examples are of general skills; every other part is a split of the task."""
 
 
 def name(method: str, seed: int | None) -> str:
@@ -28,49 +38,108 @@ def name(method: str, seed: int | None) -> str:
     return method if seed is None else f"{method}/seed-{seed}"
 
 
-def key(method: str, seed: int | None) -> str:
+def key(method: str, seed: int | None, part: str) -> str:
     """Name of the stage in ``manifests/``."""
-    return f"evaluate-{name(method, seed).replace('/', '-')}"
+    return f"evaluate-{name(method, seed).replace('/', '-')}-{part}"
 
 
-def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, redo: bool = False) -> None:
-    """Answer greedily, judge with the same judges as the training data, score, and rank choices by likelihood."""
-    settings = {"evaluate": plain_settings(config.evaluate), "judge": settings_of(config)}
-    settings["engine"] = engine_settings(config).decisive
-    reads = ["import", "prepare"] + ([f"train-{name(method, seed).replace('/', '-')}"] if seed is not None else [])
-    where = f"scores/{name(method, seed)}"
-    with workdir.stage(key(method, seed), settings=settings, reads=reads, writes=[where], redo=redo) as stage:
-        if not stage.needed:
-            return say(f"evaluate {name(method, seed)}: already done")
-        model = load(config, workdir, method, seed)
-        split = config.evaluate.split
-        scores: list[Score] = []
-        stage.facts["sandbox"] = ""
-        for part in (split, "general") if config.evaluate.general else (split,):
-            examples = workdir.read_records(Example, f"examples/{part}.jsonl")
-            if part == split and config.evaluate.limit:
-                examples = examples[: config.evaluate.limit]
-            if not examples:
-                continue
-            responses = _answer(config, workdir, model, examples, f"{where}/{part}")
-            verdicts = judge_responses(config, workdir, examples, responses, f"judge {part} answers")
-            stage.facts["sandbox"] = stage.facts["sandbox"] or describe_sandbox(config, examples)
-            workdir.write_records(f"{where}/{part}-verdicts.jsonl", verdicts)
-            scores += score_verdicts(verdicts, examples, method=method, seed=seed, split=part)
-            scores += _score_choices(config, model, examples, method, seed, part)
-        workdir.write_records(f"{where}/scores.jsonl", scores)
-        shown = ", ".join(f"{s.task} {s.value:.1%}" for s in scores if s.split == split)
-        general = [s.value for s in scores if s.split == "general" and s.metric == "accuracy"]
-        say(f"evaluate {name(method, seed)}: {shown}" + (f", general {np.mean(general):.1%}" if general else ""))
+def file(method: str, seed: int | None, part: str) -> str:
+    """Where the scores of a part lie, below the workdir."""
+    return f"scores/{name(method, seed)}/{part}-scores.jsonl"
+
+
+def parts_of(config: ConfigDict) -> tuple[str, ...]:
+    """What the config asks to be scored."""
+    return (config.evaluate.split, GENERAL) if config.evaluate.general else (config.evaluate.split,)
+
+
+def is_tuned(method: str) -> bool:
+    """Whether it is a model that was trained."""
+    return method not in (UNTUNED, FEW_SHOT)
+
+
+def run(
+    config: ConfigDict,
+    workdir: Workdir,
+    method: str,
+    seed: int | None,
+    *,
+    redo: bool = False,
+    parts: Sequence[str] = (),
+) -> None:
+    """Answer greedily, judge with the same judges as the training data, score, and rank choices by likelihood.
+
+    Args:
+      config, workdir: of the run.
+      method, seed: ``base`` without a seed; ``few-shot``, whose seed draws the examples shown; or a tuned model.
+      redo: see ``Workdir.stage``.
+      parts: what to score; empty: ``parts_of(config)``.
+    """
+    model: Model | None = None
+    shown = []
+    for part in parts or parts_of(config):
+        settings, reads = _settings(config, method, part), ["import", "prepare"]
+        reads += [train_key(method, seed)] if is_tuned(method) else []
+        writes = [f"scores/{name(method, seed)}/{part}-*"]
+        with workdir.stage(key(method, seed, part), settings=settings, reads=reads, writes=writes, redo=redo) as stage:
+            if stage.needed:
+                model = model or load(config, workdir, method, seed)
+                scores, stage.facts = _score(config, workdir, model, method, seed, part)
+                shown.append(_said(scores, part))
+    what = ", ".join(filter(None, shown)) if model is not None else "already done"
+    say(f"evaluate {name(method, seed)}: {what}")
+
+
+def _settings(config: ConfigDict, method: str, part: str) -> dict[str, Any]:
+    """What the scores of a part follow from."""
+    own = plain_settings(config.evaluate)
+    left = ("split", "general", "limit", "kl") if part == GENERAL else ("split", "general", "kl")
+    settings = {"evaluate": {key: value for key, value in own.items() if key not in left}}
+    settings |= {"judge": settings_of(config), "engine": engine_settings(config).decisive}
+    return settings | ({"shots": config.compare.shots} if method == FEW_SHOT else {})
+
+
+def _score(
+    config: ConfigDict, workdir: Workdir, model: Model, method: str, seed: int | None, part: str
+) -> tuple[list[Score], dict[str, Any]]:
+    """Answers, verdicts and scores of a part, written; and facts for the manifest."""
+    examples = examples_of(config, workdir, part)
+    where, scores, sandbox = f"scores/{name(method, seed)}/{part}", [], ""
+    if examples:
+        asked = examples
+        if method == FEW_SHOT:
+            train = workdir.read_records(Example, "examples/train.jsonl")
+            asked = few_shot.show(examples, few_shot.draw(train, config.compare.shots, seed))
+        responses = _answer(config, workdir, model, asked, where)
+        verdicts = judge_responses(config, workdir, examples, responses, f"judge {part} answers")
+        sandbox = describe_sandbox(config, examples)
+        workdir.write_records(f"{where}-verdicts.jsonl", verdicts)
+        scores = score_verdicts(verdicts, examples, method=method, seed=seed, split=part)
+        scores += _score_choices(config, model, asked, method, seed, part)
+    workdir.write_records(file(method, seed, part), scores)
+    return scores, {"sandbox": sandbox}
+
+
+def examples_of(config: ConfigDict, workdir: Workdir, part: str) -> list[Example]:
+    """The examples that are scored of a part."""
+    examples = workdir.read_records(Example, f"examples/{part}.jsonl")
+    return examples[: config.evaluate.limit] if part != GENERAL and config.evaluate.limit else examples
+
+
+def _said(scores: Sequence[Score], part: str) -> str:
+    found = [score for score in scores if score.metric == ACCURACY]
+    if part == GENERAL:
+        return f"general {np.mean([score.value for score in found]):.1%}" if found else ""
+    return ", ".join(f"{score.task} {score.value:.1%} of {part}" for score in found)
 
 
 def load(config: ConfigDict, workdir: Workdir, method: str, seed: int | None) -> Model:
     """The base or a tuned model, on the chips that sample."""
     mesh = mesh_to_sample(engine_settings(config), workdir)
-    if seed is None:
-        decoder = checkpoints.load_decoder(workdir / BASE, mesh)
-    else:
+    if is_tuned(method):
         decoder = load_tuned(workdir, method, seed, mesh=mesh)
+    else:
+        decoder = checkpoints.load_decoder(workdir / BASE, mesh)
     return Model.of(decoder, PromptEncoder(str(workdir / BASE / "tokenizer")))
 
 

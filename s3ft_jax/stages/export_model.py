@@ -22,11 +22,12 @@ from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import ORIGINS, Score
 from s3ft_jax.selection import METHODS
-from s3ft_jax.stages import evaluate
+from s3ft_jax.stages import evaluate, select
 from s3ft_jax.stages.launch import BASE, POCKET, pocket_model_folder
 from s3ft_jax.stages.method_settings import method_settings
 from s3ft_jax.stages.train import key as train_key
 from s3ft_jax.stages.train import load_tuned
+from s3ft_jax.variants import method_of
 from s3ft_jax.workdir import Workdir, WorkdirError, flatten
 
 FORMS = ("merged", "adapter")
@@ -44,28 +45,27 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
         raise WorkdirError(f"export.form: {form!r}; choose from {list(FORMS)}")
     name = f"{method}/seed-{seed}" + ("-adapter" if form == "adapter" else "")
     where = f"export/{name}"
-    reads = ["import", f"select-{method}", train_key(method, seed)]
-    scored = [model for model in ((evaluate.UNTUNED, None), (method, seed)) if workdir.manifest(evaluate.key(*model))]
-    reads += [evaluate.key(*model) for model in scored]
+    rule = method_of(method)
+    reads = ["import", select.key(rule), train_key(method, seed)]
+    models = ((evaluate.UNTUNED, None), (method, seed))
+    scored = [(*model, part) for model in models for part in evaluate.parts_of(config)]
+    scored = [one for one in scored if workdir.manifest(evaluate.key(*one))]
+    reads += [evaluate.key(*one) for one in scored]
     stage_key = f"export-{name.replace('/', '-')}"
     with workdir.stage(stage_key, settings={}, reads=reads, writes=[where], redo=redo) as stage:
         if not stage.needed:
             return say(f"export: already done, {workdir.path / where}")
-        scores = [
-            score
-            for model in scored
-            for score in workdir.read_records(Score, f"scores/{evaluate.name(*model)}/scores.jsonl")
-        ]
+        scores = [score for one in scored for score in workdir.read_records(Score, evaluate.file(*one))]
         provenance = checkpoints.read_meta(workdir / BASE).provenance
         source = hf_folder.read(workdir / BASE / "tokenizer")
         _, weight_map = families.read_config(source.config)
         decoder = load_tuned(workdir, method, seed, merge=form == "merged")
-        counts = workdir.manifest(f"select-{method}")["facts"]
+        counts = workdir.manifest(select.key(rule))["facts"]
         card = model_card(
             name=f"{provenance['source'].rstrip('/').rsplit('/', 1)[-1]}-{config.task.name}-{method}",
             base=provenance["source"],
             method=method,
-            prefer=METHODS[method].prefer,
+            prefer=METHODS[rule].prefer,
             task=config.task.name,
             origin_counts={origin: counts[origin] for origin in ORIGINS if origin in counts},
             scores=scores,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from s3ft_jax import checkpoints, sharding, training
+from s3ft_jax import checkpoints, sharding, training, variants
 from s3ft_jax.losses import Loss
 from s3ft_jax.models import kernels
 from s3ft_jax.models.config import DecoderConfig
@@ -17,7 +17,7 @@ from s3ft_jax.models.lora import Lora, choose_targets
 from s3ft_jax.models.quantization import check_dtype
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.tuning import check_trackers
-from s3ft_jax.workdir import Workdir, WorkdirError
+from s3ft_jax.workdir import Workdir, WorkdirError, flatten
 
 LOGITS = 2**26
 """Logits that a device makes at a time where ``train.chunk_tokens`` is 0: 256 MiB in float32."""
@@ -31,15 +31,44 @@ UNSETTLING = ("trackers", "wandb_project", "keep")
 
 
 def method_settings(config: ConfigDict, method: str) -> dict[str, Any]:
-    """``train`` settings of one method: the shared ones, with those of ``train.per_method`` on top.
+    """``train`` settings of a method or variant: the shared ones, with those of ``train.per_method`` on top, and on
+    these what the variant states.
 
     Raises:
       WorkdirError: ``per_method`` names something that is no setting of ``train``.
+      VariantError: the variant does, or it is of no method.
     """
     settings = plain_settings(config.train)
     settings.pop("seeds")
-    own = settings.pop("per_method").get(method, {})
-    return _laid_on(settings, own, f"train.per_method.{method}")
+    per_method, name = settings.pop("per_method"), variants.method_of(method)
+    settings = _laid_on(settings, per_method.get(name, {}), f"train.per_method.{name}")
+    stated = variants.settings_of(method, flatten(settings)) if method else {}  # without a method: those of all
+    return _laid_on(settings, _nested(stated), method)
+
+
+def variant_name(config: ConfigDict, method: str, settings: Mapping[str, Any]) -> str:
+    """The name of a method with these settings on top of its own, by their flat names; none that it has anyway.
+
+    Two names are then the same exactly where the settings are, and runs with the same settings are made once.
+
+    Raises:
+      VariantError: a setting that cannot be.
+    """
+    has = flatten(method_settings(config, method))
+    stated = variants.settings_of(variants.write(method, settings), has)
+    return variants.write(method, {name: value for name, value in stated.items() if has[name] != value})
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """{"loss.dft": True} -> {"loss": {"dft": True}}"""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *sections, last = key.split(".")
+        inner = nested
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[last] = value
+    return nested
 
 
 def _laid_on(settings: dict[str, Any], own: dict[str, Any], where: str) -> dict[str, Any]:
@@ -149,8 +178,12 @@ def check_validation(settings: Mapping[str, Any]) -> None:
         raise WorkdirError("train.validate.use_best = 'validation_score' needs train.validate.score = True")
 
 
-def check_settings(config: ConfigDict, workdir: Workdir) -> None:
+def check_settings(config: ConfigDict, workdir: Workdir, names: Sequence[str] = ()) -> None:
     """Find out what training would refuse before hours of sampling: the mesh, each method's step, adapters, trackers.
+
+    Args:
+      config, workdir: of the run, whose base has been imported.
+      names: of methods and variants; empty: ``config.methods``.
 
     Raises:
       WorkdirError, AttentionError, ShardingError, LoraError, QuantizationError, OptimizerError, TrackerError: naming
@@ -159,7 +192,7 @@ def check_settings(config: ConfigDict, workdir: Workdir) -> None:
     mesh = sharding.make_mesh(**plain_settings(config.mesh))
     architecture = checkpoints.read_meta(workdir / BASE).config
     check_trackers(config.train.trackers)
-    for method in config.methods:
+    for method in names or config.methods:
         settings = method_settings(config, method)
         step_settings(settings, architecture, mesh)
         optimizer(settings)

@@ -22,30 +22,24 @@ def origins_wanted(methods: tuple[str, ...]) -> list[Origin]:
     return [origin for origin in SAMPLED if asked_after(methods, origin) is not None]
 
 
-def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
-    """import, prepare, sample, judge (agree, gate), select, train, evaluate, report."""
-    from s3ft_jax.stages import (
-        agree,
-        benchmark,
-        evaluate,
-        gate,
-        import_model,
-        judge,
-        prepare,
-        report,
-        sample,
-        select,
-        train,
-    )
-    from s3ft_jax.stages.method_settings import check_settings
+def check(config: ConfigDict) -> None:
+    """Stop at settings that cannot be, before anything is read."""
+    from s3ft_jax.stages import benchmark, prepare, sample, select
 
     check_methods(config.methods)
-    origins = origins_wanted(config.methods)
     select.check_settings(config)
-    for origin in origins:
-        sample.settings_of(config, origin)  # stops at settings that cannot be
+    for origin in origins_wanted(config.methods):
+        sample.settings_of(config, origin)
     prepare.check_replay(config)
     benchmark.settings_of(config)
+
+
+def build_targets(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
+    """All that methods share: import, prepare, sample, judge (agree, gate), and each method's selections."""
+    from s3ft_jax.stages import agree, gate, import_model, judge, prepare, sample, select
+    from s3ft_jax.stages.method_settings import check_settings
+
+    origins = origins_wanted(config.methods)
     import_model.run(config, workdir, redo=redo)
     prepare.run(config, workdir, redo=redo)
     check_settings(config, workdir)
@@ -61,12 +55,21 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
             gate.run(config, workdir, redo=redo)
     for method in config.methods:
         select.run(config, workdir, method, redo=redo)
+
+
+def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
+    """import, prepare, sample, judge (agree, gate), select, train, evaluate (drift, benchmark), report."""
+    from s3ft_jax.stages import benchmark, drift, evaluate, report, train
+
+    check(config)
+    build_targets(config, workdir, redo=redo)
     evaluate.run(config, workdir, evaluate.UNTUNED, None, redo=redo)
     benchmark.run(config, workdir, evaluate.UNTUNED, None, redo=redo)
     for seed in config.train.seeds:
         for method in config.methods:
             train.run(config, workdir, method, seed, redo=redo)
             evaluate.run(config, workdir, method, seed, redo=redo)
+            drift.run(config, workdir, method, seed, redo=redo)
             benchmark.run(config, workdir, method, seed, redo=redo)
     report.run(config, workdir, redo=redo)
     say(str(workdir / "report.html"))

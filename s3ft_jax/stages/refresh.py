@@ -22,6 +22,7 @@ from s3ft_jax.stages import sample, select
 from s3ft_jax.stages.judge import judge_responses
 from s3ft_jax.stages.launch import BASE, mesh_to_sample
 from s3ft_jax.stages.sampler import engine_settings
+from s3ft_jax.variants import method_of
 from s3ft_jax.workdir import Workdir
 
 
@@ -64,7 +65,7 @@ def run(
       load: step -> the model as it is after that step, adapters merged; called if the answers are not there yet.
     """
     where = folder(method, seed, current.number)
-    reads = ["import", "prepare", select.key(method)]
+    reads = ["import", "prepare", select.key(method_of(method))]
     reads += [key(method, seed, current.number - 1)] if current.number > 1 else []
     with workdir.stage(
         key(method, seed, current.number),
@@ -122,7 +123,7 @@ def _choose(
     config: ConfigDict, workdir: Workdir, method: str, seed: int, number: int, examples: Sequence[Example]
 ) -> list[Selection]:
     """The targets of these examples, from the answers of all rounds."""
-    origins = [origin for origin in METHODS[method].prefer if origin in SAMPLED]
+    origins = [origin for origin in METHODS[method_of(method)].prefer if origin in SAMPLED]
     responses, verdicts = select.read_responses(workdir, origins)
     for earlier in range(1, number + 1):
         where = folder(method, seed, earlier)
@@ -133,9 +134,9 @@ def _choose(
     offered: dict[str, list[Response]] = defaultdict(list)
     for example in examples:
         mine = responses[example.id], verdicts[example.id]
-        offered[example.id] = rounds.candidates(method, *mine, config.sample.num_own)
+        offered[example.id] = rounds.candidates(method_of(method), *mine, config.sample.num_own)
     encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
-    return select.choose(config, workdir, method, examples, encoder, offered, verdicts)
+    return select.choose(config, workdir, method_of(method), examples, encoder, offered, verdicts)
 
 
 def _told(

@@ -14,6 +14,7 @@ from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import SAMPLED, Example, Response, Selection, Verdict
 from s3ft_jax.selection import METHODS
 from s3ft_jax.stages.launch import BASE
+from s3ft_jax.variants import method_of
 from s3ft_jax.workdir import Workdir, WorkdirError, files_below
 
 
@@ -33,7 +34,7 @@ def run(config: ConfigDict, workdir: Workdir, example_id: str, *, method: str = 
     for origin in SAMPLED:
         _show_responses(workdir, example, origin)
     encoder = PromptEncoder(str(workdir / BASE / "tokenizer")) if (workdir / BASE).exists() else None
-    for name in [method] if method else METHODS:
+    for name in [method_of(method)] if method else METHODS:
         path = f"selections/{name}.jsonl"
         if (workdir / path).exists():
             for selection in workdir.read_records(Selection, path):
@@ -42,7 +43,7 @@ def run(config: ConfigDict, workdir: Workdir, example_id: str, *, method: str = 
     for name in workdir.matching([f"rounds/{method or '*'}"]):
         _show_rounds(workdir, example, name, encoder)
     for file in files_below(workdir / "scores"):
-        if file.name == "scores.jsonl":
+        if file.name == f"{example.split}-scores.jsonl":
             _show_answer(workdir, str(file.parent.relative_to(workdir.path)), example)
 
 
@@ -109,11 +110,10 @@ def _show_selection(selection: Selection, encoder: PromptEncoder | None) -> None
 
 
 def _show_answer(workdir: Workdir, place: str, example: Example) -> None:
-    for part in (example.split,):
-        for response in workdir.read_shards(Response, f"{place}/{part}-responses"):
-            if response.example_id == example.id:
-                _title(f"answer of {place.removeprefix('scores/')}")
-                say(response.text)
-                for verdict in workdir.read_records(Verdict, f"{place}/{part}-verdicts.jsonl"):
-                    if verdict.example_id == example.id:
-                        _show_verdict(verdict)
+    for response in workdir.read_shards(Response, f"{place}/{example.split}-responses"):
+        if response.example_id == example.id:
+            _title(f"answer of {place.removeprefix('scores/')}")
+            say(response.text)
+            for verdict in workdir.read_records(Verdict, f"{place}/{example.split}-verdicts.jsonl"):
+                if verdict.example_id == example.id:
+                    _show_verdict(verdict)

@@ -19,7 +19,7 @@ from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import say
 from s3ft_jax.records import Selection
 from s3ft_jax.responder import scorer_of
-from s3ft_jax.stages import overview, refresh
+from s3ft_jax.stages import overview, refresh, select
 from s3ft_jax.stages.launch import BASE, load_model, plain_settings
 from s3ft_jax.stages.method_settings import (
     adapters,
@@ -31,6 +31,7 @@ from s3ft_jax.stages.method_settings import (
 )
 from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.stages.validate import Validation
+from s3ft_jax.variants import method_of
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 
@@ -51,7 +52,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
     with workdir.stage(
         key(method, seed),
         settings=settling(settings) | {"seed": seed, "mesh": plain_settings(config.mesh)},
-        reads=["import", f"select-{method}"] + (["prepare"] if settings["validate"]["every"] else []),
+        reads=["import", select.key(method_of(method))] + (["prepare"] if settings["validate"]["every"] else []),
         writes=[where],
         redo=redo,
     ) as stage:
@@ -65,7 +66,8 @@ def _run_rounds(
     config: ConfigDict, workdir: Workdir, method: str, seed: int, settings: dict[str, Any]
 ) -> tuple[checkpoints.CheckpointMeta, dict[str, Any]]:
     """All rounds (one, where own answers are never sampled anew), from the newest checkpoint on, and what is told."""
-    chosen = batches.draw(workdir.read_records(Selection, f"selections/{method}.jsonl"), settings["num_examples"], seed)
+    name = f"selections/{method_of(method)}.jsonl"
+    chosen = batches.draw(workdir.read_records(Selection, name), settings["num_examples"], seed)
     plan = plan_round(chosen, settings, seed, rounds.Round(0, 0, settings["num_steps"]))
     every = rounds.split(settings["num_steps"], _steps_per_round(method, settings, chosen, plan))
     newest, ended = _newest(workdir / folder(method, seed)) if len(every) > 1 else (0, False)
@@ -116,7 +118,7 @@ def plan_round(
 
 def _steps_per_round(method: str, settings: dict[str, Any], chosen: list[Selection], plan: batches.BatchPlan) -> int:
     """0 where own answers are never sampled anew."""
-    if not rounds.answers_anew(method):
+    if not rounds.answers_anew(method_of(method)):
         return 0
     members = sum(len(row) for step in plan.steps for row in step.rows)
     return rounds.steps_of(settings["refresh_epochs"], len(chosen), members / len(plan.steps))
@@ -321,6 +323,16 @@ def _load_at(workdir: Workdir, method: str, seed: int, step: int) -> Decoder:
             "folder; training then begins anew."
         )
     return load_tuned(workdir, method, seed)
+
+
+def is_kept(workdir: Workdir, method: str, seed: int) -> bool:
+    """Whether there is a checkpoint, or nothing has been trained yet."""
+    return workdir.manifest(key(method, seed)) is None or checkpoints.newest(workdir / folder(method, seed)) > 0
+
+
+def drop_model(workdir: Workdir, method: str, seed: int) -> None:
+    """Remove the checkpoints of a tuned model; its metrics stay."""
+    checkpoints.keep_only(workdir / folder(method, seed), ())
 
 
 def load_tuned(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from s3ft_jax import batches, sharding, training
@@ -126,13 +127,17 @@ class Validation:
             say(f"validation: {len(rows) - len(fitting)} gold answers exceed train.max_length: not in the loss")
         if not fitting:
             raise WorkdirError(f"train.validate: no validation example fits train.max_length = {longest} tokens")
-        plan = batches.plan_batches(
-            fitting, row_length=longest, num_steps=1, seed=0, examples_per_step=len(fitting), too_long="error"
-        )
-        whole, parts = batches.build_batch(plan, 0, fitting), sharding.row_parts(mesh)
-        size = max(1, settings["batch_size"] // settings["accumulation"])
-        split = training.split_micro(whole, -(-len(whole.tokens) // size), parts)
-        return [
-            sharding.shard_batch(batches.Batch(*(part[number] for part in split)), mesh)
-            for number in range(split.tokens.shape[0])
-        ]
+        return probe_batches(fitting, longest, max(1, settings["batch_size"] // settings["accumulation"]), mesh)
+
+
+def probe_batches(rows: Sequence[Selection], row_length: int, size: int, mesh: Mesh) -> list[batches.Batch]:
+    """Rows packed once into batches of ``size`` rows of ``row_length`` tokens, on the devices, for ``make_probe``."""
+    plan = batches.plan_batches(
+        rows, row_length=row_length, num_steps=1, seed=0, examples_per_step=len(rows), too_long="error"
+    )
+    whole, parts = batches.build_batch(plan, 0, rows), sharding.row_parts(mesh)
+    split = training.split_micro(whole, -(-len(whole.tokens) // size), parts)
+    return [
+        sharding.shard_batch(batches.Batch(*(part[number] for part in split)), mesh)
+        for number in range(split.tokens.shape[0])
+    ]

@@ -5,10 +5,16 @@ import re
 import pytest
 from synthetic_evidence import METHODS, TASK, synthetic_evidence, synthetic_scores
 
-from s3ft_jax.report import plots
+from s3ft_jax.report import drawing, plots
 from s3ft_jax.report.flow import build_flow
+from s3ft_jax.report.frontier import Forgetting, Spot
 from s3ft_jax.report.scoreboard import build_scoreboard
 from s3ft_jax.report.summary import summarize
+
+SPOTS = [
+    Spot(method, method, 1e-3, 100, True, 1, 0.5 + place / 10, -0.1 + place / 50, 0.3)
+    for place, method in enumerate(METHODS)
+]
 
 
 def rows_of(**options):
@@ -22,6 +28,8 @@ def drawings():
         plots.flow_bars(build_flow(evidence)),
         *plots.logprob_histograms(evidence.logprobs),
         plots.loss_curves(evidence.curves, METHODS),
+        plots.frontier(SPOTS, 0.3, METHODS),
+        plots.forgetting(Forgetting((("sft", 0.3, -0.1), ("s3ft", 0.1, -0.02)), None), METHODS),
     ]
 
 
@@ -31,7 +39,7 @@ def test_drawings_take_every_colour_from_the_page():
         assert not re.findall(r"#[0-9a-f]{6}\b", svg.replace("#ffffff", ""))
         assert "http" not in svg and "xmlns" not in svg
         assert "DejaVu" not in svg and "var(--sans)" in svg
-        assert set(re.findall(r"var\(--([\w-]+)\)", svg)) <= {*plots.ROLES, "sans"}
+        assert set(re.findall(r"var\(--([\w-]+)\)", svg)) <= {*drawing.ROLES, "sans"}
 
 
 def test_scatter_names_every_model():
@@ -43,13 +51,6 @@ def test_scatter_names_every_model():
 @pytest.mark.parametrize("options", [{"seeds": (0,)}, {"seeds": (0, 1), "spread": 0.05}, {"spread": 0.0}])
 def test_scatter_of_few_or_equal_seeds(options):
     assert plots.scatter(rows_of(**options)).count("</text>") > 5
-
-
-def test_unknown_methods_get_spare_colours():
-    names = ("base", "sft", "self-output", "unverified")
-    assert plots.method_role("sft", names) == "method-sft"
-    assert plots.method_role("self-output", names) != plots.method_role("unverified", names)
-    assert all(plots.method_role(name, names) in plots.ROLES for name in names)
 
 
 def test_odd_data_draw():

@@ -10,7 +10,8 @@ def test_every_model_is_scored_on_the_same_examples(walked):
     _, workdir = walked
     counts = []
     for method, seed in [("base", None), ("sft", 0), ("ssr", 0), ("sdft", 0), ("s3ft", 0)]:
-        scores = workdir.read_records(Score, f"scores/{evaluate.name(method, seed)}/scores.jsonl")
+        names = [evaluate.file(method, seed, part) for part in ("test", "general")]
+        scores = [score for name in names for score in workdir.read_records(Score, name)]
         assert all(score.method == method and score.seed == seed for score in scores)
         counts.append([(s.task, s.split, s.metric, s.count) for s in scores])
     assert all(other == counts[0] for other in counts)
@@ -22,14 +23,16 @@ def test_every_model_is_scored_on_the_same_examples(walked):
 def test_a_score_is_the_share_of_right_verdicts(walked):
     _, workdir = walked
     verdicts = workdir.read_records(Verdict, "scores/base/test-verdicts.jsonl")
-    (score,) = (s for s in workdir.read_records(Score, "scores/base/scores.jsonl") if s.split == "test")
+    (score,) = workdir.read_records(Score, "scores/base/test-scores.jsonl")
+    assert score.split == "test"
     assert score.value == sum(v.outcome == "right" for v in verdicts) / 12
     assert [v.example_id for v in verdicts] == [e.id for e in workdir.read_records(Example, "examples/test.jsonl")]
 
 
 def test_names_of_models():
-    assert evaluate.name("base", None) == "base" and evaluate.key("base", None) == "evaluate-base"
-    assert evaluate.name("s3ft", 3) == "s3ft/seed-3" and evaluate.key("s3ft", 3) == "evaluate-s3ft-seed-3"
+    assert evaluate.name("base", None) == "base" and evaluate.key("base", None, "test") == "evaluate-base-test"
+    assert evaluate.name("s3ft", 3) == "s3ft/seed-3"
+    assert evaluate.key("s3ft", 3, "general") == "evaluate-s3ft-seed-3-general"
 
 
 @pytest.mark.parametrize("tune", ["full", "lora"])
@@ -47,3 +50,21 @@ def test_a_model_on_several_devices_answers_alike(copied, tune):
     assert [one.text for one in after] == [one.text for one in before]
     assert [one.logprob for one in after] == pytest.approx([one.logprob for one in before], abs=1e-3)
     assert [one.logprob for one in after] != [one.logprob for one in before], "the sums did go over chips"
+
+
+def test_parts_are_scored_one_by_one(copied, capsys):
+    """A split more leaves the others as they are; the base with shots is asked with them and judged as ever."""
+    config, workdir = copied
+    before = {key: workdir.stage_digest(evaluate.key("s3ft", 0, key)) for key in ("test", "general")}
+    evaluate.run(config, workdir, "s3ft", 0, parts=("validation", "general"))
+    assert "of validation" in capsys.readouterr().out
+    assert {key: workdir.stage_digest(evaluate.key("s3ft", 0, key)) for key in before} == before
+    (score,) = workdir.read_records(Score, evaluate.file("s3ft", 0, "validation"))
+    assert (score.split, score.count) == ("validation", 8)
+    config.compare.shots = 2
+    evaluate.run(config, workdir, "few-shot", 1, parts=("validation",))
+    asked = workdir.read_shards(Response, "scores/few-shot/seed-1/validation-responses")
+    plain = workdir.read_shards(Response, "scores/s3ft/seed-0/validation-responses")
+    longer = [len(one.prompt_ids) - len(other.prompt_ids) for one, other in zip(asked, plain, strict=True)]
+    assert min(longer) == max(longer) > 20, "the same two examples before every question"
+    assert workdir.manifest("evaluate-few-shot-seed-1-validation")["settings"]["shots"] == 2

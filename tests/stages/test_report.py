@@ -26,14 +26,6 @@ def test_the_page_and_the_markdown_are_there(walked):
     assert "S3FT" in (workdir / "report.md").read_text()
 
 
-def test_logprobs_of_all_three_origins_under_the_base(walked):
-    config, workdir = walked
-    found = report.base_logprobs(config, workdir)
-    assert set(found) == {"gold", "paraphrase", "own"}
-    assert len(found["gold"]) == 8
-    assert all(total < 0 and tokens > 0 for pairs in found.values() for total, tokens in pairs)
-
-
 def test_a_control_run_is_shown_beside(walked, copied):
     _, control = walked
     config, workdir = copied

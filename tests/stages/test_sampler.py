@@ -17,7 +17,7 @@ from s3ft_jax.outside import OutsideError
 from s3ft_jax.outside.server import request_seed
 from s3ft_jax.records import SAMPLED, Example, Response
 from s3ft_jax.responder import asks_of, engine_of
-from s3ft_jax.stages import judge, recipe, report, sample, sampler, select
+from s3ft_jax.stages import gather, judge, recipe, sample, sampler, select
 from s3ft_jax.stages.launch import load_model
 from s3ft_jax.workdir import SettingsChanged, Workdir, WorkdirError
 from served import serving
@@ -258,11 +258,11 @@ def test_our_own_engine_has_no_setting_of_an_outside_one():
 def test_the_report_says_who_sampled(copied, server):
     config, workdir = copied
     manifest = workdir.manifest("sample-own")
-    assert report.gather(config, workdir, [("base", None)]).outside == {}
+    assert gather.gather(config, workdir, gather.models_of([], ())).outside == {}
     told = {"server": "http://x/v1", "model": "m", "returned": 24, "same": 0, "changed": 0, "without_logprob": 0}
     manifest["facts"]["outside"] = told
     workdir.write_bytes("manifests/sample-own.json", json.dumps(manifest).encode())
-    assert report.gather(config, workdir, [("base", None)]).outside == {"own": told}
+    assert gather.gather(config, workdir, gather.models_of([], ())).outside == {"own": told}
 
 
 @pytest.mark.parametrize("wrong", ["cache_dtype=int4", "num_slots=-1", "attention=flash", "activation_dtype=float16"])

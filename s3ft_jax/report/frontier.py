@@ -1,0 +1,183 @@
+"""The frontier of the report room: every setting that was tried, task score against what is left of general skill.
+
+In: the grid of a comparison. Out: means over seeds by setting, and per line of the tables what it reaches while it
+loses no more than a given amount. One point says little: a method that looks gentle may only have learnt less.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from s3ft_jax.report.evidence import BASE, Evidence, GridPoint
+from s3ft_jax.report.tables import Cell, Table, label
+from s3ft_jax.report.wording import MINUS, method_name, percent, points
+
+LOSSES = (0.01, 0.025, 0.05, 0.10)
+"""Losses of the general mean, fractions, at most which the table allows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spot:
+    """One setting of one line, mean over the seeds that it was tried with.
+
+    Attributes:
+      label, variant, learning_rate, num_steps, chosen: as in ``GridPoint``.
+      seeds: how many.
+      score: validation score, a fraction.
+      change: of the general mean against the base, a fraction; None where none was measured.
+      kl: nats per token; None where it was not measured.
+    """
+
+    label: str
+    variant: str
+    learning_rate: float
+    num_steps: int
+    chosen: bool
+    seeds: int
+    score: float
+    change: float | None
+    kl: float | None
+
+
+def spots(grid: Sequence[GridPoint]) -> list[Spot]:
+    """Means over seeds, in the order of the grid, without the base."""
+    found: dict[tuple[str, str], list[GridPoint]] = {}
+    for point in grid:
+        if point.label != BASE:
+            found.setdefault((point.label, point.variant), []).append(point)
+    before = next((point.general for point in grid if point.label == BASE), None)
+    return [_spot(members, before) for members in found.values()]
+
+
+def _spot(members: Sequence[GridPoint], before: float | None) -> Spot:
+    one = members[0]
+
+    def mean(name: str) -> float | None:
+        values = [getattr(member, name) for member in members]
+        return None if None in values else float(np.mean(values))
+
+    general = mean("general")
+    change = None if general is None or before is None else general - before
+    settings = one.learning_rate, one.num_steps, one.chosen
+    return Spot(one.label, one.variant, *settings, len(members), mean("score"), change, mean("kl"))
+
+
+def edge(mine: Sequence[Spot]) -> list[Spot]:
+    """Those that no other one beats in both score and change, from the gentlest on."""
+    known = [spot for spot in mine if spot.change is not None]
+    kept: list[Spot] = []
+    for spot in sorted(known, key=lambda spot: (-spot.change, -spot.score)):
+        if not kept or spot.score > kept[-1].score:
+            kept.append(spot)
+    return kept
+
+
+def frontier_table(grid: Sequence[GridPoint]) -> Table | None:
+    """One line per label: what it reaches at most while it loses at most so much; None without a measured change."""
+    every = [spot for spot in spots(grid) if spot.change is not None]
+    if not every:
+        return None
+    body = []
+    for name in dict.fromkeys(spot.label for spot in every):
+        mine = [spot for spot in every if spot.label == name]
+        taken = next(spot for spot in mine if spot.chosen)
+        cells = [Cell(f"{len(mine)}"), Cell(setting(taken)), Cell(percent(taken.score)), Cell(points(taken.change))]
+        for loss in LOSSES:
+            within = [spot for spot in mine if spot.change >= -loss]
+            best = max(within, key=lambda spot: spot.score, default=None)
+            cells.append(Cell(percent(best.score), setting(best)) if best else Cell("\u2013"))
+        body.append((label(method_name(name), name), *cells))
+    columns = ("", "settings tried", "taken", "its score, %", "its general change")
+    columns += tuple(f"best at {MINUS}{100 * loss:g}" for loss in LOSSES)
+    base = next(point for point in grid if point.label == BASE)
+    caption = (
+        f"Validation score in % (base {percent(base.score)}) of the setting taken (peak rate, steps), and the best "
+        "score among the settings whose mean general change is no worse than so many points. Means over the seeds of "
+        "the search. Nothing here was measured on the test split, and the general skills had no say in what was taken."
+    )
+    return Table(caption, columns, tuple(body))
+
+
+def grid_table(grid: Sequence[GridPoint]) -> Table | None:
+    """Every setting that was tried; None where none was."""
+    body = []
+    for spot in spots(grid):
+        cells = [Cell(f"{spot.learning_rate:g}"), Cell(f"{spot.num_steps:,}"), Cell(f"{spot.seeds}")]
+        cells += [Cell(percent(spot.score)), Cell("\u2013" if spot.change is None else points(spot.change))]
+        cells += [Cell("\u2013" if spot.kl is None else f"{spot.kl:.4f}"), Cell("taken" if spot.chosen else "")]
+        body.append((label(method_name(spot.label), spot.label), *cells))
+    columns = ("", "peak rate", "steps", "seeds", "score, %", "general change", "KL, nats per token", "")
+    return (
+        Table("Every setting that was tried, scored on the validation split.", columns, tuple(body)) if body else None
+    )
+
+
+def setting(spot: Spot) -> str:
+    """``0.0003, 100``: peak rate and steps."""
+    return f"{spot.learning_rate:g}, {spot.num_steps:,}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Forgetting:
+    """How far models are from the base, and what they lost.
+
+    Attributes:
+      marks: (label, KL(base || model) on the task in nats per token, general change as a fraction) per model.
+      rank: Spearman's rank correlation of the two; None with fewer than five models.
+    """
+
+    marks: tuple[tuple[str, float, float], ...]
+    rank: float | None
+
+
+def forgetting(evidence: Evidence, changes: Mapping[tuple[str, int], float]) -> Forgetting:
+    """Of every model of the grid; without one, of the models of the tables.
+
+    Args:
+      evidence: with ``grid`` or ``kl``.
+      changes: (method, seed) -> general change, for the models of the tables.
+    """
+    if evidence.grid:
+        before = next(point.general for point in evidence.grid if point.label == BASE)
+        models = {(p.variant, p.seed): p for p in evidence.grid if p.label != BASE}  # one model, one mark
+        known = [p for p in models.values() if p.kl is not None and p.general is not None]
+        marks = tuple((p.label, p.kl, p.general - before) for p in known)
+    else:
+        marks = tuple((method, kl, changes[method, seed]) for (method, seed), kl in evidence.kl.items())
+    rank = None
+    if len(marks) >= 5:
+        kl, change = (_ranks([mark[place] for mark in marks]) for place in (1, 2))
+        spread = float(np.std(kl) * np.std(change))
+        rank = float(np.mean((kl - kl.mean()) * (change - change.mean()))) / spread if spread else None
+    return Forgetting(marks, rank)
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    """Ranks from 0, equal values with the mean of theirs."""
+    array = np.asarray(values, float)
+    return np.array([np.sum(array < value) + (np.sum(array == value) - 1) / 2 for value in array])
+
+
+def forgetting_sentence(found: Forgetting) -> str:
+    """What the drawing shows, in words; empty where nothing is drawn."""
+    if not found.marks:
+        return ""
+    text = (
+        "KL(base || model) per token, along the base's own answers to held-out questions of the task, against the "
+        "change of the general mean. Only questions of the task are needed for it, no general benchmark."
+    )
+    if found.rank is not None:
+        text += (
+            f" Spearman's rank correlation over the {len(found.marks)} models is {found.rank:.2f}".replace("-", MINUS)
+            + "; models of one method are not independent of each other."
+        )
+    return text
+
+
+def grid_values(evidence: Evidence) -> list[dict[str, Any]]:
+    """For report.json."""
+    return [dataclasses.asdict(point) for point in evidence.grid]

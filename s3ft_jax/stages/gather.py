@@ -1,0 +1,293 @@
+"""Stage part: everything a report is made of, read back from the files that the other stages left."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from s3ft_jax.batches import hash_order
+from s3ft_jax.records import SAMPLED, Example, ItemScore, Response, Score, Selection, Verdict
+from s3ft_jax.report import BrowsedAnswer, BrowsedExample, Control, Evidence, ResponseCount
+from s3ft_jax.responder import scorer_of
+from s3ft_jax.selection import replays
+from s3ft_jax.stages import agree, benchmark, drift, evaluate, judge, sampler, select, train
+from s3ft_jax.stages.launch import load_model
+from s3ft_jax.workdir import Workdir
+
+PACKAGES = ("s3ft_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
+REPORTS = ("report", "compare")
+"""Stages that only write down what others did."""
+MOST_COSTS = 60
+"""Rows of the table of costs, beyond which models are counted together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One line of the report's tables.
+
+    Attributes:
+      label: its name there.
+      model: whose files are read: a method or variant, ``base`` or ``few-shot``.
+      method: whose selections it was trained on; empty where it was not trained.
+    """
+
+    label: str
+    model: str
+    method: str = ""
+
+    def place(self, part: str, seed: int | None) -> tuple[str, int | None]:
+        """The model whose answers to a part count for it: examples before a question change the task's alone."""
+        base = self.model == evaluate.FEW_SHOT and part == evaluate.GENERAL
+        return (evaluate.UNTUNED, None) if base else (self.model, seed)
+
+
+Models = dict[tuple[str, int | None], Entry]
+"""(label, seed) -> the entry; the base has no seed."""
+
+
+def models_of(entries: Sequence[Entry], seeds: Sequence[int]) -> Models:
+    """The base and each entry with each seed."""
+    found: Models = {(evaluate.UNTUNED, None): Entry(evaluate.UNTUNED, evaluate.UNTUNED)}
+    return found | {(entry.label, seed): entry for entry in entries for seed in seeds}
+
+
+def scored(config: ConfigDict, models: Models) -> list[tuple[tuple[str, int | None], str, tuple[str, int | None]]]:
+    """(label, seed), part, and the model whose answers to it count."""
+    parts = evaluate.parts_of(config)
+    return [(model, part, entry.place(part, model[1])) for model, entry in models.items() for part in parts]
+
+
+def benchmarked(config: ConfigDict, models: Models) -> list[tuple[tuple[str, int | None], tuple[str, int | None]]]:
+    """(label, seed), and the model whose benchmarks count; none where none are asked for."""
+    if not config.benchmark.tasks:
+        return []
+    return [(model, entry.place(evaluate.GENERAL, model[1])) for model, entry in models.items()]
+
+
+def reads_of(config: ConfigDict, workdir: Workdir, models: Models) -> list[str]:
+    """The stages that a report of these models reads."""
+    split, tuned = config.evaluate.split, trained(models)
+    reads = ["import", "prepare"] + [evaluate.key(*place, part) for _, part, place in scored(config, models)]
+    if config.evaluate.kl:
+        reads += [drift.key(entry.model, seed, split) for (_, seed), entry in tuned.items()]
+    reads += [benchmark.key(*place) for _, place in benchmarked(config, models)]
+    reads += [select.key(entry.method) for entry in tuned.values()]
+    reads += [agree.key(origin) for origin in _agreed(config, workdir)]
+    return sorted(set(reads))
+
+
+def trained(models: Models) -> Models:
+    """Those that were."""
+    return {model: entry for model, entry in models.items() if entry.method}
+
+
+def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Control | None = None) -> Evidence:
+    """Everything a report is made of, read back from the files."""
+    answers: dict[tuple[str, int | None, str], list[Verdict]] = {}
+    parts = {part: workdir.read_records(Example, f"examples/{part}.jsonl") for part in evaluate.parts_of(config)}
+    task_of = {example.id: example.task for examples in parts.values() for example in examples}
+    for model, part, place in scored(config, models):
+        name = f"scores/{evaluate.name(*place)}/{part}-verdicts.jsonl"
+        for verdict in workdir.read_records(Verdict, name) if (workdir / name).exists() else ():
+            answers.setdefault((*model, task_of[verdict.example_id]), []).append(verdict)
+    tests, tuned = parts[config.evaluate.split], trained(models)
+    methods = {entry.label: entry.method for entry in tuned.values()}
+    origins = [o for o in SAMPLED if workdir.manifest(f"sample-{o}") is not None]
+    facts = {origin: _facts(workdir, f"sample-{origin}") for origin in origins}
+    chosen = {label: _facts(workdir, select.key(method)) for label, method in methods.items()}
+    trainings = {(label, seed): _facts(workdir, train.key(entry.model, seed)) for (label, seed), entry in tuned.items()}
+    return Evidence(
+        title=config.title or f"{config.task.name} on {config.model.path}",
+        task=tests[0].task,
+        methods=tuple(dict.fromkeys(label for label, seed in models if seed is not None)),
+        seeds=tuple(config.train.seeds),
+        scores=_scores(config, workdir, models),
+        config=config.to_dict(),
+        intakes=_intakes(config, workdir),
+        encoding=next(iter(chosen.values()), {}).get("encoding", {}),
+        left_out={model: tuple(told["dropped"]) for model, told in trainings.items()},
+        outside={origin: told["outside"] for origin, told in facts.items() if "outside" in told},
+        unasked={origin: told["left"] for origin, told in facts.items() if "left" in told},
+        selections={label: _flow(workdir, method) for label, method in methods.items()},
+        responses={o: ResponseCount(f["responses"], f["ended"], f["cut"]) for o, f in facts.items()},
+        verdicts={origin: workdir.read_records(Verdict, f"verdicts/{origin}.jsonl") for origin in origins},
+        gated=_gated(config, workdir),
+        rungs={m: told["rungs"] for m, told in chosen.items() if "rungs" in told},
+        pass_rate=next((told["pass_rate"] for told in chosen.values() if "pass_rate" in told), {}),
+        rounds={model: told["rounds"] for model, told in trainings.items() if "rounds" in told},
+        answers=answers,
+        items=_items(config, workdir, models),
+        examples=_browse(config, workdir, models, tests),
+        logprobs=base_logprobs(config, workdir),
+        curves=_curves(workdir, tuned),
+        rounded={m: (told["base_dtype"], told["base_error"]) for m, told in trainings.items() if "base_dtype" in told},
+        kl=_kl(config, workdir, tuned),
+        compared={o: workdir.read_records(Verdict, agree.file(o)) for o in _agreed(config, workdir)},
+        canaries=_canaries(config, workdir, origins),
+        costs=_costs(workdir),
+        versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()} | _devices(),
+        hashes={key: workdir.stage_digest(key) for key in ("import", "prepare")},
+        sandbox=_facts(workdir, evaluate.key(evaluate.UNTUNED, None, config.evaluate.split)).get("sandbox", ""),
+        notes=tuple(config.report.notes),
+        control=control,
+        reference=config.report.reference,
+    )
+
+
+def _scores(config: ConfigDict, workdir: Workdir, models: Models) -> list[Score]:
+    """Of the task and the general skills, and of benchmarks where some were asked for, by label."""
+    files = [(model, evaluate.file(*place, part)) for model, part, place in scored(config, models)]
+    files += [(model, f"{benchmark.folder(*place)}/scores.jsonl") for model, place in benchmarked(config, models)]
+    return [
+        dataclasses.replace(score, method=label, seed=seed)
+        for (label, seed), name in files
+        for score in workdir.read_records(Score, name)
+    ]
+
+
+def _items(config: ConfigDict, workdir: Workdir, models: Models) -> dict[tuple[str, int | None, str], dict[str, float]]:
+    items: dict[tuple[str, int | None, str], dict[str, float]] = {}
+    for model, place in benchmarked(config, models):
+        for one in workdir.read_records(ItemScore, f"{benchmark.folder(*place)}/items.jsonl"):
+            items.setdefault((*model, one.task), {})[one.item] = one.value
+    return items
+
+
+def _facts(workdir: Workdir, key: str) -> dict[str, Any]:
+    return workdir.manifest(key)["facts"]
+
+
+def _intakes(config: ConfigDict, workdir: Workdir) -> dict[str, Any]:
+    """What became of the rows of each split, and of general rows where they are replayed."""
+    intakes = _facts(workdir, "prepare")["intake"]
+    return intakes | ({"replay": _facts(workdir, select.REPLAY)["intake"]} if replays(config.methods) else {})
+
+
+def _gated(config: ConfigDict, workdir: Workdir) -> dict[str, dict[tuple[str, int], str]]:
+    """The right responses that the gate refused, with its reason."""
+    if workdir.manifest(select.GATE) is None:
+        return {}
+    refused = select.read_refusals(config, workdir)
+    return {select.GATED: {(i, index): why for i, mine in refused.items() for (_, index), why in mine.items()}}
+
+
+def _agreed(config: ConfigDict, workdir: Workdir) -> list[str]:
+    """The origins whose responses a second judge has judged too."""
+    if not config.judge.second:
+        return []
+    return [origin for origin in SAMPLED if workdir.manifest(agree.key(origin)) is not None]
+
+
+def _canaries(config: ConfigDict, workdir: Workdir, origins: list[str]) -> dict[str, tuple[int, int]]:
+    """What a judging model passed, the first judge's or else the second's."""
+    keys = [judge.key(o) for o in origins] + [agree.key(o) for o in _agreed(config, workdir)]
+    found = next(filter(None, (_facts(workdir, key).get("canaries") for key in keys)), {})
+    return {kind: (passed, asked) for kind, (passed, asked) in found.items()}
+
+
+def _flow(workdir: Workdir, method: str) -> list[tuple[str, str, str]]:
+    selections = workdir.read_records(Selection, f"selections/{method}.jsonl")
+    return [(selection.example_id, selection.origin, selection.reason) for selection in selections]
+
+
+def _browse(config: ConfigDict, workdir: Workdir, models: Models, tests: list[Example]) -> list[BrowsedExample]:
+    """A seeded choice of test examples with every model's answer (first seed only)."""
+    split = config.evaluate.split
+    shown: dict[tuple[str, int | None], dict[str, tuple[str, Verdict]]] = {}
+    for (label, seed), entry in models.items():
+        if seed in (None, config.train.seeds[0]):
+            place = f"scores/{evaluate.name(entry.model, seed)}/{split}"
+            verdicts = {v.example_id: v for v in workdir.read_records(Verdict, f"{place}-verdicts.jsonl")}
+            responses = workdir.read_shards(Response, f"{place}-responses")
+            shown[label, seed] = {r.example_id: (r.text, verdicts[r.example_id]) for r in responses}
+    common = [e for e in tests if all(e.id in texts for texts in shown.values())]
+    chosen = hash_order([e.id for e in common], "browse")[: config.report.num_browse]
+    return [
+        BrowsedExample(
+            common[i].id,
+            "\n".join(message["content"] for message in common[i].messages),
+            common[i].gold,
+            tuple(
+                BrowsedAnswer(method, seed, texts[common[i].id][0], v.outcome, v.found, v.reason)
+                for (method, seed), texts in shown.items()
+                for v in [texts[common[i].id][1]]
+            ),
+        )
+        for i in chosen
+    ]
+
+
+def base_logprobs(config: ConfigDict, workdir: Workdir) -> dict[str, list[tuple[float, int]]]:
+    """Log-probability under the base of gold and what the model wrote, for a seeded choice of training questions.
+
+    All are scored as answers to the plain question, which is how they are trained on (S3FT, Figure 2).
+    """
+    examples = workdir.read_records(Example, "examples/train.jsonl")
+    chosen = {examples[i].id for i in hash_order([e.id for e in examples], "logprobs")[: config.report.num_scored]}
+    model = load_model(workdir, engine=sampler.engine_settings(config))
+    gold = {e.id: select.encode_gold(model.encoder, e) for e in examples if e.id in chosen}
+    texts = {"gold": [(g.prompt_ids, g.response_ids) for g in gold.values()]}
+    for origin in SAMPLED:
+        mine = [r for r in workdir.read_shards(Response, f"responses/{origin}") if r.example_id in chosen and r.ended]
+        texts[origin] = [(gold[r.example_id].prompt_ids, r.response_ids) for r in mine if r.index == 0]
+    scorer = scorer_of(model, config.evaluate.batch_tokens)
+    logprobs = {}
+    for origin, pairs in texts.items():
+        if pairs:
+            values = scorer.logprobs(model.params, [p for p, _ in pairs], [r for _, r in pairs])
+            logprobs[origin] = [(float(np.sum(v)), len(v)) for v in values]
+    return logprobs
+
+
+def _curves(workdir: Workdir, tuned: Models) -> dict[tuple[str, int], list[tuple[int, float]]]:
+    curves = {}
+    for (label, seed), entry in tuned.items():
+        path = workdir / train.folder(entry.model, seed) / "metrics.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        curves[label, seed] = [(row["step"], row["loss"]) for row in rows if "loss" in row]
+    return curves
+
+
+def _kl(config: ConfigDict, workdir: Workdir, tuned: Models) -> dict[tuple[str, int], float]:
+    """KL(base || model) on the task's questions, nats per token."""
+    names = {model: drift.file(entry.model, model[1], config.evaluate.split) for model, entry in tuned.items()}
+    return {model: json.loads((workdir / n).read_text())["kl"] for model, n in names.items() if config.evaluate.kl}
+
+
+def _costs(workdir: Workdir) -> dict[str, dict[str, float | None]]:
+    """Seconds and tokens by stage, in the order in which they ended; of many models, by what is done with them."""
+    manifests = [(p.stem, json.loads(p.read_text())) for p in (workdir / "manifests").glob("*.json")]
+    manifests = [(key, told) for key, told in manifests if key not in REPORTS]
+    manifests.sort(key=lambda pair: pair[1]["finished"])
+    if len(manifests) <= MOST_COSTS:
+        return {key: {"seconds": told["seconds"], "tokens": told["facts"].get("tokens")} for key, told in manifests}
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for key, told in manifests:
+        kinds.setdefault(key.split("-")[0], []).append(told)
+    return {
+        f"{kind} ({len(some)})" if len(some) > 1 else kind: {
+            "seconds": sum(told["seconds"] for told in some),
+            "tokens": sum(told["facts"].get("tokens") or 0 for told in some) or None,
+        }
+        for kind, some in kinds.items()
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> dict[str, str]:
+    import jax
+
+    return {"devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}"}

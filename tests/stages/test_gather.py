@@ -1,0 +1,53 @@
+"""gather: what the files hold becomes evidence under the labels of the tables; few-shot keeps the base's skills."""
+
+import dataclasses
+
+from s3ft_jax.records import Score
+from s3ft_jax.stages import evaluate, gather
+from s3ft_jax.stages.gather import Entry, models_of
+
+
+def test_a_label_stands_for_the_model_that_was_chosen(walked):
+    config, workdir = walked
+    models = models_of([Entry("mine", "s3ft", "s3ft"), Entry("sft", "sft", "sft")], (0,))
+    evidence = gather.gather(config, workdir, models)
+    assert evidence.methods == ("mine", "sft") and set(evidence.selections) == {"mine", "sft"}
+    (mine,) = (s for s in evidence.scores if s.method == "mine" and s.split == "test")
+    (score,) = workdir.read_records(Score, evaluate.file("s3ft", 0, "test"))
+    assert mine == dataclasses.replace(score, method="mine")
+    assert set(evidence.kl) == {("mine", 0), ("sft", 0)} and evidence.kl["mine", 0] > 0
+    assert evidence.curves["mine", 0] and ("mine", 0, "arithmetic") in evidence.answers
+    assert "train-s3ft-seed-0" in gather.reads_of(config, workdir, models) or any(
+        key.startswith("evaluate-s3ft-seed-0") for key in gather.reads_of(config, workdir, models)
+    )
+
+
+def test_examples_before_a_question_change_no_general_skill(copied):
+    config, workdir = copied
+    config.compare.shots = 1
+    evaluate.run(config, workdir, "few-shot", 0, parts=("test",))
+    evidence = gather.gather(config, workdir, models_of([Entry("few-shot", "few-shot")], (0,)))
+    of = {name: {s.task: s.value for s in evidence.scores if s.method == name} for name in ("base", "few-shot")}
+    assert {task: value for task, value in of["few-shot"].items() if task != "arithmetic"} == {
+        task: value for task, value in of["base"].items() if task != "arithmetic"
+    }
+    assert evidence.methods == ("few-shot",) and not evidence.curves and not evidence.selections
+
+
+def test_many_stages_are_counted_together(walked, monkeypatch):
+    _, workdir = walked
+    each = gather._costs(workdir)
+    assert "train-s3ft-seed-0" in each
+    monkeypatch.setattr(gather, "MOST_COSTS", 3)
+    together = gather._costs(workdir)
+    assert "train (4)" in together and "import" in together
+    seconds = sum(cost["seconds"] for cost in each.values())
+    assert abs(sum(cost["seconds"] for cost in together.values()) - seconds) < 1e-6
+
+
+def test_logprobs_of_all_three_origins_under_the_base(walked):
+    config, workdir = walked
+    found = gather.base_logprobs(config, workdir)
+    assert set(found) == {"gold", "paraphrase", "own"}
+    assert len(found["gold"]) == 8
+    assert all(total < 0 and tokens > 0 for pairs in found.values() for total, tokens in pairs)
