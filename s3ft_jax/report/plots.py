@@ -96,7 +96,7 @@ def forgetting(found: Forgetting, labels: Sequence[str]) -> str:
     if min(mark[1] for mark in found.marks) > 0:
         axes.set_xscale("log")  # distances of gentle and of rough tunings differ a hundredfold
         axes.xaxis.set_major_formatter(axes.yaxis.get_major_formatter())
-        axes.xaxis.set_minor_formatter("")
+        axes.minorticks_off()
     axes.set_xlabel("KL(base || model) on the task, nats per token")
     axes.set_ylabel("mean change on general skills, points")
     return svg(figure, "forgetting")
