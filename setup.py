@@ -47,6 +47,7 @@ setup(
             "py3langid>=0.4",
             "tensorboardX>=2.6",
             "filelock",
+            "statsmodels",
         ],
         "bench": ["torch==2.13.0"],
     },

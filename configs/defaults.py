@@ -125,7 +125,7 @@ def defaults() -> ConfigDict:
                 "control": "",  # workdir of a control run (gold in a near style) shown beside this one
                 "reference": "",  # gsm8k, mbpp, nq or ssr: the paper's numbers of it, shown beside the measured ones
                 "notes": (),  # sentences printed in the report as they are
-                "num_browse": 30,  # examples to browse with all their answers
+                "num_browse": 25,  # examples to browse of each fate (regressed, fixed, unchanged), with all answers
                 "num_scored": 128,  # training examples whose log-probability under the base is drawn
             },
         }
@@ -181,8 +181,8 @@ def compare_defaults() -> ConfigDict:
             # seeds of train.seeds, from the first on, that every point of the grid is tuned with; 0: all. The chosen
             # point is always tuned with all
             "search_seeds": 0,
-            # which point of its grid a method gets, by its validation score: one_stderr (the fewest steps, then the
-            # lowest rate, within a standard error of the best) or best
+            # which point of its grid a method gets, by its validation score: one_stderr (the lowest rate, then the
+            # fewest steps, within a standard error of the best) or best
             "rule": "one_stderr",
             # further contenders, e.g. {"s3ft-dft": "s3ft@loss.dft=true"}: name -> METHOD@setting=value,...
             "variants": ConfigDict(),

@@ -90,14 +90,14 @@ def choose(cells: Sequence[Cell], rule: str) -> Cell:
 
     Args:
       cells: of one contender, at least one.
-      rule: ``best``, of equals the one with the fewest steps, then the lowest rate. ``one_stderr``: of those within one
-        standard error of the best (over the validation examples; seeds share them) the one with the fewest steps, then
-        the lowest rate (Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, section 7.10).
+      rule: ``best``, of equals the gentlest: the lowest rate, then the fewest steps. ``one_stderr``: the gentlest of
+        those within one standard error of the best, over the validation examples, which seeds share (Hastie,
+        Tibshirani and Friedman, The Elements of Statistical Learning, section 7.10).
     """
     best = max(cell.score for cell in cells)
     least = best - (plus_four_stderr(best, cells[0].count) if rule == "one_stderr" else 0.0)
     near = [cell for cell in cells if cell.score >= least]
-    return min(near, key=lambda cell: (cell.num_steps, cell.learning_rate))
+    return min(near, key=lambda cell: (cell.learning_rate, cell.num_steps))
 
 
 def check_rule(rule: str) -> None:

@@ -29,8 +29,8 @@ def test_within_a_standard_error_the_gentlest_is_taken():
     far = 0.80 - 1.1 * plus_four_stderr(0.80, 512)
     cells = [cell(0.80), cell(near, rate=3e-4), cell(far, rate=1e-4)]
     assert choose(cells, "one_stderr") is cells[1] and choose(cells, "best") is cells[0]
-    shorter = cell(near, rate=2e-3, steps=50)
-    assert choose([*cells, shorter], "one_stderr") is shorter, "steps before rates"
+    shorter, rougher = cell(near, rate=3e-4, steps=50), cell(near, rate=2e-3, steps=10)
+    assert choose([*cells, shorter, rougher], "one_stderr") is shorter, "rates before steps"
     assert choose([cell(0.8), cell(0.8, rate=1e-4)], "best").learning_rate == 1e-4
 
 

@@ -7,6 +7,7 @@ from s3ft_jax.evaluation.scores import ACCURACY, ScoreError, score_choices, scor
 from s3ft_jax.evaluation.statistics import (
     Interval,
     StatisticsError,
+    both_interval,
     macro_mean,
     mean_interval,
     normal_interval,
@@ -20,6 +21,7 @@ __all__ = [
     "Interval",
     "ScoreError",
     "StatisticsError",
+    "both_interval",
     "macro_mean",
     "mean_interval",
     "normal_interval",

@@ -129,6 +129,11 @@ def _about_outside(evidence: Evidence) -> list[str]:
 
 def _about_settings(evidence: Evidence) -> list[str]:
     """Methods that were tuned with settings of their own: a difference between them may be one of settings."""
+    if evidence.grid:
+        return [
+            "Each line has the setting that its own validation scores chose from the same grid, so a difference "
+            "between two of them is one of method and setting together. What other settings give is shown, too."
+        ]
     per_method = evidence.config.get("train", {}).get("per_method", {})
     found = {method: per_method.get(method, {}) for method in evidence.methods}
     if all(settings == found[evidence.methods[0]] for settings in found.values()):

@@ -20,18 +20,18 @@ def comparisons_table(comparisons: Sequence[Comparison], number: int) -> Table |
     if not comparisons:
         return None
     caption = (
-        "Differences in points with 95 % intervals over examples and over tuning seeds; p of the paired bootstrap over "
-        f"examples, and corrected for the {number:,} comparisons of this report (Holm); McNemar's p (mid-p, of the "
-        "seed in which it is largest); and the smallest true difference that these examples would show four times in "
-        f"five. A filled arrow stands where the corrected p is below {SURE} and every interval leaves zero out; all "
-        "else may be noise."
+        "Differences in points with 95 % intervals over tuning seeds and examples together, and over each; p of the "
+        f"paired bootstrap over examples, and corrected for the {number:,} comparisons of this report (Holm); "
+        "McNemar's p (mid-p, of the seed in which it is largest); and the smallest true difference that these examples "
+        f"would show four times in five. A filled arrow stands where the corrected p is below {SURE} and every "
+        "interval leaves zero out; all else may be noise."
     )
-    columns = ("on", "", "difference", "over seeds", "p", "corrected", "McNemar", "could be seen")
+    columns = ("on", "", "difference", "over seeds", "over examples", "p", "corrected", "McNemar", "could be seen")
     return Table(caption, columns, tuple(_row(one) for one in comparisons))
 
 
 def _row(one: Comparison) -> tuple[Cell, ...]:
-    mean, over = one.contrast.mean, one.contrast.over_examples
+    mean, over = one.contrast.mean, one.contrast.interval
     sign = FLAT if points(mean) == "0.0" else UP if mean > 0 else DOWN
     pair = f"{method_name(one.first)} \u2212 {method_name(one.second)}"
     return (
@@ -39,6 +39,7 @@ def _row(one: Comparison) -> tuple[Cell, ...]:
         label(pair),
         Cell(points(mean), bounds(over.low, over.high), sign, one.is_sure, 0.5 if one.is_sure else 0.0),
         Cell(_interval(one.contrast.over_seeds)),
+        Cell(_interval(one.contrast.over_examples)),
         Cell(chance(one.p)),
         Cell(chance(one.corrected)),
         Cell("\u2013" if one.mcnemar is None else chance(one.mcnemar)),

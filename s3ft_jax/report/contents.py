@@ -13,7 +13,7 @@ from s3ft_jax.report import tables
 from s3ft_jax.report.cautions import build_cautions
 from s3ft_jax.report.claims import Claim, build_claims, headline
 from s3ft_jax.report.comparison_table import comparisons_table
-from s3ft_jax.report.comparisons import MEAN, compare_all
+from s3ft_jax.report.comparisons import MEAN, Comparison, compare_all
 from s3ft_jax.report.document import build_document
 from s3ft_jax.report.evidence import Evidence, check_evidence
 from s3ft_jax.report.flow import Flow, build_flow
@@ -28,8 +28,9 @@ READING = (
     "Change: the score of the tuned model minus the score of the untouched base, in points (hundredths of the whole).",
     "Mean general change: the mean of the changes over the general skills, each with the same weight. These skills "
     "were never trained on; a minus is forgetting.",
-    "Brackets: 95 % intervals. Methods: Student's t over tuning seeds (another run on the same test examples). Base, "
-    "or one seed: over test examples. Claims use both kinds where both exist and hold only if all of them agree.",
+    "Brackets: 95 % intervals. Changes and differences: over tuning seeds and test examples together (another run, "
+    "other examples). Levels: over seeds, Student's t; base, or one seed: over test examples. A claim holds only if "
+    "the intervals over seeds, over examples and over both all agree.",
     "Own, paraphrase, gold: where a training target came from. Own is the model's own answer, judged right; paraphrase "
     "is its own wording of the gold answer, judged right; gold is the data set's answer.",
     "Repair: where no own answer was right, the model went on from a beginning of gold, or mended its wrong answer "
@@ -63,6 +64,7 @@ class Contents:
       control_rows: the summary of the negative control; None without one.
       headline_table, control_table, scores_table: always there but the control's.
       paired_table: fixed and regressed; None without answers.
+      comparisons: every pair of models, everywhere; none without answers.
       comparisons_table: every pair of models on the target and on the general mean; None without answers.
       skills_table: the same on each general skill.
       forgetting: how far models are from the base, and what they lost.
@@ -83,6 +85,7 @@ class Contents:
     control_table: Table | None
     scores_table: Table
     paired_table: Table | None
+    comparisons: list[Comparison]
     comparisons_table: Table | None
     skills_table: Table | None
     forgetting: Forgetting
@@ -126,6 +129,7 @@ def build_contents(evidence: Evidence) -> Contents:
         control_table=control_table,
         scores_table=tables.scores_table(evidence.scores, evidence.methods),
         paired_table=tables.paired_table(board),
+        comparisons=comparisons,
         comparisons_table=comparisons_table(short, len(comparisons)),
         skills_table=comparisons_table(rest, len(comparisons)),
         forgetting=forgetting(evidence, _changes(rows)),

@@ -14,6 +14,7 @@ import numpy as np
 from s3ft_jax.evaluation.scores import ACCURACY
 from s3ft_jax.evaluation.statistics import (
     Interval,
+    both_interval,
     macro_mean,
     mean_interval,
     normal_interval,
@@ -34,17 +35,25 @@ class Contrast:
       per_seed: seed -> value.
       over_seeds: interval over tuning seeds; None with one seed.
       over_examples: interval over test examples, seeds averaged; paired where the answers are known.
+      over_both: interval over seeds and examples; None with one seed, or where the answers are not known.
     """
 
     mean: float
     per_seed: Mapping[int, float]
     over_seeds: Interval | None
     over_examples: Interval
+    over_both: Interval | None = None
 
     @property
     def intervals(self) -> tuple[Interval, ...]:
         """All intervals there are, over seeds first."""
-        return tuple(interval for interval in (self.over_seeds, self.over_examples) if interval is not None)
+        every = self.over_seeds, self.over_examples, self.over_both
+        return tuple(interval for interval in every if interval is not None)
+
+    @property
+    def interval(self) -> Interval:
+        """The one that stands for the difference in tables: over seeds and examples where it is known."""
+        return self.over_both or self.over_seeds or self.over_examples
 
 
 def contrast(
@@ -70,10 +79,14 @@ def contrast(
     per_seed = {seed: _macro(board, weights, tasks, metric, seed) for seed in seeds}
     values = list(per_seed.values())
     over_seeds = mean_interval(values) if len(seeds) > 1 else None
-    over_examples = _paired(board, weights, tasks, seeds) if metric == ACCURACY else None
-    if over_examples is None:
+    strata = paired_strata(board, weights, tasks, seeds) if metric == ACCURACY else None
+    if strata is None:
         over_examples = _unpaired(board, weights, tasks, metric, seeds)
-    return Contrast(float(np.mean(values)), per_seed, over_seeds, over_examples)
+    else:
+        over_examples = paired_bootstrap(strata, seed=BOOTSTRAP_SEED)
+    known = strata is not None and len(seeds) > 1 and min(map(len, strata)) > 1
+    over_both = both_interval(values, strata) if known else None
+    return Contrast(float(np.mean(values)), per_seed, over_seeds, over_examples, over_both)
 
 
 def _macro(board: Scoreboard, weights: Mapping[str, float], tasks: Sequence[str], metric: str, seed: int) -> float:
@@ -82,14 +95,6 @@ def _macro(board: Scoreboard, weights: Mapping[str, float], tasks: Sequence[str]
         model = (method, None if method == BASE else seed)
         total += weight * sum(board.score(model, task, metric).value for task in tasks) / len(tasks)
     return total
-
-
-def _paired(
-    board: Scoreboard, weights: Mapping[str, float], tasks: Sequence[str], seeds: Sequence[int]
-) -> Interval | None:
-    """Bootstrap over examples of the weighted sum per example, seeds averaged; None unless all answers are known."""
-    strata = paired_strata(board, weights, tasks, seeds)
-    return None if strata is None else paired_bootstrap(strata, seed=BOOTSTRAP_SEED)
 
 
 def paired_strata(

@@ -16,6 +16,8 @@ from s3ft_jax.report.evidence import BASE, Evidence, GridPoint
 from s3ft_jax.report.tables import Cell, Table, label
 from s3ft_jax.report.wording import MINUS, method_name, percent, points
 
+FEWEST = 5
+"""Models of which a rank correlation is told."""
 LOSSES = (0.01, 0.025, 0.05, 0.10)
 """Losses of the general mean, fractions, at most which the table allows."""
 
@@ -127,11 +129,13 @@ class Forgetting:
 
     Attributes:
       marks: (label, KL(base || model) on the task in nats per token, general change as a fraction) per model.
-      rank: Spearman's rank correlation of the two; None with fewer than five models.
+      rank: Spearman's rank correlation of the two; None with fewer than ``FEWEST`` models.
+      within: the mean of the same over the labels that have as many models; None where there is none.
     """
 
     marks: tuple[tuple[str, float, float], ...]
     rank: float | None
+    within: float | None = None
 
 
 def forgetting(evidence: Evidence, changes: Mapping[tuple[str, int], float]) -> Forgetting:
@@ -148,12 +152,18 @@ def forgetting(evidence: Evidence, changes: Mapping[tuple[str, int], float]) -> 
         marks = tuple((p.label, p.kl, p.general - before) for p in known)
     else:
         marks = tuple((method, kl, changes[method, seed]) for (method, seed), kl in evidence.kl.items())
-    rank = None
-    if len(marks) >= 5:
-        kl, change = (_ranks([mark[place] for mark in marks]) for place in (1, 2))
-        spread = float(np.std(kl) * np.std(change))
-        rank = float(np.mean((kl - kl.mean()) * (change - change.mean()))) / spread if spread else None
-    return Forgetting(marks, rank)
+    each = [_correlation([mark for mark in marks if mark[0] == name]) for name in {mark[0] for mark in marks}]
+    known = [value for value in each if value is not None]
+    return Forgetting(marks, _correlation(marks), float(np.mean(known)) if known else None)
+
+
+def _correlation(marks: Sequence[tuple[str, float, float]]) -> float | None:
+    """Spearman's, of distance and change; None of too few marks, or where one of the two never varies."""
+    if len(marks) < FEWEST:
+        return None
+    kl, change = (_ranks([mark[place] for mark in marks]) for place in (1, 2))
+    spread = float(np.std(kl) * np.std(change))
+    return float(np.mean((kl - kl.mean()) * (change - change.mean()))) / spread if spread else None
 
 
 def _ranks(values: Sequence[float]) -> np.ndarray:
@@ -172,10 +182,16 @@ def forgetting_sentence(found: Forgetting) -> str:
     )
     if found.rank is not None:
         text += (
-            f" Spearman's rank correlation over the {len(found.marks)} models is {found.rank:.2f}".replace("-", MINUS)
-            + "; models of one method are not independent of each other."
+            f" Spearman's rank correlation over the {len(found.marks)} models is {_signed(found.rank)}; models of one "
+            "method are not independent of each other."
         )
+    if found.within is not None:
+        text += f" Within one method (mean over methods) it is {_signed(found.within)}."
     return text
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", MINUS)
 
 
 def grid_values(evidence: Evidence) -> list[dict[str, Any]]:

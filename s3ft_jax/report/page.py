@@ -7,6 +7,7 @@ file; here the plots are drawn and the examples to browse are sorted.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from importlib import resources
 
 from s3ft_jax.records import ORIGINS
@@ -18,7 +19,6 @@ from s3ft_jax.report.evidence import BASE, BrowsedAnswer, BrowsedExample, Eviden
 from s3ft_jax.report.intake import encoding_table, intake_table
 from s3ft_jax.report.wording import clean_text, count_of, method_name, share
 
-SHOWN_PER_GROUP = 25
 TEXT_LIMIT = 3000
 CLAIM_MARKS = {HOLDS: "\u2713", FAILS: "\u2717", NOISE: "~", VOID: "\u2013", UNMEASURED: "\u2013"}
 CLAIM_CLASSES = {HOLDS: "good", FAILS: "bad", NOISE: "noise", VOID: "none", UNMEASURED: "none"}
@@ -63,7 +63,7 @@ def build_page(contents: Contents) -> str:
         subject=_subject(contents),
         plots={name: Markup(text) for name, text in _plots(contents).items()},
         roles={method: method_role(method, names) for method in names},
-        groups=_groups(evidence.examples, _subject(contents)),
+        groups=_groups(contents, _subject(contents)),
         **_tables(contents),
         target_origins=list(next(iter(flow.targets.values()), ())),
         logprob_origins=[origin for origin in ORIGINS if evidence.logprobs.get(origin)],
@@ -134,7 +134,7 @@ def _subject(contents: Contents) -> str:
     return SUBJECT if SUBJECT in methods else methods[-1]
 
 
-def _groups(examples: tuple[BrowsedExample, ...], subject: str) -> list[Group]:
+def _groups(contents: Contents, subject: str) -> list[Group]:
     """Examples by what became of them from the base to ``subject``, regressed first; no empty groups."""
     titles = {
         (True, False): "Regressed: the base was right",
@@ -144,13 +144,23 @@ def _groups(examples: tuple[BrowsedExample, ...], subject: str) -> list[Group]:
         None: f"No answer of the base or of {method_name(subject)}",
     }
     groups: dict[tuple[bool, bool] | None, list[BrowsedExample]] = {key: [] for key in titles}
-    for example in examples:
+    for example in contents.evidence.examples:
         before, after = _first(example, BASE), _first(example, subject)
         key = None if before is None or after is None else (before.outcome == "right", after.outcome == "right")
         groups[key].append(example)
+    totals = _totals(contents, subject)
     return [
-        Group(titles[key], len(members), tuple(members[:SHOWN_PER_GROUP])) for key, members in groups.items() if members
+        Group(titles[key], max(totals[key], len(members)), tuple(members)) for key, members in groups.items() if members
     ]
+
+
+def _totals(contents: Contents, subject: str) -> Counter[tuple[bool, bool] | None]:
+    """How many test examples there are of each fate, of the subject's first seed; nothing where answers are absent."""
+    board, paired = contents.board, contents.board.paired
+    seeds = board.seeds(subject)
+    models = [(BASE, None), (subject, seeds[0] if seeds else None)]
+    before, after = (paired.get((model, board.task), {}) for model in models)
+    return Counter((before[name] == 1.0, after[name] == 1.0) for name in before if name in after)
 
 
 def _first(example: BrowsedExample, method: str) -> BrowsedAnswer | None:

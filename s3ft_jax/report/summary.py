@@ -2,8 +2,9 @@
 
 In: a ``Scoreboard``. Out: ``Row`` values for the tables and plots, and the ``summary`` object of report.json.
 
-All values are fractions; changes are against the untouched base. Intervals are 95 %: Student t over seeds; with one
-seed (and for the base, which has none) over examples. ``Estimate.rule`` says which.
+All values are fractions; changes are against the untouched base. Intervals are 95 %: of a change over seeds and
+examples together; of a level over seeds; with one seed (and for the base, which has none) over examples.
+``Estimate.rule`` says which.
 """
 
 from __future__ import annotations
@@ -26,20 +27,19 @@ class Estimate:
     Attributes:
       mean, low, high: the estimate and its interval.
       rule: the rule of the interval in words.
-      over_examples: the interval over test examples, beside the one over seeds; None for a level over several seeds.
+      parts: of a change, every interval there is: over seeds, over examples, over both.
     """
 
     mean: float
     low: float
     high: float
     rule: str
-    over_examples: Interval | None = None
+    parts: tuple[Interval, ...] = ()
 
     @property
     def certain(self) -> bool:
         """Whether every interval there is excludes zero (for changes); seeds that agree by luck do not suffice."""
-        ends = [(self.low, self.high)]
-        ends += [(self.over_examples.low, self.over_examples.high)] if self.over_examples is not None else []
+        ends = [(self.low, self.high), *((one.low, one.high) for one in self.parts)]
         return all(low > 0 for low, _ in ends) or all(high < 0 for _, high in ends)
 
 
@@ -113,11 +113,11 @@ def _change(
     found = None if method == BASE else contrast(board, {method: 1.0, BASE: -1.0}, tasks, metric)
     if found is None:
         return Estimate(0.0, 0.0, 0.0, "by definition"), {}
-    return _estimate(found.over_seeds or found.over_examples, found.over_examples), found.per_seed
+    return _estimate(found.interval, found.intervals), found.per_seed
 
 
-def _estimate(interval: Interval, over_examples: Interval | None = None) -> Estimate:
-    return Estimate(interval.mean, interval.low, interval.high, interval.rule, over_examples)
+def _estimate(interval: Interval, parts: tuple[Interval, ...] = ()) -> Estimate:
+    return Estimate(interval.mean, interval.low, interval.high, interval.rule, parts)
 
 
 def summary_values(rows: list[Row]) -> dict[str, dict[str, Any]]:
@@ -142,6 +142,4 @@ def _values(estimate: Estimate | None, why: str = "") -> dict[str, Any]:
     if estimate is None:
         return {"mean": None, "low": None, "high": None, "interval": why}
     values = {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "interval": estimate.rule}
-    if estimate.over_examples is not None:
-        values["over_examples"] = dataclasses.asdict(estimate.over_examples)
-    return values
+    return values | {f"over_{one.over.replace(' ', '_')}": dataclasses.asdict(one) for one in estimate.parts}

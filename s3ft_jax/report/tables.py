@@ -78,10 +78,10 @@ def label(text: str, method: str = "") -> Cell:
 def spread(estimate: Estimate) -> str:
     """Half the width of the interval in points, where its ends would take too much room: ``\u00b11.8``.
 
-    Of the intervals over seeds and over examples the wider one, so that seeds that agree by luck do not look exact.
+    Of all intervals there are the widest one, so that seeds that agree by luck do not look exact.
     """
     widths = [estimate.high - estimate.low]
-    widths += [estimate.over_examples.high - estimate.over_examples.low] if estimate.over_examples else []
+    widths += [one.high - one.low for one in estimate.parts]
     return f"\u00b1{percent(max(widths) / 2)}"
 
 
@@ -124,9 +124,9 @@ def headline_table(board: Scoreboard, rows: Sequence[Row]) -> Table:
         body.append(tuple(cells))
     caption = (
         "Base: accuracy in %. Methods: the target's accuracy in %, and changes against the base in points. In brackets "
-        "the 95 % interval (over seeds where there are several); after \u00b1 half the width of the wider one, over "
-        "seeds or over examples. \u25b2\u25bc filled and coloured: zero lies outside both; \u25b3\u25bd hollow: it "
-        "does not, so this may be noise."
+        "the 95 % interval (of changes over seeds and examples together, of levels over seeds where there are "
+        "several); after \u00b1 half the width of the widest one, over seeds, over examples or over both. \u25b2\u25bc "
+        "filled and coloured: zero lies outside all of them; \u25b3\u25bd hollow: it does not, so this may be noise."
     )
     return Table(caption, tuple(columns), tuple(body))
 

@@ -291,7 +291,7 @@ class Comparison:
         entries = [Entry(evaluate.FEW_SHOT, evaluate.FEW_SHOT)] if evaluate.FEW_SHOT in self.plan.baselines else []
         entries += [Entry(label, cell.variant, method_of(cell.variant)) for label, cell in chosen.items()]
         models = models_of(entries, self.seeds)
-        config, writes = self.config, [GRID, "comparison.html", "comparison.md", "comparison.json"]
+        config, writes = self.config, [GRID, "comparison.html", "comparison.md", "comparison.json", "comparison-csv"]
         settings = {"compare": plain_settings(config.compare), "report": plain_settings(config.report)}
         settings |= {"title": config.title, "methods": config.methods, "seeds": self.seeds}
         reads = reads_of(config, self.workdir, models)

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from s3ft_jax.batches import hash_order
 from s3ft_jax.records import SAMPLED, Example, ItemScore, Response, Score, Selection, Verdict
 from s3ft_jax.report import BrowsedAnswer, BrowsedExample, Control, Evidence, ResponseCount
+from s3ft_jax.report.claims import SUBJECT
 from s3ft_jax.responder import scorer_of
 from s3ft_jax.selection import replays
 from s3ft_jax.stages import agree, benchmark, drift, evaluate, judge, sampler, select, train
@@ -64,6 +65,15 @@ def scored(config: ConfigDict, models: Models) -> list[tuple[tuple[str, int | No
     return [(model, part, entry.place(part, model[1])) for model, entry in models.items() for part in parts]
 
 
+def _target_builders(tuned: Models) -> dict[str, str]:
+    """Label -> method, one label for each method: lines that share their targets are counted once."""
+    labels: dict[str, str] = {}
+    for entry in tuned.values():
+        if entry.method not in labels or entry.label == entry.method:
+            labels[entry.method] = entry.label
+    return {label: method for method, label in labels.items()}
+
+
 def benchmarked(config: ConfigDict, models: Models) -> list[tuple[tuple[str, int | None], tuple[str, int | None]]]:
     """(label, seed), and the model whose benchmarks count; none where none are asked for."""
     if not config.benchmark.tasks:
@@ -98,7 +108,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
         for verdict in workdir.read_records(Verdict, name) if (workdir / name).exists() else ():
             answers.setdefault((*model, task_of[verdict.example_id]), []).append(verdict)
     tests, tuned = parts[config.evaluate.split], trained(models)
-    methods = {entry.label: entry.method for entry in tuned.values()}
+    methods = _target_builders(tuned)
     origins = [o for o in SAMPLED if workdir.manifest(f"sample-{o}") is not None]
     facts = {origin: _facts(workdir, f"sample-{origin}") for origin in origins}
     chosen = {label: _facts(workdir, select.key(method)) for label, method in methods.items()}
@@ -198,7 +208,7 @@ def _flow(workdir: Workdir, method: str) -> list[tuple[str, str, str]]:
 
 
 def _browse(config: ConfigDict, workdir: Workdir, models: Models, tests: list[Example]) -> list[BrowsedExample]:
-    """A seeded choice of test examples with every model's answer (first seed only)."""
+    """Test examples with every model's answer (first seed only): a seeded choice of each fate, from base to S3FT."""
     split = config.evaluate.split
     shown: dict[tuple[str, int | None], dict[str, tuple[str, Verdict]]] = {}
     for (label, seed), entry in models.items():
@@ -208,7 +218,13 @@ def _browse(config: ConfigDict, workdir: Workdir, models: Models, tests: list[Ex
             responses = workdir.read_shards(Response, f"{place}-responses")
             shown[label, seed] = {r.example_id: (r.text, verdicts[r.example_id]) for r in responses}
     common = [e for e in tests if all(e.id in texts for texts in shown.values())]
-    chosen = hash_order([e.id for e in common], "browse")[: config.report.num_browse]
+    first = shown[evaluate.UNTUNED, None]
+    last = shown[next((model for model in shown if model[0] == SUBJECT), list(shown)[-1])]
+    fates: dict[tuple[bool, bool], list[int]] = {}
+    for i in hash_order([e.id for e in common], "browse"):
+        fate = tuple(texts[common[i].id][1].outcome == "right" for texts in (first, last))
+        fates.setdefault(fate, []).append(i)
+    chosen = [i for some in fates.values() for i in some[: config.report.num_browse]]
     return [
         BrowsedExample(
             common[i].id,

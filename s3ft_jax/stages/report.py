@@ -25,7 +25,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     files = {}
     if config.report.control:
         files["control"] = Workdir(config.report.control).stage_digest(KEY)
-    writes = ["report.html", "report.md", "report.json"]
+    writes = ["report.html", "report.md", "report.json", "report-csv"]
     reads = reads_of(config, workdir, models)
     with workdir.stage(KEY, settings=settings, reads=reads, files=files, writes=writes, redo=redo) as stage:
         if stage.needed:

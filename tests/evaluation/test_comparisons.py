@@ -24,6 +24,22 @@ def test_mcnemar_is_the_binomial_test_less_half_of_its_last_step():
     assert mcnemar([1] * 10, [0] * 10) == pytest.approx(2**-10)
 
 
+def test_mcnemar_and_holm_are_statsmodels():
+    """Whose exact test is ours with the last step whole; whose corrected p-values are ours."""
+    from statsmodels.stats.contingency_tables import mcnemar as theirs
+    from statsmodels.stats.multitest import multipletests
+
+    random = np.random.default_rng(7)
+    for size in (30, 200):
+        first, second = random.integers(0, 2, size), random.random(size) < 0.4
+        table = [[int(((first == a) & (second == b)).sum()) for b in (1, 0)] for a in (1, 0)]
+        won, lost = table[0][1], table[1][0]
+        last = scipy.stats.binom.pmf(min(won, lost), won + lost, 0.5)
+        assert won != lost and mcnemar(first, second) == pytest.approx(theirs(table, exact=True).pvalue - last)
+    values = random.uniform(size=40) ** 2
+    assert holm(values) == pytest.approx(multipletests(values, method="holm")[1])
+
+
 @pytest.mark.parametrize(("first", "second"), [([1, 0], [1]), ([0.5], [1.0]), ([[1]], [[0]])])
 def test_mcnemar_takes_right_or_wrong_alone(first, second):
     with pytest.raises(StatisticsError, match="0 and 1"):

@@ -6,6 +6,7 @@ from scipy import stats
 
 from s3ft_jax.evaluation.statistics import (
     StatisticsError,
+    both_interval,
     macro_mean,
     mean_interval,
     normal_interval,
@@ -148,3 +149,53 @@ def test_t_interval_covers_the_truth_in_ninety_five_percent():
     draws = random.normal(0.6, 0.02, size=(2000, 3))
     covered = sum(low <= 0.6 <= high for low, high in ((i.low, i.high) for i in map(mean_interval, draws)))
     assert covered / 2000 == pytest.approx(0.95, abs=0.015)
+
+
+def _draw(random, seeds, examples, spread):
+    """Differences of two models of equal worth, [seeds, examples]: effects of seed and example, and noise."""
+    win = 0.5 + spread * random.standard_normal((seeds, 1)) + 0.15 * random.standard_normal((1, examples))
+    differ = random.random((seeds, examples)) < 0.4
+    return differ * np.where(random.random((seeds, examples)) < np.clip(win, 0, 1), 1.0, -1.0)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "spread", "least"), [(2, 0.0, 0.95), (3, 0.05, 0.95), (3, 0.15, 0.90), (5, 0.05, 0.95), (5, 0.15, 0.93)]
+)
+def test_intervals_over_seeds_and_examples_hold_the_truth_as_often_as_they_say(seeds, spread, least):
+    """Where seeds differ, that over examples alone holds it far too rarely."""
+    random = np.random.default_rng(8)
+    held = alone = 0
+    for _ in range(1000):
+        table = _draw(random, seeds, 300, spread)
+        found = both_interval(table.mean(axis=1), [table.mean(axis=0)])
+        held += found.low <= 0 <= found.high
+        half = 1.96 * table.mean(axis=0).std(ddof=1) / np.sqrt(300)
+        alone += abs(table.mean()) <= half
+    assert least - 0.015 <= held / 1000 <= 1.0, held / 1000
+    assert alone / 1000 < 0.75 or spread < 0.15
+
+
+def test_an_interval_over_both_by_hand():
+    found = both_interval([0.1, 0.3], [np.array([0.0, 0.4, 0.2, 0.2]), np.array([0.2, 0.2])])
+    seeds, examples = 0.01, 0.08 / 3 / 4 / 4
+    total = seeds + examples
+    degrees = total**2 / (seeds**2 / 1 + examples**2 / 3)
+    half = stats.t.ppf(0.975, degrees) * np.sqrt(total)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.2, 0.2 - half, 0.2 + half))
+    assert (found.over, found.count) == ("seeds and examples", 2) and "6 examples" in found.rule
+    same = both_interval([0.5, 0.5], [np.full(4, 0.5)])
+    assert (same.low, same.high) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("given", [([0.1], [np.ones(3)]), ([0.1, 0.2], []), ([0.1, 0.2], [np.ones(1)])])
+def test_an_interval_over_both_needs_two_of_each(given):
+    with pytest.raises(StatisticsError, match="at least 2 of each"):
+        both_interval(*given)
+
+
+def test_wilson_is_statsmodels():
+    from statsmodels.stats.proportion import proportion_confint
+
+    for right, count in ((0, 80), (41, 80), (560, 600)):
+        found = wilson_interval(right / count, count)
+        assert (found.low, found.high) == pytest.approx(proportion_confint(right, count, method="wilson"), abs=1e-9)

@@ -124,7 +124,9 @@ def test_two_seeds_with_a_spread_do_not_carry_a_claim_that_examples_carry():
     claim = claims_of(scores, answers=synthetic_answers(scores))["s3ft_vs_sft_target"]
     assert claim.contrast.over_examples.low > 0 > claim.contrast.over_seeds.low
     assert claim.verdict == NOISE
-    assert claim.detail.endswith("In the mean it holds, but the interval over seeds reaches zero.")
+    assert claim.detail.endswith(
+        "In the mean it holds, but the interval over seeds and over seeds and examples reaches zero."
+    )
 
 
 def test_one_seed_rests_on_examples_alone():

@@ -53,6 +53,10 @@ def test_forgetting_ranks_as_scipy_does():
     found = frontier.forgetting(synthetic_evidence(grid=GRID), {})
     kl, change = [mark[1] for mark in found.marks], [mark[2] for mark in found.marks]
     assert len(found.marks) == 6 and found.rank == pytest.approx(scipy.stats.spearmanr(kl, change).statistic)
+    mine = [mark for mark in found.marks if mark[0] == "sft"]
+    assert len(mine) == 4 and found.within is None, "too few of one method"
+    more = (*GRID, point("sft", 5e-3, 0.5, 0.5, 2.0), point("s3ft", 5e-3, 0.5, 0.5, 2.0))
+    assert frontier.forgetting(synthetic_evidence(grid=more), {}).within == pytest.approx(-0.9)
     assert "\u22120." in frontier.forgetting_sentence(found) or "\u22121." in frontier.forgetting_sentence(found)
 
 

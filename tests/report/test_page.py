@@ -8,7 +8,7 @@ import pytest
 from synthetic_evidence import METHODS, synthetic_browsed, synthetic_contents, synthetic_evidence
 
 from s3ft_jax.report import build_contents
-from s3ft_jax.report.page import SHOWN_PER_GROUP, build_page
+from s3ft_jax.report.page import build_page
 
 SECTIONS = ("result", "claims", "mind", "control", "flow", "logprob", "examples", "training", "scores", "settings")
 VOID_TAGS = {"meta", "br", "link", "img", "input", "hr"}
@@ -98,21 +98,23 @@ def test_titles_and_notes_are_escaped():
 
 def test_examples_are_sorted_by_their_fate_and_counted():
     many = []
-    for number in range(SHOWN_PER_GROUP * 4 + 4):
+    for number in range(16):
         many.append(dataclasses.replace(synthetic_browsed(4)[number % 4], example_id=f"programs/test/{number}"))
     text = build_page(build_contents(synthetic_evidence(examples=tuple(many))))
-    titles = re.findall(r"<summary>([^<]+) <span class=\"tag\">\((\d+), (\d+) shown\)", text)
+    every = re.findall(r"<summary>([^<]+) <span class=\"tag\">\((\d+)(?:, (\d+) shown)?\)", text)
+    titles = [one for one in every if one[0].startswith(("Regressed", "Fixed", "Unchanged"))]
     assert [title.split(":")[0] for title, _, _ in titles] == [
         "Regressed",
         "Fixed",
         "Unchanged, not right",
         "Unchanged, right",
     ]
-    assert {(total, shown) for _, total, shown in titles} == {(str(SHOWN_PER_GROUP + 1), str(SHOWN_PER_GROUP))}
+    assert {shown for _, _, shown in titles} <= {"4", ""} and "4" in {shown for _, _, shown in titles}
+    assert sum(int(total) for _, total, _ in titles) >= 600, "all test examples are counted"
 
 
 def test_every_section_and_plot_is_there(page):
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 5, "no grid, no KL"
     for method in METHODS:
         assert f"var(--method-{method})" in page
     for part in SECTIONS:

@@ -67,4 +67,4 @@ def test_values_for_report_json(board):
     assert values["where"] == TASK and {"difference", "p", "corrected_p", "mcnemar_p", "detectable", "sure"} <= set(
         values
     )
-    assert [interval["over"] for interval in values["intervals"]] == ["seeds", "examples"]
+    assert [interval["over"] for interval in values["intervals"]] == ["seeds", "examples", "seeds and examples"]

@@ -69,7 +69,7 @@ def test_one_seed_is_judged_over_examples():
     half = 1.959964 * math.sqrt(0.3 * 0.7 / 100 + 0.6 * 0.4 / 100)
     change = row.target_change
     assert (change.mean, change.low, change.high) == pytest.approx((0.3, 0.3 - half, 0.3 + half), abs=1e-6)
-    assert "seeds" not in change.rule and change.over_examples.over == "examples"
+    assert "seeds" not in change.rule and [one.over for one in change.parts] == ["examples"]
     assert change.certain
     assert row.points == {7: pytest.approx((-0.1, 0.3))}
 
@@ -81,7 +81,7 @@ def test_two_seeds_have_the_wide_interval_of_two_seeds():
     half = T_OF_TWO_SEEDS * 0.02
     assert (row.target.mean, row.target.low, row.target.high) == pytest.approx((0.6, 0.6 - half, 0.6 + half))
     assert (row.target_change.low, row.target_change.high) == pytest.approx((0.3 - half, 0.3 + half))
-    assert row.target.over_examples is None and row.target_change.over_examples is not None
+    assert not row.target.parts and [one.over for one in row.target_change.parts] == ["seeds", "examples"]
     assert row.points == {0: pytest.approx((-0.1, 0.28)), 1: pytest.approx((-0.1, 0.32))}
 
 
@@ -111,7 +111,7 @@ def test_two_seeds_that_agree_by_luck_are_not_certain_alone():
     ],
 )
 def test_certain_means_every_interval_on_the_same_side_of_zero(seeds, examples, certain):
-    over = Interval(sum(examples) / 2, *examples, "examples", 80, "synthetic") if examples else None
+    over = (Interval(sum(examples) / 2, *examples, "examples", 80, "synthetic"),) if examples else ()
     assert Estimate(sum(seeds) / 2, *seeds, "synthetic", over).certain is certain
 
 
@@ -124,7 +124,8 @@ def test_rows_are_in_order_with_skills_and_likelihood_apart():
         changes = [change.mean for _, change in row.skills.values()]
         assert row.general_change.mean == pytest.approx(sum(changes) / len(changes))
         assert row.likelihood_change.mean == pytest.approx(row.choices[SKILLS[0]][1].mean)
-        assert "paired bootstrap" in row.target_change.over_examples.rule
+        assert [one.over for one in row.target_change.parts] == ["seeds", "examples", "seeds and examples"]
+        assert "paired bootstrap" in row.target_change.parts[1].rule and "Satterthwaite" in row.target_change.rule
         assert set(row.points) == set(SEEDS)
 
 

@@ -34,7 +34,7 @@ from s3ft_jax.report.tables import (
 )
 def test_a_change_is_certain_only_if_both_intervals_say_so(seeds, examples, arrow, certain):
     over = Interval(sum(examples) / 2, *examples, "examples", 80, "synthetic")
-    cell = change_cell(Estimate(sum(seeds) / 2, *seeds, "synthetic", over))
+    cell = change_cell(Estimate(sum(seeds) / 2, *seeds, "synthetic", (over,)))
     assert (cell.arrow, cell.certain) == (arrow, certain)
     assert (cell.tint > 0) == certain
 
@@ -77,10 +77,10 @@ def test_flatten_joins_names():
     }
 
 
-def test_short_spread_is_the_wider_interval():
+def test_short_spread_is_the_widest_interval():
     over = Interval(-0.02, -0.06, 0.02, "examples", 80, "synthetic")
-    assert change_cell(Estimate(-0.02, -0.02, -0.02, "synthetic", over), short=True).detail == "\u00b14.0"
-    assert change_cell(Estimate(-0.02, -0.12, 0.08, "synthetic", over), short=True).detail == "\u00b110.0"
+    assert change_cell(Estimate(-0.02, -0.02, -0.02, "synthetic", (over,)), short=True).detail == "\u00b14.0"
+    assert change_cell(Estimate(-0.02, -0.12, 0.08, "synthetic", (over,)), short=True).detail == "\u00b110.0"
 
 
 def texts(table):
