@@ -83,6 +83,9 @@ def defaults() -> ConfigDict:
                     "max_new_tokens": 256,  # tokens of a reply
                     "least_canaries": 0.8,  # share of each kind of canary that must pass, or the run stops
                 },
+                # for experiments on what a poor judge does: the share of wrong training responses that are taken for
+                # right, on purpose, and of right ones for wrong; what is scored is never disturbed
+                "noise": {"false_accepts": 0.0, "false_rejects": 0.0, "seed": 0},
                 "leak_filter": True,  # a paraphrase or mended answer that speaks of "the reference answer" is wrong
             },
             "methods": ("sft", "ssr", "sdft", "s3ft"),  # what to compare; see s3ft_jax/selection.py

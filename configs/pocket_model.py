@@ -11,11 +11,11 @@ from configs.defaults import parse_arg
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """No arguments."""
-    parse_arg(arg)
+    """Arguments: ``seed=N``; 0 is the shipped model, others are further models of the same recipe."""
+    args = parse_arg(arg, seed=0)
     return ConfigDict(
         {
-            "seed": 0,  # of the documents, the start values and the order
+            "seed": args.seed,  # of the documents, the start values and the order
             "vocab_size": 1024,  # byte-level BPE
             "decoder": {
                 "num_layers": 5,

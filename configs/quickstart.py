@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from configs.defaults import defaults, parse_arg
 from s3ft_jax.config import ConfigError
 
-NOTES = (
+DISCLOSED = (
     "The model and the tasks are made up and tiny; the sizes of the effects are not comparable with the papers'.",
     "The model was taught to paraphrase during pretraining; methods that use paraphrases profit from that.",
     "This is the second model shipped. Its pretraining recipe was made after tunings of the first one had been seen; "
@@ -20,6 +20,10 @@ NOTES = (
     "The share of never-met words in reading was lowered after seeing the first model's score (34 % right on training "
     "questions, wanted 40 to 70 %), before any tuning on reading was run.",
     "All truth questions and up to half of the dates questions occur in pretraining: there are few of them.",
+)
+"""Disclosures about model and tasks, printed in every report on them."""
+NOTES = (
+    *DISCLOSED,
     "Learning rate and steps of each method were chosen on the validation split, with gold in the mid style, from one "
     "grid (3e-4, 1e-3, 2e-3; 50 and 100 steps) by a rule fixed beforehand: within one standard error of the best the "
     "fewest steps, then the lowest rate. General skills were not looked at.",

@@ -30,6 +30,7 @@ def build_cautions(evidence: Evidence, board: Scoreboard, flow: Flow) -> list[st
         *_about_flow(flow),
         *_about_outside(evidence),
         *_about_settings(evidence),
+        *_about_noise(evidence),
         *_about_curves(evidence),
         *_about_rounding(evidence),
         *_standing(board),
@@ -145,6 +146,18 @@ def _about_settings(evidence: Evidence) -> list[str]:
     return [
         f"The methods were tuned with settings of their own ({'; '.join(told)}), so a difference between two of them "
         "is one of method and settings together."
+    ]
+
+
+def _about_noise(evidence: Evidence) -> list[str]:
+    """Verdicts that were made wrong on purpose."""
+    noise = evidence.config.get("judge", {}).get("noise", {})
+    accepts, rejects = noise.get("false_accepts", 0.0), noise.get("false_rejects", 0.0)
+    if not accepts and not rejects:
+        return []
+    return [
+        f"An experiment: {percent(accepts)} % of the wrong training responses were taken for right, and "
+        f"{percent(rejects)} % of the right ones for wrong, on purpose (judge.noise). Test answers were judged as ever."
     ]
 
 

@@ -14,6 +14,7 @@ from s3ft_jax.judges import check_name, expressions, model, pool
 from s3ft_jax.judges.composition import Pair, judge_composed, single_names
 from s3ft_jax.judges.leaks import mentions_reference
 from s3ft_jax.judges.model import MODEL
+from s3ft_jax.judges.noise import disturb
 from s3ft_jax.judges.sandbox import Limits, probe
 from s3ft_jax.judges.verdict_cache import VerdictCache, judge_cached
 from s3ft_jax.progress import progress, say
@@ -24,7 +25,7 @@ from s3ft_jax.workdir import Workdir, flatten
 
 CACHE = "cache/verdicts"
 UNSETTLING = ("num_workers", "cache", "second", "model.num_parallel", "model.key_variable", "model.least_canaries")
-"""Settings of ``judge`` that change no verdict."""
+"""Settings of ``judge`` that change no verdict of the judge's own; noise is laid on training verdicts alone."""
 
 
 def settings_of(config: ConfigDict) -> dict[str, Any]:
@@ -33,8 +34,14 @@ def settings_of(config: ConfigDict) -> dict[str, Any]:
     return {
         name: value
         for name, value in flatten(plain_settings(config.judge)).items()
-        if name not in UNSETTLING and (asked or not name.startswith("model."))
+        if name not in UNSETTLING and not name.startswith("noise.") and (asked or not name.startswith("model."))
     }
+
+
+def noise_of(config: ConfigDict) -> dict[str, Any]:
+    """The settings of ``judge.noise`` where there is any; else nothing."""
+    noise = plain_settings(config.judge.noise)
+    return {"noise": noise} if noise["false_accepts"] or noise["false_rejects"] else {}
 
 
 def key(origin: Origin) -> str:
@@ -155,6 +162,25 @@ def judge_responses(
     return [_leak(response, verdict) for response, verdict in zip(responses, verdicts, strict=True)]
 
 
+def judge_training(
+    config: ConfigDict,
+    workdir: Workdir,
+    examples: Sequence[Example],
+    responses: Sequence[Response],
+    title: str,
+    *,
+    look_up: bool = True,
+) -> list[Verdict]:
+    """``judge_responses`` of responses that may be trained on: with ``judge.noise``, where there is any."""
+    verdicts = judge_responses(config, workdir, examples, responses, title, look_up=look_up)
+    noise = plain_settings(config.judge.noise)
+    found = disturb(verdicts, noise["false_accepts"], noise["false_rejects"], noise["seed"])
+    changed = sum(one.outcome != other.outcome for one, other in zip(verdicts, found, strict=True))
+    if changed:
+        say(f"{title}: {changed:,} of {len(found):,} verdicts turned round on purpose (judge.noise)")
+    return found
+
+
 def _names(examples: Sequence[Example], judge: str) -> bool:
     return any(judge in single_names(name) for name in {example.judge for example in examples})
 
@@ -186,7 +212,7 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
         workdir.remove(key(origin), [])  # the old verdicts stay until the new ones take their place
     with workdir.stage(
         key(origin),
-        settings=settings_of(config),
+        settings=settings_of(config) | noise_of(config),
         reads=["prepare", f"sample-{origin}"],
         writes=[name],
         redo=redo,
@@ -198,7 +224,7 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
         if consult.is_asked(config):  # this stage may be run by itself
             canaries = consult.try_canaries(config, examples, consult.open_consultant(config, workdir))
         responses = workdir.read_shards(Response, f"responses/{origin}")
-        verdicts = judge_responses(config, workdir, examples, responses, f"judge {origin}", look_up=not again)
+        verdicts = judge_training(config, workdir, examples, responses, f"judge {origin}", look_up=not again)
         workdir.write_records(name, verdicts)
         stage.facts = dict(Counter(verdict.outcome for verdict in verdicts))
         say(f"judge {origin}: " + ", ".join(f"{n} {outcome}" for outcome, n in sorted(stage.facts.items())))

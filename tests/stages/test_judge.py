@@ -9,7 +9,7 @@ from s3ft_jax.judges import pool
 from s3ft_jax.judges.sandbox import Level, SandboxUnavailable
 from s3ft_jax.judges.verdicts import JudgeError
 from s3ft_jax.records import Example, Response, Verdict
-from s3ft_jax.stages import judge, recipe
+from s3ft_jax.stages import evaluate, judge, recipe
 from s3ft_jax.stages.judge import judge_responses
 from s3ft_jax.workdir import Workdir
 from small import small_config
@@ -137,3 +137,16 @@ def test_another_judge_for_a_task_that_has_its_own(walked, tmp_path):
     assert {v.outcome for v in verdicts} == {"wrong"} and verdicts[0].reason.endswith("[length(1,2)]")
     general = dataclasses.replace(EXAMPLE, split="general")
     assert [e.judge for e in judge.made_out(config, [EXAMPLE, general])] == [config.judge.name, "numbers"]
+
+
+def test_noise_is_laid_on_training_verdicts_and_on_no_others(copied, capsys):
+    config, workdir = copied
+    before = workdir.read_records(Verdict, "verdicts/own.jsonl")
+    scored = workdir.stage_digest("evaluate-base-test")
+    config.judge.noise.false_accepts = 1.0
+    judge.run(config, workdir, "own", redo=True)
+    after = workdir.read_records(Verdict, "verdicts/own.jsonl")
+    assert any(v.outcome == "wrong" for v in before) and not any(v.outcome == "wrong" for v in after)
+    assert "turned round on purpose" in capsys.readouterr().out
+    evaluate.run(config, workdir, "base", None)
+    assert workdir.stage_digest("evaluate-base-test") == scored and "already done" in capsys.readouterr().out
