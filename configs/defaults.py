@@ -152,6 +152,7 @@ def task_defaults() -> ConfigDict:
             "split_fracs": (0.8, 0.1, 0.1),  # train, validation, test where one file serves for all
             "keep_marks": False,  # keep GSM8K's calculator marks <<48/2=24>> in gold
             "min_f1": 0.6,  # token F1 from which the answers judge accepts
+            "unanswerable_frac": 0.0,  # share of questions given a passage without the answer; task unanswerable
             "gold_style": "mid",  # pocket tasks: near, mid or far from the model's own style
             "prompt": "",  # your own wording, with {question}; empty: the task's
             "paraphrase_prompt": "",  # with {question} and {gold}; empty: the task's

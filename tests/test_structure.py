@@ -32,7 +32,7 @@ RULES = {
     "grid": (set(), set()),
     "rounds": ({"records", "selection"}, set()),
     "batches": ({"records"}, {"numpy"}),
-    "evaluation": ({"records"}, {"numpy", "scipy"}),
+    "evaluation": ({"records", "judges"}, {"numpy", "scipy"}),
     "report": ({"records", "evaluation"}, {"numpy", "scipy", "matplotlib", "jinja2", "markupsafe", "rich", "etils"}),
     "models": ({"sharding"}, {"jax", "flax", "numpy", "safetensors", "ml_dtypes"}),
     "sharding": (set(), {"jax", "flax", "numpy"}),

@@ -110,8 +110,7 @@ def judge(example: Example, response: Response) -> Verdict:
     outcome: Outcome
     answers, unanswerable = list(map(plain, check.get("answers") or ())), bool(check.get("unanswerable", False))
     distractors = list(map(plain, check.get("distractors") or ()))
-    # an accepted answer may itself sound like a refusal ("Unknown")
-    refused = refuses(text) if unanswerable else refuses(_without(text, answers)) and not exact_match(text, answers)
+    refused = _is_refusal(text, answers, unanswerable)
     if not normalise(text) and not unanswerable and text.casefold() in (one.strip().casefold() for one in answers):
         outcome, reason = "right", "exact: equal"  # a gold "A" or "the" is nothing after normalisation
     elif not normalise(text):
@@ -125,6 +124,17 @@ def judge(example: Example, response: Response) -> Verdict:
     else:
         outcome, reason = _matches(text, answers, float(check.get("min_f1", MIN_F1)))
     return make_verdict(response, "answers", outcome, text, reason)
+
+
+def is_refusal(example: Example, text: str) -> bool:
+    """Whether a response to this question declines to answer."""
+    answers = list(map(plain, example.check.get("answers") or ()))
+    return _is_refusal(plain(text.strip()), answers, bool(example.check.get("unanswerable", False)))
+
+
+def _is_refusal(text: str, answers: Sequence[str], unanswerable: bool) -> bool:
+    # an accepted answer may itself sound like a refusal ("Unknown")
+    return refuses(text) if unanswerable else refuses(_without(text, answers)) and not exact_match(text, answers)
 
 
 def _without(text: str, answers: Sequence[str]) -> str:

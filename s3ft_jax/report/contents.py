@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from s3ft_jax.report import tables
+from s3ft_jax.report.answer_table import answer_table
 from s3ft_jax.report.cautions import build_cautions
 from s3ft_jax.report.claims import Claim, build_claims, headline
 from s3ft_jax.report.comparison_table import comparisons_table
@@ -19,7 +20,7 @@ from s3ft_jax.report.evidence import Evidence, check_evidence
 from s3ft_jax.report.flow import Flow, build_flow
 from s3ft_jax.report.frontier import Forgetting, forgetting
 from s3ft_jax.report.references import Reference, find_reference, reference_table
-from s3ft_jax.report.scoreboard import Scoreboard, build_scoreboard
+from s3ft_jax.report.scoreboard import TEST, Scoreboard, build_scoreboard
 from s3ft_jax.report.summary import Row, summarize
 from s3ft_jax.report.tables import Table
 
@@ -67,6 +68,7 @@ class Contents:
       comparisons: every pair of models, everywhere; none without answers.
       comparisons_table: every pair of models on the target and on the general mean; None without answers.
       skills_table: the same on each general skill.
+      answer_table: how near to gold and when declined; None where the task has no passages.
       forgetting: how far models are from the base, and what they lost.
       reference: a paper's numbers; None where none are asked for.
       reference_table: these beside the run's; None where they are not known.
@@ -88,6 +90,7 @@ class Contents:
     comparisons: list[Comparison]
     comparisons_table: Table | None
     skills_table: Table | None
+    answer_table: Table | None
     forgetting: Forgetting
     reference: Reference | None
     reference_table: Table | None
@@ -132,6 +135,7 @@ def build_contents(evidence: Evidence) -> Contents:
         comparisons=comparisons,
         comparisons_table=comparisons_table(short, len(comparisons)),
         skills_table=comparisons_table(rest, len(comparisons)),
+        answer_table=answer_table(evidence.scores, evidence.task, TEST, evidence.methods),
         forgetting=forgetting(evidence, _changes(rows)),
         reference=reference,
         reference_table=reference_table(reference, rows, flow) if reference else None,

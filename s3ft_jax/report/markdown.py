@@ -49,6 +49,7 @@ def build_markdown(contents: Contents) -> str:
     parts.append(draw_table(encoding_table(evidence)) if evidence.encoding else evidence.why_absent("encoding"))
     parts.append("## Test answers against the base")
     parts.append(draw_table(contents.paired_table) if contents.paired_table else evidence.why_absent("answers"))
+    parts += [draw_table(contents.answer_table)] if contents.answer_table else []
     if contents.reference:
         parts.append("## The paper's numbers")
         parts += [draw_table(contents.reference_table)] if contents.reference_table else []

@@ -16,7 +16,8 @@ MINUS = "\u2212"
 _NAMES = {BASE: "Base", "sft": "SFT", "ssr": "SSR", "sdft": "SDFT", "s3ft": "S3FT", "rft": "RFT"}
 _NAMES |= {"repair": "Repair", "s3ft-repair": "S3FT-repair", "sft-replay": "SFT-replay", "s3ft-replay": "S3FT-replay"}
 _METRICS = {
-    "accuracy": "exact match",
+    "accuracy": "judged right",
+    "token_f1": "token F1",
     "choice_likelihood": "choice likelihood",
     "choice_likelihood_per_token": "choice likelihood per token",
 }

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from s3ft_jax import checkpoints
+from s3ft_jax.evaluation.answers import score_answers
 from s3ft_jax.evaluation.scores import ACCURACY, score_choices, score_verdicts
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
@@ -115,6 +116,7 @@ def _score(
         sandbox = describe_sandbox(config, examples)
         workdir.write_records(f"{where}-verdicts.jsonl", verdicts)
         scores = score_verdicts(verdicts, examples, method=method, seed=seed, split=part)
+        scores += score_answers(examples, responses, verdicts, method=method, seed=seed, split=part)
         scores += _score_choices(config, model, asked, method, seed, part)
     workdir.write_records(file(method, seed, part), scores)
     return scores, {"sandbox": sandbox}

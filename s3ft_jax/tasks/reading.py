@@ -1,9 +1,9 @@
 """Reading comprehension: a passage, a question, and an answer that stands in the passage (SQuAD and its like).
 
-In: SQuAD's own JSON (versions 1.1 and 2.0; Rajpurkar et al., arXiv 1606.05250 and 1806.03822), or rows with
-``context``, ``question`` and ``answers`` (jsonl, csv, parquet, or the hub: ``rajpurkar/squad``, the default). Out:
-examples for the answers judge. Questions marked unanswerable are left out here and counted; the task ``unanswerable``
-has them.
+In: rows of any layout that ``passages`` knows: SQuAD's own JSON (versions 1.1 and 2.0; Rajpurkar et al., arXiv
+1606.05250 and 1806.03822), Natural Questions with their passages, Doc2Dial, MuSiQue; or rows with ``context``,
+``question`` and ``answers`` (jsonl, csv, parquet, or the hub: ``rajpurkar/squad``, the default). Out: examples for the
+answers judge. Questions marked unanswerable are left out here and counted; the task ``unanswerable`` has them.
 
 A question, and the example it becomes::
 
@@ -25,11 +25,11 @@ response."). ``min_f1`` is ours too.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 from s3ft_jax.records import Example
 from s3ft_jax.tasks.columns import read_text
+from s3ft_jax.tasks.passages import is_unanswerable, passage_of, questions
 from s3ft_jax.tasks.rows import find_source, pick_split, read_rows, shares
 from s3ft_jax.tasks.task import (
     BadRow,
@@ -72,8 +72,22 @@ def load(split: str, settings: TaskSettings, intake: Intake) -> list[Example]:
     return load_split(split, settings, intake, settings.data or HUB_ID, build)
 
 
-def load_split(split: str, settings: TaskSettings, intake: Intake, data: str, build: Any) -> list[Example]:
-    """Rows of one split through ``build``; what belongs to another split by its passage is left and counted."""
+def load_split(
+    split: str,
+    settings: TaskSettings,
+    intake: Intake,
+    data: str,
+    build: Callable[[Row], Example | str],
+    change: Callable[[list[Row]], list[Row]] | None = None,
+) -> list[Example]:
+    """Rows of one split through ``build``; what belongs to another split by its passage is left and counted.
+
+    Args:
+      split, settings, intake: as of ``Task.load``.
+      data: what ``task.data`` says, or the task's default.
+      build: row -> example, or why it is left.
+      change: made of the rows of this split before they are built.
+    """
     source = find_source(data, split, settings.splits)
     fracs = {"train": 1.0}
     if source is None or source.shared or split == "train":
@@ -85,37 +99,22 @@ def load_split(split: str, settings: TaskSettings, intake: Intake, data: str, bu
     divided = fracs["train"] < 1.0
     context = settings.columns.get("context", "context")
 
+    def belongs(row: Row) -> bool:
+        passage = passage_of(row.values, read_text(row.values, context))
+        return not divided or pick_split(passage, settings.seed, fracs) == split
+
     def build_of_split(row: Row) -> Example | str:
-        passage = read_text(row.values, context)
-        if divided and pick_split(passage, settings.seed, fracs) != split:
-            return "passages of other splits"
-        return build(row)
+        if row.values.get("left"):
+            return row.values["left"]
+        return build(row) if belongs(row) else "passages of other splits"
 
-    return collect(flatten(read_rows(source)), split, settings, intake, build_of_split)
-
-
-def flatten(rows: Iterable[Row]) -> Iterator[Row]:
-    """SQuAD's articles as one row per question; rows that are questions already pass through."""
-    index = 0
-    for row in rows:
-        paragraphs = (row.values or {}).get("paragraphs")
-        if not isinstance(paragraphs, list):
-            yield Row(row.where, index, row.values, row.problem)
-            index += 1
-            continue
-        for number, paragraph in enumerate(paragraphs, 1):
-            for place, question in enumerate(paragraph.get("qas") or (), 1):
-                values = {**question, "context": paragraph.get("context")}
-                yield Row(f"{row.where} paragraph {number} question {place}", index, values)
-                index += 1
-
-
-def is_unanswerable(values: Mapping[str, Any], columns: Mapping[str, str]) -> bool:
-    """SQuAD 2.0 marks it with ``is_impossible``; rows of the hub simply have no answer text."""
-    if "is_impossible" in values:
-        return bool(values["is_impossible"])
-    answers = values.get(columns.get("answers", "answers"))
-    return answers == [] or (isinstance(answers, Mapping) and not answers.get("text"))
+    rows: Iterable[Row] = questions(read_rows(source))
+    if change is not None:
+        every = list(rows)
+        mine = {row.index for row in every if row.values and row.values.get(context) and belongs(row)}
+        changed = {row.index: row for row in change([row for row in every if row.index in mine])}
+        rows = [changed.get(row.index, row) for row in every]
+    return collect(rows, split, settings, intake, build_of_split)
 
 
 def read_answers(row: Row, columns: Mapping[str, str]) -> list[str]:

@@ -24,12 +24,13 @@ import json
 import os
 import pathlib
 import re
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from s3ft_jax.tasks.task import SPLITS, DataError, Row
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".zip")
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?")
 
@@ -183,12 +184,45 @@ def _in_folder(folder: Any, split: str) -> Source | None:
 
 def _read_file(path: Any) -> Iterator[tuple[str, Any]]:
     readers = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    if path.suffix == ".zip":
+        path = _unpacked(path)
     if path.suffix not in readers:
-        raise DataError(f"{path}: unknown kind of file. Use one of {', '.join(readers)}.")
+        raise DataError(f"{path}: unknown kind of file. Use one of {', '.join(SUFFIXES)}.")
     try:
         yield from readers[path.suffix](path)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
+
+
+def _unpacked(path: Any) -> Any:
+    """The one file in a zip, as a path that can be read; named by what it was before it was packed where it says so."""
+    try:
+        packed = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
+    except zipfile.BadZipFile:
+        raise DataError(f"{path}: not a zip file. Download it again.") from None
+    names = [name for name in packed.namelist() if not name.endswith("/")]
+    if len(names) != 1:
+        raise DataError(f"{path}: holds {len(names)} files; unpack it and name one of them.")
+    return _Packed(packed, names[0], path)
+
+
+class _Packed:
+    """The file in a zip, with what the readers ask of a path."""
+
+    def __init__(self, packed: zipfile.ZipFile, name: str, outer: Any):
+        self.packed, self.name, self.outer = packed, name, outer
+        inner = pathlib.PurePath(name.removesuffix(".zip"))
+        self.suffix = inner.suffix
+
+    def __str__(self) -> str:
+        return str(self.outer)
+
+    def read_text(self, encoding: str) -> str:
+        return self.packed.read(self.name).decode(encoding)
+
+    def open(self, mode: str, encoding: str | None = None) -> Any:
+        data = io.BytesIO(self.packed.read(self.name))
+        return data if "b" in mode else io.TextIOWrapper(data, encoding=encoding)
 
 
 def _jsonl_rows(path: Any) -> Iterator[tuple[str, Any]]:

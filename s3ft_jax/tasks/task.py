@@ -75,6 +75,7 @@ class TaskSettings:
       gold_style: ``near``, ``mid`` or ``far``; pocket tasks only.
       keep_marks: keep GSM8K's calculator marks ``<<48/2=24>>`` in gold.
       min_f1: token F1, 0 to 1, from which the answers judge accepts a response.
+      unanswerable_frac: share of answerable questions that get a passage without the answer (task unanswerable).
       prompt, paraphrase_prompt: own wording of the user turn with ``{question}`` (and ``{gold}``); empty: the task's.
     """
 
@@ -94,6 +95,7 @@ class TaskSettings:
     gold_style: str = "mid"
     keep_marks: bool = False
     min_f1: float = 0.6
+    unanswerable_frac: float = 0.0
     prompt: str = ""
     paraphrase_prompt: str = ""
 
@@ -136,6 +138,8 @@ class TaskSettings:
         for key in self.splits:
             if key not in SPLITS:
                 raise DataError(f"task.splits.{key}: unknown split; use one of {', '.join(SPLITS)}.")
+        if not 0.0 <= self.unanswerable_frac <= 1.0:
+            raise DataError(f"task.unanswerable_frac: {self.unanswerable_frac} is no share from 0 to 1.")
         fracs = self.split_fracs
         if len(fracs) != 3 or min(fracs) < 0 or abs(sum(fracs) - 1) > 1e-6 or not fracs[0]:
             raise DataError(

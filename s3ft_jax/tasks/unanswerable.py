@@ -1,9 +1,12 @@
 """Reading comprehension where some questions have no answer in the passage (SQuAD 2.0; SSR's kind of task).
 
-In: SQuAD 2.0's JSON, or rows as in ``reading`` with an empty list of answers or ``is_impossible`` (hub:
-``rajpurkar/squad_v2``, the default). Out: examples for the answers judge. For a question without an answer gold is a
-refusal, and a response is right when it declines to answer. SSR (arXiv 2409.04787) tunes on such data so that a model
-keeps to the passage; its wording of the prompt and of the refusal is not known to us, so both are ours.
+In: rows of any layout that ``passages`` knows, SQuAD 2.0's JSON among them, or rows as in ``reading`` with an empty
+list of answers or ``is_impossible`` (hub: ``rajpurkar/squad_v2``, the default). Out: examples for the answers judge.
+For a question without an answer gold is a refusal, and a response is right when it declines to answer. Data without
+such questions (Doc2Dial, much of MuSiQue, Natural Questions in MRQA's layout) get them by ``task.unanswerable_frac``.
+
+SSR (arXiv 2409.04787) tunes on such data (MultiDoc2Dial, Natural Questions) so that a model keeps to the passage; its
+wording of the prompt and of the refusal, and the share of unanswerable questions, are not known to us: all are ours.
 
     question   What is France a region of?              (the passage does not say)
     answers    []
@@ -16,7 +19,8 @@ Splits as in ``reading``: by passage.
 from __future__ import annotations
 
 from s3ft_jax.records import Example
-from s3ft_jax.tasks.reading import PARAPHRASE_PROMPT, build_example, is_unanswerable, load_split, read_answers
+from s3ft_jax.tasks.passages import is_unanswerable, make_unanswerable
+from s3ft_jax.tasks.reading import PARAPHRASE_PROMPT, build_example, load_split, read_answers
 from s3ft_jax.tasks.task import Intake, Row, TaskSettings
 
 HUB_ID = "rajpurkar/squad_v2"
@@ -40,4 +44,14 @@ def load(split: str, settings: TaskSettings, intake: Intake) -> list[Example]:
         answers = [] if unanswerable else read_answers(row, settings.columns)
         return build_example(row, "unanswerable", split, settings, PROMPT, PARAPHRASE_PROMPT, answers, REFUSAL)
 
-    return load_split(split, settings, intake, settings.data or HUB_ID, build)
+    def change(rows: list[Row]) -> list[Row]:
+        return make_unanswerable(
+            rows,
+            settings.unanswerable_frac,
+            settings.seed,
+            settings.columns,
+            lambda row: read_answers(row, settings.columns),
+        )
+
+    changed = change if settings.unanswerable_frac else None
+    return load_split(split, settings, intake, settings.data or HUB_ID, build, changed)

@@ -1,0 +1,178 @@
+"""Passages: each layout becomes the same columns, nothing is lost on the way, and questions are made unanswerable."""
+
+import csv
+import io
+import json
+import zipfile
+
+import pytest
+
+from s3ft_jax.tasks import load_examples
+from s3ft_jax.tasks.passages import NO_SHORT_ANSWER, make_unanswerable, questions
+from s3ft_jax.tasks.reading import read_answers
+from s3ft_jax.tasks.task import DataError, Row
+
+
+def read(*values):
+    return list(questions(Row(f"f:{number}", number, one) for number, one in enumerate(values)))
+
+
+def test_rows_of_no_known_layout_pass_through_and_are_numbered():
+    plain = {"context": "c", "question": "q", "answers": ["a"]}
+    rows = [Row("f:1", 0, plain), Row("f:2", 1, None, "not JSON")]
+    assert [(row.index, row.values, row.problem) for row in questions(rows)] == [
+        (0, plain, None),
+        (1, None, "not JSON"),
+    ]
+
+
+def test_mrqa_has_a_line_that_says_what_the_file_is():
+    body = {"context": "[TLE] Rhine [SEP] [PAR] It flows.", "qas": [{"question": "What?", "answers": ["it"]}] * 2}
+    rows = read({"header": {"dataset": "NaturalQuestions"}}, body)
+    assert [row.values["context"] for row in rows] == ["Rhine\nIt flows."] * 2
+    assert [row.where for row in rows] == ["f:1 question 1", "f:1 question 2"]
+    assert read_answers(rows[0], {}) == ["it"]
+
+
+TEXT = "<P> The Rhine rises in Switzerland . </P> <Table> x </Table> <P> " + "word " * 40 + "</P>"
+CANDIDATES = [{"start_token": 12, "end_token": 54, "top_level": True}]
+
+
+def natural(**annotation):
+    long = annotation.pop("long", {"start_token": 0, "end_token": 8})
+    marks = {"long_answer": long, "short_answers": [], "yes_no_answer": "NONE", **annotation}
+    return {
+        "document_text": TEXT, "question_text": "where does it rise", "annotations": [marks],
+        "long_answer_candidates": CANDIDATES, "document_url": "u",
+    }  # fmt: skip
+
+
+def test_natural_questions_are_spans_of_tokens_without_tags():
+    short, yes, without, none = read(
+        natural(short_answers=[{"start_token": 5, "end_token": 6}]),
+        natural(yes_no_answer="YES"),
+        natural(),
+        natural(long={"start_token": -1, "end_token": -1}),
+    )
+    assert short.values["context"] == "The Rhine rises in Switzerland ." and short.values["answers"] == ["Switzerland"]
+    assert yes.values["answers"] == ["yes"] and without.values["left"] == NO_SHORT_ANSWER
+    assert none.values["is_impossible"] and none.values["context"].startswith("word word")
+    assert short.values["passage"] == "u"
+
+
+def test_a_conversation_is_read_from_its_beginning():
+    values = {
+        "question": "user:And then? \tagent:Call us. \tuser:I moved", "context": "Pay.", "domain": "dmv",
+        "title": "Moving#3_0", "answers": "{'text': ['Pay.'], 'answer_start': [0]}",
+    }  # fmt: skip
+    (row,) = read(values)
+    assert row.values["question"] == "User: I moved\nAgent: Call us.\nUser: And then?"
+    assert read_answers(row, {}) == ["Pay."] and row.values["passage"] == "Moving"
+    (broken,) = read(values | {"answers": "{'text': ["})
+    assert broken.values["answers"] is None
+
+
+def musique(**more):
+    paragraphs = [
+        {"title": "A", "paragraph_text": "Ann lives in Bonn.", "is_supporting": True},
+        {"title": "B", "paragraph_text": "It rains.", "is_supporting": False},
+    ]
+    base = {"id": "2hop__1_2", "paragraphs": paragraphs, "question": "Where?", "answer": "Bonn"}
+    return base | {"answer_aliases": ["Bonn, Germany"], "answerable": True} | more
+
+
+def test_musique_knows_what_answers_the_question():
+    full, never = read(musique(), musique(answerable=False))
+    assert (
+        full.values["context"] == "A\nAnn lives in Bonn.\n\nB\nIt rains." and full.values["without"] == "B\nIt rains."
+    )
+    assert full.values["answers"] == ["Bonn", "Bonn, Germany"] and full.values["passage"] == "2hop__1_2"
+    assert never.values["is_impossible"] and not full.values["is_impossible"]
+
+
+def flat(number):
+    values = {"context": f"Town {number} has a church.", "question": "Which town?", "answers": [f"Town {number}"]}
+    return Row(f"f:{number}", number, values)
+
+
+def test_a_share_of_questions_is_made_unanswerable_by_another_passage():
+    rows = [flat(number) for number in range(400)]
+    made = make_unanswerable(rows, 0.3, 0, {}, lambda row: read_answers(row, {}))
+    turned = [(old, new) for old, new in zip(rows, made, strict=True) if new is not old]
+    assert 90 < len(turned) < 150
+    for old, new in turned:
+        assert new.values["is_impossible"] and new.values["passage"] == old.values["context"]
+        assert new.values["context"] != old.values["context"] and new.values["question"] == old.values["question"]
+        assert old.values["answers"][0] not in new.values["context"]
+    again = make_unanswerable(rows[::-1], 0.3, 0, {}, lambda row: read_answers(row, {}))
+    assert [row.values for row in again[::-1]] == [row.values for row in made], "order does not matter"
+    assert make_unanswerable(rows, 0.0, 0, {}, lambda row: read_answers(row, {})) == rows
+
+
+def test_what_answers_is_taken_away_where_it_is_known():
+    (row,) = make_unanswerable(read(musique()), 1.0, 0, {}, lambda row: read_answers(row, {}))
+    assert row.values["context"] == "B\nIt rains." and row.values["is_impossible"]
+    (never,) = make_unanswerable(read(musique(answerable=False)), 1.0, 0, {}, lambda row: [])
+    assert "Bonn" in never.values["context"], "a question that has no answer stays as it is"
+
+
+def test_another_passage_must_be_there():
+    with pytest.raises(DataError, match="only one passage"):
+        make_unanswerable([flat(0)], 1.0, 0, {}, lambda row: read_answers(row, {}))
+
+
+def test_made_unanswerable_a_question_stays_in_its_split(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "".join(json.dumps(flat(number).values | {"question": f"Q{number}?"}) + "\n" for number in range(90))
+    )
+    settings = {"name": "unanswerable", "data": str(path), "split_fracs": (0.6, 0.2, 0.2)}
+    for split in ("train", "validation", "test"):
+        asked = [
+            {example.id for example in load_examples(settings | {"unanswerable_frac": frac}, split)[0]}
+            for frac in (0.0, 0.5)
+        ]
+        assert asked[0] == asked[1]
+    made = load_examples(settings | {"unanswerable_frac": 0.5}, "train")[0]
+    assert 10 < sum(example.check["unanswerable"] for example in made) < len(made) - 10
+    with pytest.raises(DataError, match="no share from 0 to 1"):
+        load_examples(settings | {"unanswerable_frac": 2.0}, "train")
+
+
+def test_a_table_in_a_zip(tmp_path):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["context", "question", "answers"])
+    writer.writeheader()
+    writer.writerow({"context": "It is a town.", "question": "What?", "answers": "a town"})
+    for name in ("rows.csv", "rows.csv.zip"):  # pandas names the file in the zip as the zip
+        with zipfile.ZipFile(tmp_path / "rows.csv.zip", "w") as packed:
+            packed.writestr(name, text.getvalue())
+        settings = {"name": "reading", "data": str(tmp_path / "rows.csv.zip"), "split_fracs": (1, 0, 0)}
+        ((example,), _) = load_examples(settings, "train")
+        assert example.gold == "a town"
+    with zipfile.ZipFile(tmp_path / "rows.csv.zip", "a") as packed:
+        packed.writestr("more.csv", "x")
+    with pytest.raises(DataError, match="holds 2 files; unpack it"):
+        load_examples(settings, "train")
+    (tmp_path / "rows.csv.zip").write_bytes(b"no zip")
+    with pytest.raises(DataError, match="not a zip file"):
+        load_examples(settings, "train")
+
+
+@pytest.mark.parametrize("task, frac, unanswerable", [("reading", 0.0, 0), ("unanswerable", 0.5, 0.5)])
+@pytest.mark.parametrize(
+    "name, number", [("doc2dial/doc2dial_rc_val.csv.zip", 3972), ("musique/musique_train_100.json", 100)]
+)
+def test_real_data(data_dir, name, number, task, frac, unanswerable):
+    path = data_dir / "datasets" / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    settings = {"name": task, "data": str(path), "unanswerable_frac": frac}
+    sizes, pages = [], []
+    for split in ("train", "validation", "test"):
+        examples, _ = load_examples(settings, split)
+        sizes.append(len(examples))
+        share = sum(example.check["unanswerable"] for example in examples) / len(examples)
+        assert abs(share - unanswerable) < 2 / len(examples) ** 0.5
+        pages.append({example.messages[0]["content"] for example in examples})
+    assert sum(sizes) == number and sizes[0] > 6 * sizes[2] > 0
