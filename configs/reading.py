@@ -1,6 +1,10 @@
-"""Reading comprehension (SQuAD 1.1 layout) with any Hugging Face Llama-family model.
+"""Reading comprehension with any Hugging Face Llama-family model: a passage, a question, an answer from the passage.
 
     s3ft run --config=configs/reading.py:model=FOLDER_OR_HUB_ID,data=train-v1.1.json --workdir=runs/reading
+
+Data: SQuAD, Natural Questions with their passages (MRQA's or Google's simplified layout), Doc2Dial, MuSiQue, or rows
+with context, question and answers (s3ft_jax/tasks/passages.py). S3FT tunes on Natural Questions; which variant, with
+what passages, is not known to us.
 
 Settings as in configs/gsm8k.py. Not yet run at full size by us.
 """

@@ -1,6 +1,11 @@
-"""Unanswerable questions (SQuAD 2.0 layout), the setting of SSR: a right refusal is right, a false refusal is wrong.
+"""Unanswerable questions, the setting of SSR: a right refusal is right, a false refusal is wrong.
 
     s3ft run --config=configs/unanswerable.py:model=FOLDER_OR_HUB_ID,data=dev-v2.0.json --workdir=runs/unanswerable
+    s3ft run --config=configs/unanswerable.py:model=FOLDER_OR_HUB_ID,data=rows.csv --workdir=runs/doc2dial \\
+        --config.task.unanswerable_frac=0.5
+
+Data: SQuAD 2.0, or what configs/reading.py reads, of whose questions a share is made unanswerable. SSR tunes on
+MultiDoc2Dial and Natural Questions and tests on MuSiQue, too; its share of unanswerable questions is not known to us.
 
 Settings as in configs/gsm8k.py. Not yet run at full size by us.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bz2
 import csv
 import dataclasses
+import hashlib
 import itertools
 import json
 import os
@@ -168,6 +169,26 @@ def write_tasks(data: str, out: pathlib.Path) -> dict[str, str]:
         if file.stem not in found:  # of a data set that the folder no longer holds
             file.unlink()
     return found
+
+
+def digest(data: str, tasks: Sequence[str]) -> str:
+    """sha256 of the local files that these tasks may read; of a task that no data set is named after, of all there are.
+
+    Args:
+      data: the folder.
+      tasks: names of tasks or groups, e.g. ``mmlu``, ``mmlu_virology``, ``truthfulqa_mc2``.
+    """
+    root, wanted = pathlib.Path(data), set()
+    for task in tasks:
+        wanted |= {name for name in LOCAL if task == name or task.startswith(f"{name}_")} or set(LOCAL)
+    total = hashlib.sha256()
+    for name in sorted(wanted):
+        for subject in _subjects(root, LOCAL[name]):
+            for path in LOCAL[name].files.values():
+                file = root / path.format(subject=subject)
+                if file.exists():
+                    total.update(f"{path.format(subject=subject)}\0".encode() + file.read_bytes())
+    return total.hexdigest()
 
 
 def _subjects(root: pathlib.Path, local: Local) -> Sequence[str]:

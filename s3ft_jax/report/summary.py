@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from s3ft_jax.evaluation.scores import ACCURACY, CHOICE_LIKELIHOOD
-from s3ft_jax.evaluation.statistics import Interval, mean_interval, wilson_interval
+from s3ft_jax.evaluation.statistics import Interval, mean_interval, normal_interval, wilson_interval
 from s3ft_jax.report.contrast import contrast
 from s3ft_jax.report.evidence import BASE
 from s3ft_jax.report.scoreboard import Scoreboard
@@ -97,11 +97,16 @@ def _skill(board: Scoreboard, method: str, skill: str, metric: str) -> tuple[Est
 
 
 def _level(board: Scoreboard, method: str, task: str, metric: str) -> Estimate:
-    """The score itself: Wilson for the base or one seed, Student t for several, clipped to [0, 1]."""
+    """The score itself: Student t for several seeds; for the base or one seed Wilson, or where values lie between right
+    and wrong (TruthfulQA's mc2) normal; clipped to [0, 1]."""
     seeds = board.seeds(method)
     if len(seeds) == 1:
         score = board.score((method, seeds[0]), task, metric)
-        return _estimate(wilson_interval(score.value, score.count))
+        values = board.paired.get(((method, seeds[0]), task), {}).values() if metric == ACCURACY else ()
+        if set(values) <= {0.0, 1.0}:
+            return _estimate(wilson_interval(score.value, score.count))
+        interval = normal_interval(score.value, score.stderr, score.count)
+        return Estimate(interval.mean, max(0.0, interval.low), min(1.0, interval.high), interval.rule)
     interval = mean_interval([board.score((method, seed), task, metric).value for seed in seeds])
     return Estimate(interval.mean, max(0.0, interval.low), min(1.0, interval.high), interval.rule)
 

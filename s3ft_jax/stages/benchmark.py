@@ -20,6 +20,7 @@ from rich.table import Table
 
 from s3ft_jax.evaluation import ACCURACY
 from s3ft_jax.generation.settings import EngineSettings
+from s3ft_jax.harness.local_data import digest
 from s3ft_jax.harness.settings import HarnessError, HarnessSettings
 from s3ft_jax.progress import console, say
 from s3ft_jax.records import Example, ItemScore, Score
@@ -78,13 +79,17 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
     if wanted is None:
         return
     engine, name = engine_settings(config), evaluate.name(method, seed)
-    settings = {"benchmark": dataclasses.asdict(wanted), "engine": engine.decisive}
+    own = {name: value for name, value in dataclasses.asdict(wanted).items() if name != "data"}  # its digest counts
+    settings = {"benchmark": own, "engine": engine.decisive}
     skills = {example.task for example in workdir.read_records(Example, "examples/general.jsonl")}
     if skills & set(wanted.tasks):
         raise HarnessError(f"benchmark.tasks: {sorted(skills & set(wanted.tasks))} are general skills of this run, too")
     reads = ["import"] + ([f"train-{name.replace('/', '-')}"] if seed is not None else [])
     where = folder(method, seed)
-    with workdir.stage(key(method, seed), settings=settings, reads=reads, writes=[where], redo=redo) as stage:
+    files = {"benchmark.data": digest(wanted.data, wanted.tasks)} if wanted.data else {}
+    with workdir.stage(
+        key(method, seed), settings=settings, reads=reads, files=files, writes=[where], redo=redo
+    ) as stage:
         if not stage.needed:
             return say(f"benchmark {name}: already done")
         left = [task for task in wanted.tasks if not (workdir / f"{where}/{task}.json").exists()]

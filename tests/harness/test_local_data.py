@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from s3ft_jax.harness.local_data import LOCAL, write_tasks
+from s3ft_jax.harness.local_data import LOCAL, digest, write_tasks
 from s3ft_jax.harness.settings import HarnessError
 
 
@@ -129,3 +129,10 @@ def test_the_shipped_task_files_are_all_there():
 
     shipped = [path.format(subject="virology") for local in LOCAL.values() for path in local.shipped]
     assert all((pathlib.Path(lm_eval.tasks.__file__).parent / path).exists() for path in shipped)
+
+
+def test_the_digest_is_of_what_the_tasks_read(data):
+    before = {task: digest(str(data), [task]) for task in ("mmlu", "mmlu_virology", "truthfulqa_mc2", "openllm")}
+    (data / "mmlu/dev/virology_dev.csv").write_text("Q?,1,2,3,4,B\n")
+    after = {task: digest(str(data), [task]) for task in before}
+    assert {task for task in before if before[task] != after[task]} == {"mmlu", "mmlu_virology", "openllm"}

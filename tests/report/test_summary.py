@@ -15,6 +15,7 @@ from synthetic_evidence import (
 )
 
 from s3ft_jax.evaluation.statistics import Interval, wilson_interval
+from s3ft_jax.records import Score
 from s3ft_jax.report.scoreboard import build_scoreboard
 from s3ft_jax.report.summary import Estimate, Row, summarize, summary_values
 
@@ -149,3 +150,14 @@ def test_values_say_where_each_interval_comes_from():
     assert "over_examples" not in values["sft"]["target"]
     assert values["sft"]["skills"]["facts"]["value"]["mean"] == 0.8
     assert values["sft"]["skills"]["facts"]["change"]["mean"] == pytest.approx(-0.1)
+
+
+def test_values_between_right_and_wrong_have_their_own_spread():
+    """TruthfulQA's mc2 gives shares of probability: Wilson's interval would be far too wide."""
+    scores = [synthetic_score("base", None, TASK, "test", "accuracy", 30, 100)]
+    items = {("base", None, "mc2"): {str(i): 0.4 + 0.2 * (i % 2) for i in range(100)}}
+    scores.append(Score("base", None, "mc2", "general", "accuracy", 0.5, 100, 0.01))
+    base = summarize(build_scoreboard(scores, TASK, (), items=items))[0]
+    value, _ = base.skills["mc2"]
+    assert (value.low, value.high) == pytest.approx((0.5 - 0.0196, 0.5 + 0.0196), abs=1e-4)
+    assert "normal" in value.rule and "Wilson" in base.target.rule

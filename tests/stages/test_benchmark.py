@@ -1,6 +1,8 @@
 """benchmark: general benchmarks of each model, kept task by task, and in the report's means and paired intervals."""
 
 import json
+import pathlib
+import shutil
 
 import pytest
 
@@ -47,7 +49,7 @@ def test_benchmarks_of_all_models_stand_in_the_report(asked, capsys):
     assert 0 < base["value"] < 1 and base["value"] * 10 % 1, "a share of probability, not of items"
 
 
-def test_what_is_finished_is_kept_when_a_task_fails(asked, monkeypatch):
+def test_what_is_finished_is_kept_when_a_task_fails(asked, monkeypatch, tmp_path):
     config, workdir = asked
     run, ran = Harness.run, []
 
@@ -69,6 +71,16 @@ def test_what_is_finished_is_kept_when_a_task_fails(asked, monkeypatch):
     evaluate.run(config, workdir, "base", None)  # done before, and untouched by benchmarks
     config.benchmark.limit = 9
     with pytest.raises(SettingsChanged, match="limit"):
+        benchmark.run(config, workdir, "base", None)
+    config.benchmark.limit = 10
+    copy = tmp_path / "copy"
+    for name in ("arc/arc_easy.jsonl", "truthfulqa/data_mc_task.json"):
+        (copy / name).parent.mkdir(parents=True)
+        shutil.copy(pathlib.Path(config.benchmark.data) / name, copy / name)
+    with (copy / "arc/arc_easy.jsonl").open("a") as file:
+        file.write("\n")
+    config.benchmark.data = str(copy)
+    with pytest.raises(SettingsChanged, match=r"input benchmark\.data: "):
         benchmark.run(config, workdir, "base", None)
 
 
