@@ -40,24 +40,29 @@ class Part:
       argument: of configs/pocket.py.
       flags: further arguments of ``s3ft compare``.
       after: the part whose chosen setting of s3ft is the only one tried here; empty: the whole grid.
+      folder: of its files below runs/pocket; empty: its name.
     """
 
     name: str
     argument: str
     flags: tuple[str, ...] = ()
     after: str = ""
+    folder: str = ""
 
 
 def parts() -> list[Part]:
     """All of them, in the order in which they are worth having."""
     found = [Part(task, f"task={task}") for task in TASKS]
+    found += [Part(f"{task}-{gold}", f"task={task},gold={gold}") for gold in ("near", "far") for task in TASKS]
     found += [
-        Part(f"{task}-{gold}", f"task={task},gold={gold},wide=false") for gold in ("near", "far") for task in TASKS
+        Part(f"{task}-{lines}", f"task={task},lines={lines}", folder=task)
+        for task in TASKS
+        for lines in ("losses", "targets")
     ]
     found += [
         Part(
             f"{task}-{kind}-{round(100 * share)}",
-            f"task={task},wide=false",
+            f"task={task}",
             (f"--config.judge.noise.false_{kind}={share}", "--methods=ssr,s3ft", "--config.compare.baselines=()"),
             after=task,
         )
@@ -65,9 +70,9 @@ def parts() -> list[Part]:
         for kind in ("accepts", "rejects")
         for share in NOISE
     ]
-    found += [Part(f"{task}-lora", f"task={task},tune=lora,wide=false") for task in TASKS]
+    found += [Part(f"{task}-lora", f"task={task},tune=lora") for task in TASKS]
     found += [
-        Part(f"{task}-{gold}-second", f"task={task},gold={gold},wide=false,model={SECOND}")
+        Part(f"{task}-{gold}-second", f"task={task},gold={gold},model={SECOND}")
         for gold in ("mid", "near", "far")
         for task in TASKS
     ]
@@ -76,7 +81,7 @@ def parts() -> list[Part]:
 
 def run(part: Part, core: int | None) -> None:
     """Compare, and keep what the tables are made of."""
-    folder = ROOT / "runs" / "pocket" / part.name
+    folder = ROOT / "runs" / "pocket" / (part.folder or part.name)
     command = [sys.executable, "-m", "s3ft_jax", "compare", f"--config=configs/pocket.py:{part.argument}"]
     command += [f"--workdir={folder}", *part.flags]
     if part.after:
@@ -84,7 +89,7 @@ def run(part: Part, core: int | None) -> None:
         command += [f"--learning_rates={rate}", f"--num_steps={steps}"]
     print("+", *command[1:], flush=True)
     pin = None if core is None else lambda: os.sched_setaffinity(0, {core})
-    log = folder.with_suffix(".log")
+    log = folder.with_name(f"{part.name}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
         subprocess.run(command, check=True, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, preexec_fn=pin)
