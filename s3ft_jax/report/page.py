@@ -12,7 +12,7 @@ from importlib import resources
 
 from s3ft_jax.records import ORIGINS
 from s3ft_jax.report import frontier, judging, plots, tables
-from s3ft_jax.report.claims import FAILS, HOLDS, NOISE, SUBJECT, UNMEASURED, VOID
+from s3ft_jax.report.claims import FAILS, HOLDS, NOISE, RIVAL, SUBJECT, UNMEASURED, VOID
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
 from s3ft_jax.report.drawing import method_role
 from s3ft_jax.report.evidence import BASE, BrowsedAnswer, BrowsedExample, EvidenceError
@@ -22,6 +22,7 @@ from s3ft_jax.report.wording import clean_text, count_of, method_name, share
 TEXT_LIMIT = 3000
 CLAIM_MARKS = {HOLDS: "\u2713", FAILS: "\u2717", NOISE: "~", VOID: "\u2013", UNMEASURED: "\u2013"}
 CLAIM_CLASSES = {HOLDS: "good", FAILS: "bad", NOISE: "noise", VOID: "none", UNMEASURED: "none"}
+PLOTS = ("scatter", "skills", "frontier", "forgetting", "flow", "logprob_token", "logprob_total", "curves")
 OUTCOME_MARKS = {"right": "\u2713", "wrong": "\u2717", "undecided": "?"}
 
 
@@ -78,6 +79,7 @@ def build_page(contents: Contents) -> str:
                 ("Hashes", evidence.hashes, "hashes"),
             )
         ],
+        pair=_pair(contents),
         rescued=_rescued(contents),
         size=_size(contents),
         claim_marks=CLAIM_MARKS,
@@ -110,9 +112,12 @@ def _tables(contents: Contents) -> dict[str, tables.Table | None]:
 def _plots(contents: Contents) -> dict[str, str]:
     """The drawings there is evidence for, others empty; the template says why those are absent."""
     evidence = contents.evidence
-    drawn = dict.fromkeys(("scatter", "frontier", "forgetting", "flow", "logprob_token", "logprob_total", "curves"), "")
+    drawn = dict.fromkeys(
+        ("scatter", "skills", "frontier", "forgetting", "flow", "logprob_token", "logprob_total", "curves"), ""
+    )
     if contents.board.skills:
         drawn["scatter"] = plots.scatter(contents.rows)
+        drawn["skills"] = plots.skills(contents.rows, _pair(contents))
     labels = (BASE, *evidence.methods)
     spots = [spot for spot in frontier.spots(evidence.grid) if spot.change is not None]
     if spots:
@@ -132,6 +137,11 @@ def _subject(contents: Contents) -> str:
     """The method whose answers sort the browsed examples: S3FT, or the last method where it was not run."""
     methods = contents.evidence.methods
     return SUBJECT if SUBJECT in methods else methods[-1]
+
+
+def _pair(contents: Contents) -> list[str]:
+    """The methods whose skills are drawn one by one: SFT and S3FT, or the last method where one of them was not run."""
+    return [name for name in (RIVAL, SUBJECT) if name in contents.evidence.methods] or [_subject(contents)]
 
 
 def _groups(contents: Contents, subject: str) -> list[Group]:

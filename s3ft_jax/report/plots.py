@@ -57,6 +57,35 @@ def scatter(rows: Sequence[Row]) -> str:
     return svg(figure, "scatter")
 
 
+def skills(rows: Sequence[Row], shown: Sequence[str]) -> str:
+    """Change of each general skill, in points with its interval, one line of marks per skill.
+
+    Args:
+      rows: of all models, for their colours.
+      shown: the methods that are drawn, in order.
+    """
+    methods, mine = [row.method for row in rows], [row for row in rows if row.method in shown]
+    names = list(mine[0].skills)
+    step = 0.62 / max(1, len(mine))
+    figure, axes = figure_of(0.8 + len(names) * (0.2 + 0.16 * len(mine)))
+    axes.axvline(0, color=stand_in("muted"), linewidth=0.8)
+    ends: list[float] = [0.0]
+    for place, row in enumerate(mine):
+        colour = stand_in(method_role(row.method, methods))
+        for line, name in enumerate(names):
+            change, y = row.skills[name][1], line + (place - (len(mine) - 1) / 2) * step
+            ends.append(100 * change.mean)
+            axes.plot((100 * change.low, 100 * change.high), (y, y), color=colour, linewidth=1.6, alpha=0.75)
+            axes.plot([100 * change.mean], [y], "o", color=colour, markersize=5, markeredgewidth=0)
+    room = max(1.0, 0.25 * (max(ends) - min(ends)))
+    axes.set_xlim(min(ends) - room, max(ends) + room)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("change against the base, points")
+    return svg(figure, "skills")
+
+
 def frontier(spots: Sequence[Spot], base: float, labels: Sequence[str]) -> str:
     """Score against change on general skills for every setting tried, in percent and points.
 

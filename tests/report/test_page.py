@@ -114,7 +114,7 @@ def test_examples_are_sorted_by_their_fate_and_counted():
 
 
 def test_every_section_and_plot_is_there(page):
-    assert page.count("<svg") == 5, "no grid, no KL"
+    assert page.count("<svg") == 6, "no grid, no KL"
     for method in METHODS:
         assert f"var(--method-{method})" in page
     for part in SECTIONS:

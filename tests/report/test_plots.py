@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from synthetic_evidence import METHODS, TASK, synthetic_evidence, synthetic_scores
+from synthetic_evidence import METHODS, SKILLS, TASK, synthetic_evidence, synthetic_scores
 
 from s3ft_jax.report import drawing, plots
 from s3ft_jax.report.flow import build_flow
@@ -25,6 +25,7 @@ def drawings():
     evidence = synthetic_evidence()
     return [
         plots.scatter(rows_of()),
+        plots.skills(rows_of(), ("sft", "s3ft")),
         plots.flow_bars(build_flow(evidence)),
         *plots.logprob_histograms(evidence.logprobs),
         plots.loss_curves(evidence.curves, METHODS),
@@ -46,6 +47,12 @@ def test_scatter_names_every_model():
     svg = plots.scatter(rows_of())
     for name in ("Base", "SFT", "SSR", "SDFT", "S3FT"):
         assert f">{name}</text>" in svg
+
+
+def test_every_skill_has_a_line():
+    svg = plots.skills(rows_of(), ("sft", "s3ft"))
+    assert all(f">{skill}</text>" in svg for skill in SKILLS) and "var(--method-s3ft)" in svg
+    assert "var(--method-ssr)" not in svg
 
 
 @pytest.mark.parametrize("options", [{"seeds": (0,)}, {"seeds": (0, 1), "spread": 0.05}, {"spread": 0.0}])

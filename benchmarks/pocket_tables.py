@@ -1,0 +1,143 @@
+"""The tables of benchmarks/pocket/README.md, from the spreadsheets of the experiment's finished parts.
+
+    python -m benchmarks.pocket_tables
+
+Nothing is computed here that a comparison has not written down, but for the tables over several parts (noise, distance
+and forgetting), whose rules are in the functions' docstrings.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+
+from benchmarks.pocket_experiment import KEPT, NOISE, TASKS
+from s3ft_jax.report import GridPoint
+from s3ft_jax.report.evidence import Evidence
+from s3ft_jax.report.frontier import LOSSES, forgetting, frontier_table
+from s3ft_jax.report.markdown import draw_table
+
+TOLD = {"target": "target, %", "target change": "target change", "general change": "general change"}
+
+
+def rows(part: str, sheet: str) -> list[dict[str, str]]:
+    """A spreadsheet of a part; nothing where the part is not finished."""
+    path = KEPT / part / f"{sheet}.csv"
+    if not path.exists():
+        return []
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def finished() -> list[str]:
+    """The parts that are there."""
+    return sorted(path.parent.name for path in KEPT.glob("*/facts.json"))
+
+
+def results(part: str) -> Iterator[str]:
+    """Target and general change of each line at its chosen setting, with the intervals of the report."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for row in rows(part, "summary"):
+        found.setdefault(row["method"], {})[row["what"]] = row
+    taken = {row["label"]: row for row in rows(part, "grid") if row["chosen"] == "True"}
+    yield "| model | peak rate, steps | target, % | change | general change |"
+    yield "| --- | --- | --- | --- | --- |"
+    for method, told in found.items():
+        point = taken.get(method, {})
+        setting = f"{point['learning_rate']}, {point['num_steps']}" if point.get("num_steps") else ""
+        cells = [_interval(told["target"], ""), _interval(told["target change"]), _interval(told["general change"])]
+        yield (
+            f"| {method} | {setting} | " + " | ".join([cells[0], *(cells[1:] if method != "base" else ("", ""))]) + " |"
+        )
+
+
+def _interval(row: dict[str, str], sign: str = "+") -> str:
+    mean, low, high = (100 * float(row[name]) for name in ("mean", "low", "high"))
+    return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def grid(part: str) -> tuple[GridPoint, ...]:
+    """The grid of a part."""
+
+    def number(text: str) -> float | None:
+        return float(text) if text else None
+
+    return tuple(
+        GridPoint(
+            row["label"],
+            row["variant"],
+            int(row["seed"]) if row["seed"] else None,
+            number(row["learning_rate"]),
+            int(row["num_steps"]) if row["num_steps"] else None,
+            float(row["score"]),
+            number(row["general"]),
+            number(row["kl"]),
+            row["chosen"] == "True",
+        )  # fmt: skip
+        for row in rows(part, "grid")
+    )
+
+
+def distances(parts: Sequence[str]) -> Iterator[str]:
+    """How well KL to the base ranks what was lost: Spearman's correlation over all models of a part's grid, and the mean
+    over its lines of the correlation within one."""
+    yield "| part | models | over all models | within a line, mean |\n| --- | --- | --- | --- |"
+    for part in parts:
+        evidence = Evidence("", "", ("sft",), (0,), (), grid=grid(part))
+        found = forgetting(evidence, {})
+        values = ["\u2013" if value is None else f"{value:.2f}" for value in (found.rank, found.within)]
+        yield f"| {part} | {len(found.marks)} | {values[0]} | {values[1]} |"
+
+
+def noise(task: str) -> Iterator[str]:
+    """Target and general change with verdicts turned round on purpose; all at the setting that s3ft took without noise."""
+    yield "| verdicts | ssr: target, general change | s3ft: target, general change |\n| --- | --- | --- |"
+    levels = [("as the judge found them", task)]
+    levels += [
+        (f"{100 * share:.0f} % false {kind}", f"{task}-{kind}-{round(100 * share)}")
+        for kind in ("accepts", "rejects")
+        for share in NOISE
+    ]
+    for name, part in levels:
+        told = {(row["method"], row["what"]): row for row in rows(part, "summary")}
+        if told:
+            cells = [
+                f"{_interval(told[method, 'target'], '')}, {_interval(told[method, 'general change'])}"
+                for method in ("ssr", "s3ft")
+            ]
+            yield f"| {name} | {cells[0]} | {cells[1]} |"
+
+
+def sure(part: str) -> Iterator[str]:
+    """The differences between s3ft and every other line that survive correction, on the target and the general mean."""
+    for row in rows(part, "comparisons"):
+        pair = row["first"], row["second"]
+        if "s3ft" in pair and row["sure"] == "True" and row["where"] in (part.split("-")[0], "general mean"):
+            value = 100 * float(row["difference"]) * (1 if pair[0] == "s3ft" else -1)
+            yield f"* {row['where']}: s3ft {value:+.1f} points against {pair[1] if pair[0] == 's3ft' else pair[0]}"
+
+
+def main() -> None:
+    """Print all tables of what is finished."""
+    there = finished()
+    for part in there:
+        print(f"\n## {part}\n")
+        print("\n".join(results(part)))
+        table = frontier_table(grid(part))
+        if table is not None and len(grid(part)) > 20:
+            print(
+                f"\nBest validation score at a general loss of at most {', '.join(f'{100 * x:g}' for x in LOSSES)} points:\n"
+            )
+            print(draw_table(table))
+        print("\nSurvives correction:\n")
+        print("\n".join(sure(part)) or "* nothing")
+    print("\n## Distance and forgetting\n")
+    print("\n".join(distances([part for part in there if len(grid(part)) > 20])))
+    for task in TASKS:
+        if any(part.startswith(f"{task}-accepts") for part in there):
+            print(f"\n## Noise: {task}\n")
+            print("\n".join(noise(task)))
+
+
+if __name__ == "__main__":
+    main()
