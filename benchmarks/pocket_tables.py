@@ -17,8 +17,6 @@ from s3ft_jax.report.evidence import Evidence
 from s3ft_jax.report.frontier import LOSSES, forgetting, frontier_table
 from s3ft_jax.report.markdown import draw_table
 
-TOLD = {"target": "target, %", "target change": "target change", "general change": "general change"}
-
 
 def rows(part: str, sheet: str) -> list[dict[str, str]]:
     """A spreadsheet of a part; nothing where the part is not finished."""
@@ -45,10 +43,8 @@ def results(part: str) -> Iterator[str]:
     for method, told in found.items():
         point = taken.get(method, {})
         setting = f"{point['learning_rate']}, {point['num_steps']}" if point.get("num_steps") else ""
-        cells = [_interval(told["target"], ""), _interval(told["target change"]), _interval(told["general change"])]
-        yield (
-            f"| {method} | {setting} | " + " | ".join([cells[0], *(cells[1:] if method != "base" else ("", ""))]) + " |"
-        )
+        changes = [_interval(told[name]) if method != "base" else "" for name in ("target change", "general change")]
+        yield f"| {method} | {setting} | {_interval(told['target'], '')} | {' | '.join(changes)} |"
 
 
 def _interval(row: dict[str, str], sign: str = "+") -> str:
@@ -73,14 +69,14 @@ def grid(part: str) -> tuple[GridPoint, ...]:
             number(row["general"]),
             number(row["kl"]),
             row["chosen"] == "True",
-        )  # fmt: skip
+        )
         for row in rows(part, "grid")
     )
 
 
 def distances(parts: Sequence[str]) -> Iterator[str]:
-    """How well KL to the base ranks what was lost: Spearman's correlation over all models of a part's grid, and the mean
-    over its lines of the correlation within one."""
+    """How well KL to the base ranks what was lost: Spearman's correlation over all models of a part's grid, and the
+    mean over its lines of the correlation within one."""
     yield "| part | models | over all models | within a line, mean |\n| --- | --- | --- | --- |"
     for part in parts:
         evidence = Evidence("", "", ("sft",), (0,), (), grid=grid(part))
@@ -90,7 +86,7 @@ def distances(parts: Sequence[str]) -> Iterator[str]:
 
 
 def noise(task: str) -> Iterator[str]:
-    """Target and general change with verdicts turned round on purpose; all at the setting that s3ft took without noise."""
+    """Target and general change with verdicts turned round on purpose; all at s3ft's setting without noise."""
     yield "| verdicts | ssr: target, general change | s3ft: target, general change |\n| --- | --- | --- |"
     levels = [("as the judge found them", task)]
     levels += [
@@ -125,10 +121,8 @@ def main() -> None:
         print("\n".join(results(part)))
         table = frontier_table(grid(part))
         if table is not None and len(grid(part)) > 20:
-            print(
-                f"\nBest validation score at a general loss of at most {', '.join(f'{100 * x:g}' for x in LOSSES)} points:\n"
-            )
-            print(draw_table(table))
+            allowed = ", ".join(f"{100 * loss:g}" for loss in LOSSES)
+            print(f"\nBest validation score at a general loss of at most {allowed} points:\n\n{draw_table(table)}")
         print("\nSurvives correction:\n")
         print("\n".join(sure(part)) or "* nothing")
     print("\n## Distance and forgetting\n")
