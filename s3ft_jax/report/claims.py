@@ -31,6 +31,9 @@ UNMEASURED = "not measured"
 
 SUBJECT = "s3ft"
 RIVAL = "sft"
+FEW_SHOT = "few-shot"
+BASELINES = ("sft-low-rate", "sft-replay", FEW_SHOT)
+"""What a comparison has beside the methods; claims about them are made where they are there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +77,12 @@ def build_claims(board: Scoreboard, rows: list[Row], control: Scoreboard | None 
     ]
     for rival in ("sdft", "ssr"):
         claims += [_versus(board, found, SUBJECT, rival, where, strict=True) for where in ("target", "general")]
+    for rival in (name for name in BASELINES if name in board.methods):
+        claims += [
+            _versus(board, found, SUBJECT, rival, where, strict=True)
+            for where in ("target", "general")
+            if where == "target" or rival != FEW_SHOT  # which is the base on general skills
+        ]
     claims.append(_base_beaten(board, found))
     if control is not None:
         claims += [_no_advantage(control, where) for where in ("target", "general")]
@@ -130,7 +139,8 @@ def _half_drop(board: Scoreboard, rows: Mapping[str, Row]) -> Claim:
 
 def _base_beaten(board: Scoreboard, rows: Mapping[str, Row]) -> Claim:
     """Does any method beat the untouched base on the target?"""
-    contrasts = {method: contrast(board, {method: 1.0, BASE: -1.0}, (board.task,)) for method in board.methods}
+    tuned = [method for method in board.methods if method != FEW_SHOT]
+    contrasts = {method: contrast(board, {method: 1.0, BASE: -1.0}, (board.task,)) for method in tuned}
     verdicts = {method: judge_contrast(found, strict=True) for method, found in contrasts.items() if found is not None}
     better = [method_name(method) for method, verdict in verdicts.items() if verdict == HOLDS]
     unclear = [method_name(method) for method, verdict in verdicts.items() if verdict == NOISE]
@@ -140,7 +150,7 @@ def _base_beaten(board: Scoreboard, rows: Mapping[str, Row]) -> Claim:
         if names:
             parts.append(f"{words}: {join(names)}")
     detail = "; ".join(parts) + "."
-    if all(rows[method].target.mean < rows[BASE].target.mean for method in board.methods):
+    if all(rows[method].target.mean < rows[BASE].target.mean for method in tuned):
         detail += " In the mean the untouched base beats every method on the target."
     verdict = HOLDS if better else NOISE if unclear else FAILS
     return Claim("base_beaten_on_target", "Some tuned model beats the untouched base on the target", verdict, detail)

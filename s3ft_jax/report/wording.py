@@ -15,6 +15,7 @@ MINUS = "\u2212"
 
 _NAMES = {BASE: "Base", "sft": "SFT", "ssr": "SSR", "sdft": "SDFT", "s3ft": "S3FT", "rft": "RFT"}
 _NAMES |= {"repair": "Repair", "s3ft-repair": "S3FT-repair", "sft-replay": "SFT-replay", "s3ft-replay": "S3FT-replay"}
+_NAMES |= {"few-shot": "Few-shot base", "sft-low-rate": "SFT, low rate"}
 _METRICS = {
     "accuracy": "judged right",
     "token_f1": "token F1",

@@ -144,3 +144,16 @@ def test_headline_says_gain_and_loss_with_their_signs():
     assert headline(TASK, summarize(worse)).startswith("S3FT lost 6.0 points on programs")
     close = build_scoreboard(synthetic_scores({**TARGET, "base": 0.88}, spread=0.02), TASK, METHODS)
     assert "points (within noise) on programs" in headline(TASK, summarize(close))
+
+
+def test_baselines_of_a_comparison_are_claimed_where_they_are_there():
+    few = {**TARGET, "few-shot": 0.40, "sft-low-rate": 0.45}
+    kept = {**GENERAL, "few-shot": GENERAL["base"], "sft-low-rate": 0.93}
+    scores = synthetic_scores(few, kept)
+    board = build_scoreboard(scores, TASK, [name for name in few if name != "base"], synthetic_answers(scores))
+    found = {claim.name: claim for claim in build_claims(board, summarize(board))}
+    assert found["s3ft_vs_few-shot_target"].verdict == HOLDS and "s3ft_vs_few-shot_general" not in found
+    assert found["s3ft_vs_sft-low-rate_target"].verdict == HOLDS
+    assert found["s3ft_vs_sft-low-rate_general"].verdict != HOLDS, "it forgets less"
+    assert "Few-shot" not in found["base_beaten_on_target"].detail, "it was not tuned"
+    assert not any("few-shot" in name for name in claims_of(synthetic_scores()))
