@@ -126,8 +126,8 @@ def load(folder: pathlib.Path, *, then_save: bool = False) -> dict[str, float]:
     from etils import epath
 
     from s3ft_jax import checkpoints
+    from s3ft_jax.allocator import keep_freed_memory
     from s3ft_jax.models import families, weights
-    from s3ft_jax.stages.launch import keep_freed_memory
 
     keep_freed_memory()
     jax.block_until_ready(jax.numpy.zeros(8) + 1)

@@ -233,9 +233,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command.module == "compare":
         given = {key: getattr(parsed, name) for name, (key, *_) in _GRID.items()}
         overrides += [f"{key}={value}" for key, value in given.items() if value is not None]
-    from s3ft_jax import stopping
+    from s3ft_jax import allocator, stopping
     from s3ft_jax.config import ConfigError
 
+    if command.device:
+        allocator.keep_freed_memory()  # before the first thread, which stopping starts
     stopping.install()
     try:
         return _run(command, parsed, overrides)

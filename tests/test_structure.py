@@ -17,6 +17,7 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 RULES = {
     "records": (set(), set()),
     "processes": (set(), {"jax", "orbax"}),
+    "allocator": (set(), set()),
     "workdir": ({"processes", "records"}, {"etils"}),
     "config": ({"workdir"}, {"ml_collections"}),
     "progress": (set(), {"rich"}),

@@ -27,7 +27,7 @@ from s3ft_jax.records import Example, Score
 from s3ft_jax.report import GridPoint, build_contents, print_result, write_report
 from s3ft_jax.report.wording import duration
 from s3ft_jax.selection import METHODS
-from s3ft_jax.stages import benchmark, drift, evaluate, few_shot, recipe, train
+from s3ft_jax.stages import benchmark, drift, evaluate, few_shot, import_model, prepare, recipe, train
 from s3ft_jax.stages.gather import Entry, gather, models_of, reads_of
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.stages.method_settings import check_settings, method_settings, variant_name
@@ -113,7 +113,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     """Search, choose, score the chosen, report.
 
     Raises:
-      GridError, VariantError: settings that cannot be; before anything is read.
+      GridError, VariantError: settings that cannot be, before anything is read; or no validation examples.
     """
     wanted = plan(config)
     config = ConfigDict(config.to_dict())
@@ -122,10 +122,14 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     for contender in wanted.contenders:
         for settings in _points(config, contender):
             method_settings(config, variant_name(config, contender.method, settings))
-    recipe.build_targets(config, workdir, redo=redo)
+    import_model.run(config, workdir, redo=redo)
+    prepare.run(config, workdir, redo=redo)
+    if not workdir.read_records(Example, f"examples/{SEARCHED}.jsonl"):
+        raise GridError("a comparison chooses settings by validation examples, and there are none: task.num_validation")
     names = [variant_name(config, one.method, point) for one in wanted.contenders for point in _points(config, one)]
     check_settings(config, workdir, names)
     wanted = _fit_shots(config, workdir, wanted)
+    recipe.build_targets(config, workdir, redo=redo)
     Comparison(config, workdir, wanted, redo).run()
 
 
@@ -187,14 +191,14 @@ class Comparison:
             cells += found
             taken = [chosen[label] for label in dict.fromkeys(cell.label for cell in found)]
             self._finish(taken)
-            self._drop(found, taken)
+            self._drop(found, list(chosen.values()))
         self._write(cells, chosen)
 
     def _untuned(self) -> None:
         evaluate.run(self.config, self.workdir, evaluate.UNTUNED, None, parts=(*self.parts, "test"), redo=self.redo)
         benchmark.run(self.config, self.workdir, evaluate.UNTUNED, None, redo=self.redo)
         for seed in self.seeds if evaluate.FEW_SHOT in self.plan.baselines else ():
-            evaluate.run(self.config, self.workdir, evaluate.FEW_SHOT, seed, parts=(SEARCHED, "test"), redo=self.redo)
+            evaluate.run(self.config, self.workdir, evaluate.FEW_SHOT, seed, parts=("test",), redo=self.redo)
 
     def _num_models(self) -> int:
         """Models that will be tuned at most: of what is chosen, those of the seeds that are not searched with."""
@@ -265,10 +269,10 @@ class Comparison:
         return [score for score in found if score.metric == ACCURACY]
 
     def _general(self, method: str, seed: int | None) -> float | None:
-        """Mean over general skills and benchmarks; None where none is measured."""
+        """Mean over what general skills and benchmarks every point is put through; None where that is nothing."""
         scores = self._read(method, seed, evaluate.GENERAL) if evaluate.GENERAL in self.parts else []
         name = f"{benchmark.folder(method, seed)}/scores.jsonl"
-        if self.config.benchmark.tasks and (self.workdir / name).exists():
+        if self.config.benchmark.tasks and self.config.compare.benchmark_all:
             scores += self.workdir.read_records(Score, name)
         return float(np.mean([score.value for score in scores])) if scores else None
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import os
 import pathlib
 from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
+from s3ft_jax.allocator import keep_freed_memory
 from s3ft_jax.workdir import Workdir
 
 if TYPE_CHECKING:  # a host-side stage must not load JAX
@@ -21,35 +20,18 @@ if TYPE_CHECKING:  # a host-side stage must not load JAX
 
 BASE = "base"
 POCKET = "pocket"
-ACCELERATOR_PLUGINS = ("libtpu", "jax_cuda12_plugin", "jax_cuda13_plugin")
-# glibc, malloc.h: one arena, no block from the kernel of its own, no giving back, 64 MiB more than asked for at a time
-MALLOC = {-8: 1, -4: 0, -1: -1, -2: 64 << 20}
-"""``mallopt``: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD (-1: never; the largest int would be 2 GiB), M_TOP_PAD."""
 
 
 def prepare_jax() -> None:
     """Settings of JAX that every stage with a model wants; call before the first computation."""
     import jax
 
-    keep_freed_memory()
+    keep_freed_memory()  # the command line has done so before its first thread
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(pathlib.Path.home() / ".cache" / "s3ft_jax" / "programs")
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     jax.config.update("jax_default_matmul_precision", "highest")
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep what XLA frees on a CPU, instead of giving it back to the kernel and asking for it again.
-
-    A step allocates and frees the same large buffers every time; each return costs page faults (benchmarks/RESULTS.md).
-    Left alone where another allocator or an accelerator is in use, and where MALLOC_TRIM_THRESHOLD_ is set.
-    """
-    libc = ctypes.CDLL(None)
-    wanted = os.environ.get("JAX_PLATFORMS", "") in ("", "cpu") and "MALLOC_TRIM_THRESHOLD_" not in os.environ
-    if wanted and hasattr(libc, "mallopt") and not any(map(importlib.util.find_spec, ACCELERATOR_PLUGINS)):
-        for name, value in MALLOC.items():
-            libc.mallopt(name, value)
 
 
 def mesh_to_sample(settings: EngineSettings, workdir: Workdir, folder: str = BASE) -> Mesh | None:

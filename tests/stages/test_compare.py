@@ -141,3 +141,32 @@ def test_shots_are_as_many_as_fit(walked, capsys):
     assert "few-shot" in "".join(fitted.notes) and short.compare.shots < 4
     none = small_config("evaluate.max_new_tokens=460")
     assert "few-shot" not in compare._fit_shots(none, workdir, wanted).baselines
+
+
+def test_what_another_line_has_chosen_is_kept(tmp_path):
+    """Two lines try the same model; the one that does not take it must not remove it."""
+    config = config_of(
+        "methods=sft", "compare.baselines=()", "train.seeds=0", "compare.search_seeds=0",
+        "compare.learning_rates=1e-4", "compare.rule=best", "general.tasks=()", "evaluate.kl=0",
+    )  # fmt: skip
+    config.compare.variants = type(config.compare.variants)({"both": "sft@num_steps=4"})
+    workdir = Workdir(str(tmp_path))
+    compare.run(config, workdir)
+    grid = grid_of(workdir)
+    assert {point.variant for point in grid[1:]} == {"sft@learning_rate=0.0001"}
+    assert train.is_kept(workdir, "sft@learning_rate=0.0001", 0)
+    assert all(point.general is None and point.kl is None for point in grid[1:])
+    text = (workdir / "comparison.md").read_text()
+    assert "Every setting that was tried" in text and "says nothing about forgetting" in text
+
+
+def test_without_validation_examples_nothing_is_sampled(tmp_path):
+    workdir = Workdir(str(tmp_path))
+    config = config_of("methods=sft", "compare.baselines=()")
+    custom = tmp_path / "rows.jsonl"
+    custom.write_text("".join(json.dumps({"question": f"{i}+{i}?", "answer": str(2 * i)}) + "\n" for i in range(40)))
+    config.task.name, config.task.data, config.task.split_fracs = "custom", str(custom), (0.8, 0.0, 0.2)
+    config.judge.name = "numbers"
+    with pytest.raises(GridError, match=r"there are none: task\.num_validation"):
+        compare.run(config, workdir)
+    assert not workdir.matching(["responses/*"])
