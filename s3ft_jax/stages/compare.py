@@ -226,7 +226,7 @@ class Comparison:
         keys = self._keys(variant, seed, final)
         if not train.is_kept(self.workdir, variant, seed) and any(self.workdir.manifest(key) is None for key in keys):
             self.workdir.remove(train.key(variant, seed), [])  # tuned before, but not kept: again, with the same bits
-        self.clock.begin(self.workdir.manifest(train.key(variant, seed)) is None)
+        self.clock.begin(variant, seed, self.workdir.manifest(train.key(variant, seed)) is None)
         train.run(self.config, self.workdir, variant, seed, **common)
         parts = (*self.parts, "test") if final else self.parts
         evaluate.run(self.config, self.workdir, variant, seed, parts=parts, **common)
@@ -329,16 +329,19 @@ class _Clock:
     """How many models are made, and how long the rest will take."""
 
     def __init__(self, total: int):
-        self.total, self.seconds, self.num_timed = total, 0.0, 0
-        self.started, self.seen = 0.0, False
+        self.left, self.made, self.seconds = total, 0, 0.0
+        self.started, self.new = 0.0, False
+        self.seen: set[tuple[str, int]] = set()
 
-    def begin(self, new: bool) -> None:
+    def begin(self, variant: str, seed: int, new: bool) -> None:
         """Of a model; ``new``: it has not been tuned."""
-        self.started, self.seen = time.time(), new
+        self.left -= (variant, seed) not in self.seen
+        self.seen.add((variant, seed))
+        self.started, self.new = time.time(), new
 
     def end(self) -> None:
         """Of a model with its scores."""
-        if self.seen:
-            self.num_timed, self.seconds = self.num_timed + 1, self.seconds + time.time() - self.started
-            left = max(0, self.total - self.num_timed) * self.seconds / self.num_timed
-            say(f"compare: {self.num_timed} models made of {self.total} or fewer, {duration(left)} or less left")
+        if self.new:
+            self.made, self.seconds = self.made + 1, self.seconds + time.time() - self.started
+            rest = max(0, self.left)
+            say(f"compare: {self.made} models made, {rest} left or fewer, {duration(rest * self.seconds / self.made)}")

@@ -170,3 +170,12 @@ def test_without_validation_examples_nothing_is_sampled(tmp_path):
     with pytest.raises(GridError, match=r"there are none: task\.num_validation"):
         compare.run(config, workdir)
     assert not workdir.matching(["responses/*"])
+
+
+def test_the_clock_counts_each_model_once(capsys):
+    clock = compare._Clock(4)
+    for variant, seed, new in (("a", 0, False), ("b", 0, True), ("b", 0, False), ("b", 1, True)):
+        clock.begin(variant, seed, new)
+        clock.end()
+    told = capsys.readouterr().out
+    assert "1 models made, 2 left or fewer" in told and "2 models made, 1 left or fewer" in told
