@@ -25,7 +25,7 @@ from s3ft_jax.progress import console, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Score
 from s3ft_jax.report import GridPoint, build_contents, print_result, write_report
-from s3ft_jax.report.wording import duration
+from s3ft_jax.report.wording import count_of, duration
 from s3ft_jax.selection import METHODS
 from s3ft_jax.stages import benchmark, drift, evaluate, few_shot, import_model, prepare, recipe, train
 from s3ft_jax.stages.gather import Entry, gather, models_of, reads_of
@@ -344,4 +344,5 @@ class _Clock:
         if self.new:
             self.made, self.seconds = self.made + 1, self.seconds + time.time() - self.started
             rest = max(0, self.left)
-            say(f"compare: {self.made} models made, {rest} left or fewer, {duration(rest * self.seconds / self.made)}")
+            left = duration(rest * self.seconds / self.made)
+            say(f"compare: {count_of(self.made, 'model')} made, {rest} left or fewer, {left}")

@@ -84,14 +84,14 @@ def test_a_second_run_makes_nothing_and_a_lost_model_is_made_again(compared, cap
     before = {str(p): p.read_bytes() for p in files_below(workdir.path)}
     compare.run(config_of(), workdir)
     assert {str(p): p.read_bytes() for p in files_below(workdir.path)} == before
-    assert "models made" not in capsys.readouterr().out
+    assert " made, " not in capsys.readouterr().out
     # chosen otherwise: the point that was not kept is tuned again with the same bits, so that its scores stay
     other = next(p for p in grid_of(workdir) if p.label == "s3ft" and not p.chosen)
     digest = workdir.stage_digest(train.key(other.variant, 0))
     assert not train.is_kept(workdir, other.variant, 0)
     compare.run(config_of(f"compare.learning_rates={other.learning_rate}", "compare.keep=all"), workdir)
     assert workdir.stage_digest(train.key(other.variant, 0)) == digest and train.is_kept(workdir, other.variant, 0)
-    assert "models made" in capsys.readouterr().out
+    assert " made, " in capsys.readouterr().out
 
 
 def test_one_model_serves_every_line_that_has_its_settings():
@@ -178,4 +178,4 @@ def test_the_clock_counts_each_model_once(capsys):
         clock.begin(variant, seed, new)
         clock.end()
     told = capsys.readouterr().out
-    assert "1 models made, 2 left or fewer" in told and "2 models made, 1 left or fewer" in told
+    assert "1 model made, 2 left or fewer" in told and "2 models made, 1 left or fewer" in told
