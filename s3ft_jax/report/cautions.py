@@ -51,6 +51,13 @@ def _about_counts(board: Scoreboard) -> list[str]:
     if len(set(uneven.values())) > 1:
         text = "; ".join(f"{method_name(method)} {list(seeds)}" for method, seeds in uneven.items())
         found.append(f"The methods were run with different seeds ({text}); differences use the seeds they share.")
+    models = [(BASE, None), *((method, seed) for method in board.methods for seed in board.seeds(method))]
+    values = {board.score(model, board.task).value for model in models}
+    if len(values) == 1:
+        found.append(
+            f"Every model scores {percent(values.pop())} % on {board.task}: of the target nothing can be said. Look at "
+            "the answers below, at the length limit (evaluate.max_new_tokens) and at the judge."
+        )
     count = board.score((BASE, None), board.task).count
     if count < FEW_EXAMPLES:
         found.append(

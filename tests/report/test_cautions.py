@@ -29,6 +29,14 @@ def cautions_of(**changes):
         ({"scores": synthetic_scores(seeds=(0,))}, "One seed: intervals are over examples only"),
         ({"scores": synthetic_scores(seeds=(0, 1))}, "2 seeds: Student's factor is 12.7"),
         ({"scores": synthetic_scores(count=200)}, "Only 200 test examples"),
+        (
+            {"scores": synthetic_scores(dict.fromkeys(("base", *METHODS), 0.0), spread=0.0)},
+            "Every model scores 0.0 % on programs: of the target nothing can be said",
+        ),
+        (
+            {"config": {"judge": {"noise": {"false_accepts": 0.1, "false_rejects": 0.0}}}},
+            "An experiment: 10.0 % of the wrong training responses were taken for right",
+        ),
         ({"scores": synthetic_scores(skills=())}, "says nothing about forgetting"),
         ({"scores": synthetic_scores(general={**GENERAL, "base": 0.97})}, "these can only fall"),
         (
