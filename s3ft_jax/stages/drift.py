@@ -1,4 +1,4 @@
-"""Stage: how far a tuned model is from the base on the task -> scores/METHOD/SPLIT-kl.json.
+"""Stage: how far a tuned model is from the base on the task -> drift/METHOD/SPLIT.json.
 
 KL(base || model) per token, exact over the vocabulary, along the base's own answers to held-out questions. On the new
 task's inputs this distance tells how much was forgotten elsewhere (RL's Razor, arXiv 2509.04259); the report shows it
@@ -35,7 +35,7 @@ def key(method: str, seed: int, split: str) -> str:
 
 def file(method: str, seed: int, split: str) -> str:
     """Where the number lies, below the workdir."""
-    return f"scores/{evaluate.name(method, seed)}/{split}-kl.json"
+    return f"drift/{evaluate.name(method, seed)}/{split}.json"
 
 
 def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, split: str = "", redo: bool = False) -> None:

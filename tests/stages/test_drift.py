@@ -7,7 +7,7 @@ import pytest
 
 from s3ft_jax import checkpoints
 from s3ft_jax.records import Response
-from s3ft_jax.stages import drift, train
+from s3ft_jax.stages import drift, evaluate, train
 from s3ft_jax.stages.launch import BASE
 
 
@@ -49,3 +49,11 @@ def test_fewer_questions_or_none(copied, capsys):
     config.evaluate.kl = 0
     drift.run(config, workdir, "s3ft", 0, split="validation")
     assert not (workdir / drift.file("s3ft", 0, "validation")).exists()
+
+
+def test_scoring_a_model_again_leaves_its_distance(copied):
+    config, workdir = copied
+    before = (workdir / drift.file("sft", 0, "test")).read_bytes()
+    config.evaluate.max_new_tokens = 48
+    evaluate.run(config, workdir, "sft", 0, redo=True)
+    assert (workdir / drift.file("sft", 0, "test")).read_bytes() == before
