@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 
-from benchmarks.pocket_experiment import KEPT, NOISE, TASKS
+from benchmarks.pocket_experiment import KEPT, NOISE, TASKS, chosen
 from s3ft_jax.report import GridPoint
 from s3ft_jax.report.evidence import Evidence
 from s3ft_jax.report.frontier import LOSSES, forgetting, frontier_table
@@ -99,6 +99,8 @@ def noise(task: str) -> Iterator[str]:
         if told:
             cells = [
                 f"{_interval(told[method, 'target'], '')}, {_interval(told[method, 'general change'])}"
+                if chosen(part, method) == chosen(task)
+                else "another setting"
                 for method in ("ssr", "s3ft")
             ]
             yield f"| {name} | {cells[0]} | {cells[1]} |"
