@@ -32,7 +32,7 @@ def disturb(verdicts: Sequence[Verdict], false_accepts: float, false_rejects: fl
     shares: dict[str, tuple[float, Outcome]] = {"wrong": (false_accepts, "right"), "right": (false_rejects, "wrong")}
     for name, share in (("false_accepts", false_accepts), ("false_rejects", false_rejects)):
         if not 0.0 <= share <= 1.0:
-            raise JudgeError(f"judge.{name} = {share}; a share from 0 to 1")
+            raise JudgeError(f"judge.noise.{name} = {share}; a share from 0 to 1")
     turned = []
     for verdict in verdicts:
         share, other = shares.get(verdict.outcome, (0.0, verdict.outcome))

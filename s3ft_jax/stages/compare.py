@@ -155,7 +155,6 @@ def _fit_shots(config: ConfigDict, workdir: Workdir, wanted: Plan) -> Plan:
     note = f"The baseline few-shot shows {own.shots} examples, not {asked}: more do not fit."
     if not own.shots:
         note = f"The baseline few-shot was left out: not one example fits beside a question ({asked} were asked for)."
-    say(f"compare: {note}")
     kept = tuple(name for name in wanted.baselines if own.shots or name != evaluate.FEW_SHOT)
     return dataclasses.replace(wanted, baselines=kept, notes=(*wanted.notes, note))
 
@@ -179,6 +178,8 @@ class Comparison:
 
     def run(self) -> None:
         """Search, choose and score each contender, and report."""
+        for note in self.plan.notes:
+            say(f"compare: {note}")
         self._untuned()
         cells: list[Cell] = []
         chosen: dict[str, Cell] = {}

@@ -81,8 +81,9 @@ def check_judges(config: ConfigDict, workdir: Workdir) -> None:
 
     Raises:
       SandboxUnavailable: see ``describe_sandbox``.
-      JudgeError: the judging model cannot be asked, or fails its canaries.
+      JudgeError: the judging model cannot be asked, or fails its canaries; or ``judge.noise`` is out of range.
     """
+    with_noise(config, [], "")  # stops at shares that cannot be
     examples = workdir.read_records(Example, "examples/train.jsonl")
     found = describe_sandbox(config, examples)
     if found:
@@ -162,17 +163,8 @@ def judge_responses(
     return [_leak(response, verdict) for response, verdict in zip(responses, verdicts, strict=True)]
 
 
-def judge_training(
-    config: ConfigDict,
-    workdir: Workdir,
-    examples: Sequence[Example],
-    responses: Sequence[Response],
-    title: str,
-    *,
-    look_up: bool = True,
-) -> list[Verdict]:
-    """``judge_responses`` of responses that may be trained on: with ``judge.noise``, where there is any."""
-    verdicts = judge_responses(config, workdir, examples, responses, title, look_up=look_up)
+def with_noise(config: ConfigDict, verdicts: Sequence[Verdict], title: str) -> list[Verdict]:
+    """Verdicts on responses that may be trained on, with ``judge.noise`` where there is any; how many, is told."""
     noise = plain_settings(config.judge.noise)
     found = disturb(verdicts, noise["false_accepts"], noise["false_rejects"], noise["seed"])
     changed = sum(one.outcome != other.outcome for one, other in zip(verdicts, found, strict=True))
@@ -224,7 +216,9 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
         if consult.is_asked(config):  # this stage may be run by itself
             canaries = consult.try_canaries(config, examples, consult.open_consultant(config, workdir))
         responses = workdir.read_shards(Response, f"responses/{origin}")
-        verdicts = judge_training(config, workdir, examples, responses, f"judge {origin}", look_up=not again)
+        title = f"judge {origin}"
+        verdicts = judge_responses(config, workdir, examples, responses, title, look_up=not again)
+        verdicts = with_noise(config, verdicts, title)
         workdir.write_records(name, verdicts)
         stage.facts = dict(Counter(verdict.outcome for verdict in verdicts))
         say(f"judge {origin}: " + ", ".join(f"{n} {outcome}" for outcome, n in sorted(stage.facts.items())))

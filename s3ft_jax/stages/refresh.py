@@ -19,7 +19,7 @@ from s3ft_jax.responder import Model, answer, asks_of, sharing
 from s3ft_jax.rungs import pass_rates, sampled_tokens
 from s3ft_jax.selection import METHODS
 from s3ft_jax.stages import sample, select
-from s3ft_jax.stages.judge import judge_training
+from s3ft_jax.stages.judge import judge_responses, with_noise
 from s3ft_jax.stages.launch import BASE, mesh_to_sample
 from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.variants import method_of
@@ -77,7 +77,8 @@ def run(
             wanted = {one.example_id for one in before if one.origin != "replay"}
             examples = [e for e in workdir.read_records(Example, "examples/train.jsonl") if e.id in wanted]
             new = _answer(config, workdir, method, seed, current, examples, load)
-            verdicts = judge_training(config, workdir, examples, new, f"judge own, round {current.number}")
+            title = f"judge own, round {current.number}"
+            verdicts = with_noise(config, judge_responses(config, workdir, examples, new, title), title)
             workdir.write_records(f"{where}/own-verdicts.jsonl", verdicts)
             chosen = _choose(config, workdir, method, seed, current.number, examples)
             chosen += [one for one in before if one.origin == "replay"]

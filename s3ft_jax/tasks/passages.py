@@ -29,6 +29,7 @@ _TURN = re.compile(r"^\s*(user|agent):\s*", re.IGNORECASE)
 _MRQA_MARKS = re.compile(r"(?:\s*\[(?:TLE|PAR|SEP|DOC)\]\s*)+")
 _TAG = re.compile(r"</?\w+[^>]*>")
 NO_SHORT_ANSWER = "questions with a long answer but no short one"
+NO_OTHER = "questions whose answer stands in every other passage that was tried"
 TRIES = 64
 """Passages of others that are looked at for one that does not hold the answer."""
 
@@ -89,12 +90,14 @@ def make_unanswerable(
             continue
         key = f"{seed}/{values.get(columns.get('question', 'question'))}/{values[name]}"
         try:
-            other = _other(values, name, contexts, key, answers_of(row)) if _draw(key, "drawn") < frac else None
-        except BadRow:
-            other = None
-        if other is not None:
-            own = {"passage": passage_of(values, str(values[name])), "is_impossible": True}
-            row = Row(row.where, row.index, {**values, **own, name: other})
+            answers = answers_of(row)
+        except BadRow:  # which whoever builds it names
+            made.append(row)
+            continue
+        if _draw(key, "drawn") < frac:
+            other = _other(values, name, contexts, key, answers)
+            own = {"passage": passage_of(values, str(values[name])), "is_impossible": True, name: other}
+            row = Row(row.where, row.index, {**values, **(own if other is not None else {"left": NO_OTHER})})
         made.append(row)
     return made
 

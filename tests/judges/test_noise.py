@@ -33,5 +33,5 @@ def test_the_same_ones_always_and_more_of_them_at_a_larger_share():
 
 @pytest.mark.parametrize(("accepts", "rejects", "name"), [(1.5, 0.0, "false_accepts"), (0.0, -0.1, "false_rejects")])
 def test_a_share_out_of_range_is_named(accepts, rejects, name):
-    with pytest.raises(JudgeError, match=rf"judge\.{name} = "):
+    with pytest.raises(JudgeError, match=rf"judge\.noise\.{name} = "):
         disturb(VERDICTS, accepts, rejects, 0)

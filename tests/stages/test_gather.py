@@ -17,9 +17,9 @@ def test_a_label_stands_for_the_model_that_was_chosen(walked):
     assert mine == dataclasses.replace(score, method="mine")
     assert set(evidence.kl) == {("mine", 0), ("sft", 0)} and evidence.kl["mine", 0] > 0
     assert evidence.curves["mine", 0] and ("mine", 0, "arithmetic") in evidence.answers
-    assert "train-s3ft-seed-0" in gather.reads_of(config, workdir, models) or any(
-        key.startswith("evaluate-s3ft-seed-0") for key in gather.reads_of(config, workdir, models)
-    )
+    reads = gather.reads_of(config, workdir, models)
+    assert {"evaluate-s3ft-seed-0-test", "drift-sft-seed-0-test", "select-s3ft", "prepare"} <= set(reads)
+    assert not any("sdft" in key for key in reads)
 
 
 def test_examples_before_a_question_change_no_general_skill(copied):

@@ -150,3 +150,10 @@ def test_noise_is_laid_on_training_verdicts_and_on_no_others(copied, capsys):
     assert "turned round on purpose" in capsys.readouterr().out
     evaluate.run(config, workdir, "base", None)
     assert workdir.stage_digest("evaluate-base-test") == scored and "already done" in capsys.readouterr().out
+
+
+def test_noise_that_cannot_be_is_refused_before_sampling(copied):
+    config, workdir = copied
+    config.judge.noise.false_rejects = 1.5
+    with pytest.raises(JudgeError, match=r"judge\.noise\.false_rejects = 1\.5"):
+        judge.check_judges(config, workdir)

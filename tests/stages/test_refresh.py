@@ -55,7 +55,7 @@ def test_a_run_in_rounds_ends_with_the_same_bits_whenever_it_is_killed(in_rounds
     answers = (workdir / refresh.folder("s3ft", 0, 1) / "selections.jsonl").read_text()
     places = [
         (refresh, "answer", 2),  # the second shard of new answers
-        (refresh, "judge_training", 1),
+        (refresh, "judge_responses", 1),
         (train.batches, "build_batch", 4),
     ]
     for room, name, call in places:

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from s3ft_jax.tasks import load_examples
-from s3ft_jax.tasks.passages import NO_SHORT_ANSWER, make_unanswerable, questions
+from s3ft_jax.tasks.passages import NO_OTHER, NO_SHORT_ANSWER, make_unanswerable, questions
 from s3ft_jax.tasks.reading import read_answers
 from s3ft_jax.tasks.task import DataError, Row
 
@@ -114,6 +114,16 @@ def test_what_answers_is_taken_away_where_it_is_known():
     assert row.values["context"] == "B\nIt rains." and row.values["is_impossible"]
     (never,) = make_unanswerable(read(musique(answerable=False)), 1.0, 0, {}, lambda row: [])
     assert "Bonn" in never.values["context"], "a question that has no answer stays as it is"
+
+
+def test_a_question_that_every_passage_answers_is_left_and_counted(tmp_path):
+    rows = [flat(number).values | {"answers": ["church"], "question": f"Q{number}?"} for number in range(20)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"name": "unanswerable", "data": str(path), "split_fracs": (1, 0, 0), "unanswerable_frac": 0.5}
+    examples, intake = load_examples(settings, "train")
+    assert intake.left == {NO_OTHER: 20 - len(examples)} and 0 < len(examples) < 20
+    assert not any(example.check["unanswerable"] for example in examples)
 
 
 def test_another_passage_must_be_there():
