@@ -104,7 +104,7 @@ def chosen(name: str, label: str = "s3ft") -> tuple[str, str]:
 
 
 def keep(part: Part, folder: pathlib.Path) -> None:
-    """The spreadsheets, and of the document what says how they came to be; the folder is there when it is whole."""
+    """Report and spreadsheets, and of the document what says how they came to be; whole, or not there at all."""
     document = json.loads((folder / "comparison.json").read_text())
     names = ("title", "headline", "claims", "cautions", "seeds", "settings", "versions", "hashes", "costs")
     facts = {"command": f"s3ft compare --config=configs/pocket.py:{part.argument} {' '.join(part.flags)}".strip()}
@@ -113,6 +113,9 @@ def keep(part: Part, folder: pathlib.Path) -> None:
     partial.mkdir(parents=True)
     for name in SHEETS:
         shutil.copy(folder / "comparison-csv" / f"{name}.csv", partial / f"{name}.csv")
+    shutil.copy(folder / "comparison.md", partial / "comparison.md")
+    if part.name in TASKS:  # 0.7 MB each: of the main parts only
+        shutil.copy(folder / "comparison.html", partial / "comparison.html")
     text = json.dumps(facts | {name: document[name] for name in names}, indent=1)
     (partial / "facts.json").write_text(text + "\n")
     shutil.rmtree(KEPT / part.name, ignore_errors=True)

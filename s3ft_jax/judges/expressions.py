@@ -32,6 +32,7 @@ import logging
 import re
 import resource
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
@@ -315,11 +316,17 @@ def _limited() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise _Limit
 
+    def ignored(failure: sys.UnraisableHookArgs) -> None:
+        if not isinstance(failure.exc_value, (_Limit, MemoryError, RecursionError)):  # a limit strikes again
+            hook(failure)
+
+    hook = sys.unraisablehook
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     most = used + LIMIT_BYTES
     before = signal.signal(signal.SIGALRM, stop)
-    # again every quarter of a second, should the first be swallowed
+    # again every quarter of a second: Python swallows what is raised in a finalizer or in a callback of gc or weakref
+    sys.unraisablehook = ignored
     signal.setitimer(signal.ITIMER_REAL, LIMIT_SECONDS, 0.25)
     if soft == resource.RLIM_INFINITY or soft > most:
         resource.setrlimit(resource.RLIMIT_AS, (most, hard))
@@ -331,4 +338,5 @@ def _limited() -> Iterator[None]:
     finally:  # once more, should the limit have struck on the way out; what was set is undone in any case
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        sys.unraisablehook = hook
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

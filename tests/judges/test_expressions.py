@@ -4,7 +4,9 @@ import json
 import os
 import resource
 import signal
+import sys
 import threading
+import time
 
 import pytest
 
@@ -87,6 +89,33 @@ def test_a_bomb_costs_its_own_limit_and_changes_nothing_else(bomb, monkeypatch):
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert (signal.getsignal(signal.SIGALRM), resource.getrlimit(resource.RLIMIT_AS)) == (handler, limits)
     assert judged("\\boxed{x+1}", "\\boxed{1+x}") == ("right", "equal")
+
+
+class Slow:
+    """Its finalizer fails with ``error`` or else works for longer than the limit."""
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def __del__(self):
+        if self.error:
+            raise self.error
+        until = time.monotonic() + 0.2
+        while time.monotonic() < until:
+            pass
+
+
+def test_a_limit_that_strikes_in_a_finalizer_is_not_reported_and_strikes_again(monkeypatch):
+    """Python swallows what is raised there, and would print it; an error that is not the limit's is printed."""
+    monkeypatch.setattr(expressions, "LIMIT_SECONDS", 0.05)
+    seen = []
+    hook = lambda failure: seen.append(failure.exc_type)  # noqa: E731
+    monkeypatch.setattr(sys, "unraisablehook", hook)
+    with pytest.raises(expressions._Limit), expressions._limited():
+        Slow(OSError("a file"))
+        Slow()
+        time.sleep(5)
+    assert seen == [OSError] and sys.unraisablehook is hook
 
 
 def test_memory_has_a_limit(monkeypatch):
