@@ -11,9 +11,11 @@ import json
 from typing import Any
 
 from flax import nnx
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from s3ft_jax import batches, checkpoints, sharding, training
+from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import say
 from s3ft_jax.records import Response, Selection
 from s3ft_jax.stages import evaluate
@@ -71,11 +73,24 @@ def _answers(workdir: Workdir, split: str, count: int) -> list[Selection]:
     ]
 
 
+def _base(tuned: Decoder, workdir: Workdir, mesh: Mesh) -> Decoder:
+    """The base: the tuned model without its adapters, on the same arrays, or else a second copy.
+
+    Either way less memory than training took: adapters' gradients and moments, or all parameters' gradients.
+    """
+    if tuned.lora is None:
+        return checkpoints.load_decoder(workdir / BASE, mesh)
+    base = nnx.merge(*nnx.split(tuned))
+    base.drop_adapters()
+    return base
+
+
 def _measure(config: ConfigDict, workdir: Workdir, method: str, seed: int, rows: list[Selection]) -> dict[str, Any]:
     mesh = sharding.make_mesh(**plain_settings(config.mesh))
-    base = nnx.split(checkpoints.load_decoder(workdir / BASE, mesh))
-    graphdef, params = nnx.split(load_tuned(workdir, method, seed, mesh=mesh))
     settings = method_settings(config, method)
+    tuned = load_tuned(workdir, method, seed, merge=False, mesh=mesh)
+    graphdef, params = nnx.split(tuned)
+    base = nnx.split(_base(tuned, workdir, mesh))
     step = step_settings(settings, checkpoints.read_meta(workdir / BASE).config, mesh)
     options = {name: step[name] for name in ("chunk_tokens", "activation_dtype", "attention", "unroll")}
     probe = training.make_probe(graphdef, base[0], **options)

@@ -24,8 +24,8 @@ def logprobs(decoder, ids):
     return log_softmax(decoder.unembed(hidden))[0]
 
 
-def test_it_is_the_divergence_summed_over_the_vocabulary(walked):
-    _, workdir = walked
+def check_by_hand(workdir):
+    """What the stage wrote against the sum over the vocabulary, on the base and the merged model."""
     found = json.loads((workdir / drift.file("sft", 0, "test")).read_text())
     base, tuned = checkpoints.load_decoder(workdir / BASE), train.load_tuned(workdir, "sft", 0)
     total = count = 0
@@ -37,6 +37,23 @@ def test_it_is_the_divergence_summed_over_the_vocabulary(walked):
         count += len(one.response_ids)
     assert found["examples"] == 12 and found["tokens"] == count
     assert found["kl"] == pytest.approx(total / count, rel=1e-3) and found["kl"] > 0.001
+
+
+def test_it_is_the_divergence_summed_over_the_vocabulary(walked):
+    check_by_hand(walked[1])
+
+
+def test_adapters_lie_on_the_only_copy_of_the_base(copied, monkeypatch):
+    config, workdir = copied
+    with config.unlocked():
+        config.train.tune, config.train.lora.targets, config.train.lora.dropout = "lora", ("all",), 0.5
+        config.train.learning_rate, config.train.per_method = 0.05, {}
+    train.run(config, workdir, "sft", 0, redo=True)
+    loaded, load = [], checkpoints.load_decoder
+    monkeypatch.setattr(checkpoints, "load_decoder", lambda *args: loaded.append(args[0]) or load(*args))
+    drift.run(config, workdir, "sft", 0, redo=True)
+    assert loaded == [workdir / BASE]
+    check_by_hand(workdir)
 
 
 def test_fewer_questions_or_none(copied, capsys):
