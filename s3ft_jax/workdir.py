@@ -22,6 +22,9 @@ from etils import epath
 from s3ft_jax.processes import Processes
 from s3ft_jax.records import Record, RecordError, from_line, to_line
 
+ADDED: dict[str, Any] = {"task.unanswerable_frac": 0.0}
+"""Settings that came later, each with the value that does what was done before: an older workdir goes on with it."""
+
 
 class WorkdirError(RuntimeError):
     """The workdir does not hold what a stage needs; the message names the file, the cause and the fix."""
@@ -305,12 +308,12 @@ class StageRun:
 
 
 def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Lines ``key: old -> new`` for every setting and input that differs."""
+    """Lines ``key: old -> new`` for every setting and input that differs; ``ADDED`` ones are not missed."""
     lines = []
     for part in ("settings", "inputs"):
         old, new = flatten(before[part]), flatten(now[part])
         for key in sorted(set(old) | set(new)):
-            was, is_now = old.get(key, "(not set)"), new.get(key, "(not set)")
+            was, is_now = (found.get(key, ADDED.get(key, "(not set)")) for found in (old, new))
             if was != is_now:
                 label = key if part == "settings" else f"input {key}"
                 lines.append(f"{label}: {_short(was)} -> {_short(is_now)}")

@@ -5,8 +5,9 @@ import pathlib
 
 import pytest
 
+from configs.defaults import defaults
 from s3ft_jax.records import Verdict
-from s3ft_jax.workdir import MissingStage, SettingsChanged, Workdir, WorkdirError
+from s3ft_jax.workdir import ADDED, MissingStage, SettingsChanged, Workdir, WorkdirError, flatten
 
 
 def verdict(number: int) -> Verdict:
@@ -38,6 +39,21 @@ def test_changed_settings_stop_with_both_values_and_the_remedy(tmp_path):
     finish(workdir, "first", settings={"a": {"b": 1}, "c": 2}, writes=["first.txt"])
     with pytest.raises(SettingsChanged, match=r"(?s)stage first was done.*a\.b: 1 -> 3.*new --workdir.*--redo"):
         finish(workdir, "first", settings={"a": {"b": 3}, "c": 2}, writes=["first.txt"])
+
+
+def test_a_workdir_from_before_a_setting_goes_on_while_the_setting_does_nothing(tmp_path):
+    workdir = Workdir(tmp_path)
+    finish(workdir, "first", settings={"task": {"name": "x"}}, writes=["first.txt"])
+    assert not finish(
+        workdir, "first", settings={"task": {"name": "x", "unanswerable_frac": 0.0}}, writes=["first.txt"]
+    )
+    with pytest.raises(SettingsChanged, match=r"task\.unanswerable_frac: 0\.0 -> 0\.5"):
+        finish(workdir, "first", settings={"task": {"name": "x", "unanswerable_frac": 0.5}}, writes=["first.txt"])
+
+
+def test_settings_that_came_later_do_nothing_by_default():
+    known = flatten(defaults().to_dict())
+    assert {key: known[key] for key in ADDED} == ADDED
 
 
 def test_a_stage_killed_halfway_does_not_go_on_with_other_settings(tmp_path):

@@ -35,14 +35,10 @@ def check(config: ConfigDict) -> None:
 
 
 def build_targets(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
-    """All that methods share: import, prepare, sample, judge (agree, gate), and each method's selections."""
-    from s3ft_jax.stages import agree, gate, import_model, judge, prepare, sample, select
-    from s3ft_jax.stages.method_settings import check_settings
+    """What methods share behind import and prepare: sample, judge (agree, gate), and each method's selections."""
+    from s3ft_jax.stages import agree, gate, judge, sample, select
 
     origins = origins_wanted(config.methods)
-    import_model.run(config, workdir, redo=redo)
-    prepare.run(config, workdir, redo=redo)
-    check_settings(config, workdir)
     judge.check_judges(config, workdir)
     if config.judge.second:
         judge.check_judges(agree.second(config), workdir)
@@ -59,9 +55,13 @@ def build_targets(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -
 
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     """import, prepare, sample, judge (agree, gate), select, train, evaluate (drift, benchmark), report."""
-    from s3ft_jax.stages import benchmark, drift, evaluate, report, train
+    from s3ft_jax.stages import benchmark, drift, evaluate, import_model, prepare, report, train
+    from s3ft_jax.stages.method_settings import check_settings
 
     check(config)
+    import_model.run(config, workdir, redo=redo)
+    prepare.run(config, workdir, redo=redo)
+    check_settings(config, workdir)
     build_targets(config, workdir, redo=redo)
     evaluate.run(config, workdir, evaluate.UNTUNED, None, redo=redo)
     benchmark.run(config, workdir, evaluate.UNTUNED, None, redo=redo)
