@@ -1,6 +1,7 @@
 """The command line: ``s3ft <command> --config FILE.py[:ARG] --workdir DIR [--config.key=value ...]``. Thin.
 
-Exit codes: 0 done, 1 a stage could not do its work, 2 the command line or config is wrong, 130 stopped by the user.
+Exit codes: 0 done, 1 a stage could not do its work, 2 the command line or config is wrong, 75 stopped from outside or
+another process of the job is gone (start it again), 130 stopped by the user.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import argparse
 import dataclasses
 import errno
 import importlib
-import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -226,7 +226,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the return value is the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    from s3ft_jax import job
+
+    return job.guarded(lambda: _main(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _main(arguments: list[str]) -> int:
     overrides = [a.removeprefix("--config.") for a in arguments if a.startswith("--config.")]
     parsed = build_parser().parse_args([a for a in arguments if not a.startswith("--config.")])
     command = COMMANDS[parsed.command]
@@ -247,13 +252,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("stopped; the same command goes on where it was", 130)
     except stopping.Stopped:
         return _fail("stopped by SIGTERM; the same command goes on where it was", stopping.EXIT_CODE)
+    except processes.Lost as lost:
+        return _fail(str(lost), processes.EXIT_CODE)
     except Exception as error:
         # an error class of ours carries a message for people; no room and no right to write are nobody's bug; anything
         # else is a bug and keeps its traceback
         if type(error).__module__.startswith("s3ft_jax."):
             return _fail(str(error), 1)
-        if type(error).__name__ == "JaxRuntimeError" and os.environ.get(processes.NUM_PROCESSES, "1") != "1":
-            return _fail(f"{error}\nA process of this job has failed; see what the others say. {processes.AGAIN}", 1)
         if not isinstance(error, OSError) or error.errno not in UNWRITABLE:
             raise
         where = error.filename or parsed.workdir
@@ -261,19 +266,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> int:
-    from s3ft_jax.config import ConfigError, load_config
-    from s3ft_jax.progress import quiet
-    from s3ft_jax.workdir import Workdir
+    from s3ft_jax import job
+    from s3ft_jax.config import load_config
+    from s3ft_jax.workdir import flatten
 
     config = load_config(parsed.config, overrides) if parsed.config else None
-    own = processes.join()
-    if own.count > 1 and command.module != "sample":
-        raise processes.ProcessError(
-            f"s3ft {command.module} runs in one process; {processes.NUM_PROCESSES} is for `s3ft sample`"
-        )
-    if not own.is_first:
-        quiet()
+    arguments = {name: value for name, value in vars(parsed).items() if name not in ("command", "config")}
+    known = job.facts(parsed.command, arguments, flatten(config.to_dict()) if config else {})
+    with job.joined(known, devices=command.device) as own:
+        if own.count > 1 and command.device and command.module != "sample":
+            raise processes.ProcessError(
+                f"s3ft {parsed.command} computes in one process, and {own.count} were started; several are for "
+                "`s3ft sample`, and for stages without devices, which the first one does"
+            )
+        if not own.is_first and not command.device:
+            return 0  # the first one does it, and the others wait for its end
+        return _run_stage(command, parsed, overrides, config, own if command.device else processes.Processes())
+
+
+def _run_stage(
+    command: Command, parsed: argparse.Namespace, overrides: list[str], config: Any, own: processes.Processes
+) -> int:
+    from s3ft_jax.config import ConfigError
+    from s3ft_jax.workdir import Workdir
+
     workdir = Workdir(parsed.workdir, own) if parsed.workdir else None
+    if workdir is not None:
+        workdir.check_shared()
     if command.device:
         from s3ft_jax.stages.launch import prepare_jax
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from s3ft_jax.activity import moved
+
 console = Console(highlight=False, soft_wrap=True)
 _LINE_EVERY_S = 10.0
 
@@ -24,6 +26,7 @@ def quiet() -> None:
 
 def say(text: str) -> None:
     """One line for people; square brackets are printed as they are."""
+    moved(text.strip().partition("\n")[0][:160])
     console.print(text, markup=False)
 
 
@@ -38,6 +41,7 @@ class Ticker:
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count ``count`` more units as done."""
         self.done += count
+        moved(f"{self.title}: {self.done}/{self.total}")
         now = time.monotonic()
         rate = self.done / max(now - self.started, 1e-6)
         if self.bar is not None:

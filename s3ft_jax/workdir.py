@@ -19,11 +19,17 @@ from typing import Any
 
 from etils import epath
 
+from s3ft_jax.activity import moved
 from s3ft_jax.processes import Processes
 from s3ft_jax.records import Record, RecordError, from_line, to_line
 
 ADDED: dict[str, Any] = {"task.unanswerable_frac": 0.0}
 """Settings that came later, each with the value that does what was done before: an older workdir goes on with it."""
+
+
+MEETING = "manifests/.meeting"
+SHARED_S = 30
+"""Seconds until what one process has written must be seen by the others."""
 
 
 class WorkdirError(RuntimeError):
@@ -75,6 +81,28 @@ class Workdir:
 
     def __truediv__(self, name: str) -> epath.Path:
         return self.path / name
+
+    def check_shared(self) -> None:
+        """Several processes: find out before any work that all see the same folder.
+
+        Raises:
+          WorkdirError: this one does not see what the first has written.
+        """
+        if self.processes.count == 1:
+            return
+        self.write_bytes(MEETING, b"all processes of a job must see this file\n")
+        self.processes.wait("the workdir to be written to")
+        until = time.monotonic() + SHARED_S
+        while not (self.path / MEETING).exists():
+            if time.monotonic() > until:
+                raise WorkdirError(
+                    f"{self.path}: process {self.processes.index} does not see there what process 0 has written "
+                    f"{SHARED_S} s ago. --workdir must be a folder that all machines share: gs://BUCKET/..., or NFS."
+                )
+            time.sleep(0.2)
+        self.processes.wait("the workdir to be seen")
+        if self.processes.is_first:
+            (self.path / MEETING).unlink()
 
     # ------------------------------------------------------------------ records
 
@@ -241,6 +269,7 @@ class Workdir:
             yield run
             return
         self.write_bytes(f"manifests/{key}.begun", json.dumps(facts, indent=1).encode())
+        moved(f"{key}: begun")
         started, outside, self._inner_seconds = time.time(), self._inner_seconds, 0.0
         try:
             yield run

@@ -16,11 +16,13 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 # room -> (rooms of ours it may import, outside packages it may import beside the standard library)
 RULES = {
     "records": (set(), set()),
-    "processes": (set(), {"jax", "orbax"}),
+    "activity": (set(), set()),
+    "processes": (set(), {"jax"}),
     "allocator": (set(), set()),
-    "workdir": ({"processes", "records"}, {"etils"}),
+    "job": ({"activity", "processes", "progress"}, set()),
+    "workdir": ({"activity", "processes", "records"}, {"etils"}),
     "config": ({"workdir"}, {"ml_collections"}),
-    "progress": (set(), {"rich"}),
+    "progress": ({"activity"}, {"rich"}),
     "endpoint": (set(), set()),
     "judges": ({"records", "endpoint"}, {"math_verify", "py3langid"}),
     "tasks": ({"records"}, {"datasets", "pyarrow", "etils", "tensorflow_datasets", "tokenizers"}),

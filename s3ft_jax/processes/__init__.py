@@ -1,0 +1,141 @@
+"""Processes of one job: which one this is, how they find each other, wait for each other, and end together.
+
+``cluster.py`` finds out who belongs together; ``roll_call.py`` has all meet and compares what they run; ``link.py``
+holds their connections while they run; ``lines.py`` is what goes over these. Host-side stages have one process, so JAX
+is imported only where several are to compute together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from s3ft_jax.processes import roll_call
+from s3ft_jax.processes.cluster import COORDINATOR, NUM_PROCESSES, PROCESS, Cluster, ProcessError, find
+from s3ft_jax.processes.link import AGAIN, EXIT_CODE, Link, Lost
+
+__all__ = ["AGAIN", "COORDINATOR", "EXIT_CODE", "NUM_PROCESSES", "PROCESS", "Lost", "ProcessError", "Processes", "join"]
+
+JOIN = "S3FT_JOIN_S"
+"""Environment variable: seconds to wait for the last process to start; default ``JOIN_SECONDS``."""
+JOIN_SECONDS = 600
+WAIT_SECONDS = 6 * 3600
+"""Seconds that one waits for the others at the end of a stage. One that died is noticed much sooner."""
+JAX_SECONDS = 120
+"""Seconds for JAX to connect processes that have all answered the roll call."""
+HEARTBEAT_SECONDS = 100
+"""After which JAX ends a process by itself; later than the link, whose message says who is gone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """Those of a job.
+
+    Attributes:
+      index: of this one; the first writes manifests and talks.
+      count: how many there are.
+      link: to the others; None where there are none.
+    """
+
+    index: int = 0
+    count: int = 1
+    link: Link | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes what only one may write."""
+        return self.index == 0
+
+    def wait(self, name: str) -> None:
+        """Go on when all have come here, each for the same time in its life.
+
+        Raises:
+          Lost: another one is gone; says which.
+          ProcessError: one has not come in ``WAIT_SECONDS``.
+        """
+        if self.link is not None:
+            self.link.wait(name, WAIT_SECONDS)
+
+    def standings(self) -> list[str]:
+        """Where each process stands, a line each; nothing where there is one."""
+        return [] if self.link is None else self.link.standings()
+
+    @contextlib.contextmanager
+    def together(self) -> Any:
+        """Until the end of this block the processes live and die together.
+
+        Raises:
+          Lost: another one is gone, in place of what followed from that here.
+        """
+        if self.link is None:
+            yield
+            return
+        try:
+            yield
+            self.link.wait("the end of the command", WAIT_SECONDS)
+        except BaseException as error:
+            lost = "" if isinstance(error, SystemExit) else self.link.find_out()
+            if lost:
+                raise Lost(lost) from error
+            self.link.fail(f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": "))
+            raise
+        self.link.leave()
+
+
+def join(
+    environment: Mapping[str, str] | None = None,
+    facts: Callable[[], Mapping[str, Any]] = dict,
+    *,
+    describe: Callable[[], str] = str,
+    tell: Callable[[str], None] = print,
+    devices: bool = True,
+) -> Processes:
+    """Join the processes that the environment names; one alone where it names none.
+
+    Args:
+      environment: None: this process's own.
+      facts: what all must have in common, name -> JSON value.
+      describe: where this process stands, in a line.
+      tell: takes lines for people.
+      devices: they compute together, so that JAX must know of all.
+
+    Raises:
+      ProcessError: the variables are not whole; the others do not come in time, or run something else.
+    """
+    values = os.environ if environment is None else environment
+    cluster = find(values)
+    if cluster is None:
+        return Processes()
+    text = values.get(JOIN, "") or str(JOIN_SECONDS)
+    if not text.isdigit():
+        raise ProcessError(f"{JOIN}={text!r}: must be a whole number of seconds")
+    lines, names = roll_call.call(cluster, facts(), seconds=float(text), tell=tell)
+    link = Link(cluster.index, names, lines, describe=describe, tell=tell)
+    if devices:
+        _initialize(cluster)
+    return Processes(cluster.index, cluster.count, link)
+
+
+def _initialize(cluster: Cluster) -> None:
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    host = f"[{cluster.host}]" if ":" in cluster.host else cluster.host
+    try:
+        jax.distributed.initialize(
+            f"{host}:{cluster.port}",
+            cluster.count,
+            cluster.index,
+            local_device_ids=cluster.devices,
+            initialization_timeout=JAX_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=30,
+        )
+    except Exception as error:
+        raise ProcessError(
+            f"process {cluster.index} of {cluster.count} answered the roll call, but JAX could not connect it at "
+            f"{host}:{cluster.port}: {error}. {AGAIN}"
+        ) from error
