@@ -19,7 +19,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,8 +27,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from flax import nnx
+from jax.experimental import multihost_utils
 
-from s3ft_jax import stopping
+from s3ft_jax import fingerprints, processes, stopping
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
@@ -105,7 +106,8 @@ def params_digest(params: Any) -> str:
     """
     arrays = sorted(by_path(params).items())
     pieces = [(array, rows) for _, array in arrays for rows in _pieces(array)]
-    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as hashers:
+    spread = any(_is_spread(array) for _, array in arrays)  # all processes gather the same piece at the same time
+    with concurrent.futures.ThreadPoolExecutor(1 if spread else min(8, os.cpu_count() or 1)) as hashers:
         digests = hashers.map(_piece_digest, pieces)
         total = hashlib.sha256()
         for name, array in arrays:
@@ -124,9 +126,16 @@ def _pieces(array: Any) -> list[Any]:
 
 def _piece_digest(piece: tuple[Any, Any]) -> bytes:
     array, rows = piece
+    if _is_spread(array):
+        array, rows = multihost_utils.process_allgather(array[rows], tiled=True), ...
     far = isinstance(array, jax.Array) and any(device.platform != "cpu" for device in array.devices())
     host = np.asarray(array[rows]) if far else np.asarray(array)[rows]
     return hashlib.sha256(np.ascontiguousarray(host).reshape(-1).view(np.uint8)).digest()
+
+
+def _is_spread(array: Any) -> bool:
+    """Whether other processes hold parts of it."""
+    return isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated)
 
 
 def check_space(folder: epath.Path, needed: int) -> None:
@@ -170,6 +179,8 @@ def save(
     Raises:
       CheckpointError: the disk has no room for it.
     """
+    if jax.process_count() > 1:  # Orbax writes no array that only one process knows
+        trees = {name: jax.tree.map(np.asarray, tree) for name, tree in trees.items()}
     with stopping.deferred(), open_writer() as writer:
         begin(folder, trees, writer)
         digest = params_digest(trees["trainable"])  # while Orbax writes
@@ -183,19 +194,44 @@ def open_writer() -> ocp.AsyncCheckpointer:
     Weights are not compressed: that takes several times as long as writing them, and a second copy of them, for a few
     percent.
     """
-    return ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(use_compression=False))
+    options = _whose()
+    handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=options)
+    return ocp.AsyncCheckpointer(handler, multiprocessing_options=options)
 
 
-def begin(folder: epath.Path, trees: Mapping[str, Any], writer: ocp.AsyncCheckpointer) -> None:
+def _whose() -> ocp.options.MultiprocessingOptions:
+    """Which processes take part: all, or this one alone."""
+    if jax.process_count() == 1 or not processes.is_alone():
+        return ocp.options.MultiprocessingOptions()
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"alone-{own}"
+    )
+
+
+def begin(
+    folder: epath.Path,
+    trees: Mapping[str, Any],
+    writer: ocp.AsyncCheckpointer,
+    own: processes.Processes = processes.Processes(),  # noqa: B008 (frozen)
+) -> None:
     """Start to write the arrays of a checkpoint. Arrays on accelerators have been copied to the host on return.
+
+    Args:
+      folder: replaced.
+      trees: see ``save``.
+      writer: of ``open_writer``.
+      own: processes that write it together, all of which call this.
 
     Raises:
       CheckpointError: the disk has no room for it.
     """
-    if folder.exists():
-        folder.rmtree()
-    folder.mkdir(parents=True, exist_ok=True)
-    check_space(folder, sum(leaf.nbytes for leaf in jax.tree.leaves(dict(trees))))
+    if own.is_first:
+        if folder.exists():
+            folder.rmtree()
+        folder.mkdir(parents=True, exist_ok=True)
+        check_space(folder, sum(leaf.nbytes for leaf in jax.tree.leaves(dict(trees))))
+    own.wait(f"the folder of a checkpoint: {folder.name}")
     arrays = {name: flat for name, tree in trees.items() if (flat := by_path(tree))}
     writer.save(folder / "arrays", args=ocp.args.PyTreeSave(arrays))
 
@@ -204,7 +240,7 @@ def finish(folder: epath.Path, meta: CheckpointMeta, tokenizer: epath.Path | Non
     """Make a folder whose arrays are written a checkpoint. Returns ``meta`` with its ``files``."""
     if tokenizer is not None:
         copy_folder(tokenizer, folder / "tokenizer")
-    meta = dataclasses.replace(meta, files=_fingerprints(folder / "arrays"))
+    meta = dataclasses.replace(meta, files=fingerprints.of_folder(folder / "arrays"))
     write_meta(folder, meta)
     return meta
 
@@ -220,25 +256,6 @@ def write_meta(folder: epath.Path, meta: CheckpointMeta) -> None:
         partial.replace(target)
 
 
-def _fingerprints(folder: epath.Path) -> dict[str, list[Any]]:
-    """Path below the folder -> bytes and, where the folder is local, sha256."""
-    local = "://" not in str(folder)
-    return {
-        str(path.relative_to(folder)): [path.stat().length, _file_digest(path) if local else ""]
-        for path in sorted(_walk(folder))
-    }
-
-
-def _walk(folder: epath.Path) -> Iterator[epath.Path]:
-    for path in folder.iterdir():
-        yield from _walk(path) if path.is_dir() else [path]
-
-
-def _file_digest(path: epath.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def find_damage(folder: epath.Path) -> str:
     """What is wrong with the files of a finished checkpoint: one is missing or has other bytes. "" if nothing is."""
     try:
@@ -250,7 +267,7 @@ def find_damage(folder: epath.Path) -> str:
         path = folder / "arrays" / name
         if not path.exists():
             wrong.append(f"arrays/{name} is missing")
-        elif path.stat().length != size or (digest and _file_digest(path) != digest):
+        elif path.stat().length != size or (digest and fingerprints.of_file(path) != digest):
             wrong.append(f"arrays/{name} is not what was written")
     return wrong[0] + (f", and {len(wrong) - 1} more files" if len(wrong) > 1 else "") if wrong else ""
 
@@ -305,7 +322,8 @@ def restore_tree(folder: epath.Path, name: str, like: Any, dtype: Any = None) ->
       CheckpointError: names or shapes differ; both are listed.
     """
     wanted = by_path(like)
-    with stopping.deferred(), ocp.StandardCheckpointer() as checkpointer:
+    whose = _whose()
+    with stopping.deferred(), ocp.StandardCheckpointer(multiprocessing_options=whose) as checkpointer:
         stored = checkpointer.metadata(folder / "arrays").item_metadata.tree[name]
         missing, extra = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
         shapes = [n for n in wanted if n in stored and tuple(stored[n].shape) != tuple(wanted[n].shape)]
@@ -315,7 +333,7 @@ def restore_tree(folder: epath.Path, name: str, like: Any, dtype: Any = None) ->
             )
     abstract = {name: {path: _abstract(leaf, dtype or stored[path].dtype) for path, leaf in wanted.items()}}
     # Orbax has an event loop of its own, which must not be left in the middle
-    with stopping.deferred(), ocp.PyTreeCheckpointer() as checkpointer:
+    with stopping.deferred(), _reader(whose) as checkpointer:
         restored = checkpointer.restore(
             folder / "arrays",
             args=ocp.args.PyTreeRestore(
@@ -326,6 +344,11 @@ def restore_tree(folder: epath.Path, name: str, like: Any, dtype: Any = None) ->
         )[name]
     leaves = [restored[path] for path in wanted]
     return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(like), leaves)
+
+
+def _reader(whose: ocp.options.MultiprocessingOptions) -> ocp.Checkpointer:
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=whose)
+    return ocp.Checkpointer(handler, multiprocessing_options=whose)
 
 
 def _abstract(leaf: Any, dtype: Any) -> jax.ShapeDtypeStruct:

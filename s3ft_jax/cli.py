@@ -129,6 +129,11 @@ COMMANDS = {
 
 WITHOUT_WORKDIR = ("ask", "doctor", "evaluate", "plan")
 
+UNJOINED = ("ask", "doctor", "plan", "show")
+"""Stages that look and change nothing: each process is alone."""
+IN_ONE = ("compare", "pretrain")
+"""Stages that several processes cannot do together."""
+
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -272,16 +277,13 @@ def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> 
 
     config = load_config(parsed.config, overrides) if parsed.config else None
     arguments = {name: value for name, value in vars(parsed).items() if name not in ("command", "config")}
+    if command.module in UNJOINED or getattr(parsed, "model", ""):
+        return _run_stage(command, parsed, overrides, config, processes.Processes())
     known = job.facts(parsed.command, arguments, flatten(config.to_dict()) if config else {})
     with job.joined(known, devices=command.device) as own:
-        if own.count > 1 and command.device and command.module != "sample":
-            raise processes.ProcessError(
-                f"s3ft {parsed.command} computes in one process, and {own.count} were started; several are for "
-                "`s3ft sample`, and for stages without devices, which the first one does"
-            )
-        if not own.is_first and not command.device:
-            return 0  # the first one does it, and the others wait for its end
-        return _run_stage(command, parsed, overrides, config, own if command.device else processes.Processes())
+        if own.count > 1 and command.module in IN_ONE:
+            raise processes.ProcessError(f"s3ft {parsed.command} runs in one process, and {own.count} were started")
+        return _run_stage(command, parsed, overrides, config, own)
 
 
 def _run_stage(

@@ -137,7 +137,15 @@ def placed(shapes: nnx.State, mesh: Mesh | AbstractMesh) -> nnx.State:
 
 def shard_params(params: nnx.State, mesh: Mesh) -> nnx.State:
     """The parameters laid out over the mesh; every process passes the same values."""
-    return jax.device_put(params, param_shardings(params, mesh))
+    return jax.tree.map(_put, params, param_shardings(params, mesh))
+
+
+def _put(array: Any, where: NamedSharding) -> jax.Array:
+    """On the devices of all processes, each of which has the whole array; one that lies there already stays."""
+    if where.is_fully_addressable or not (isinstance(array, np.ndarray) or array.is_fully_addressable):
+        return jax.device_put(array, where)
+    host = np.asarray(array)
+    return jax.make_array_from_callback(host.shape, where, lambda index: host[index])
 
 
 def each_device(function: Callable, mesh: Mesh, places: Any, out_places: Any, is_replica: bool) -> Callable:
@@ -163,26 +171,25 @@ def batch_sharding(mesh: Mesh, num_axes: int, row_axis: int = -2) -> NamedShardi
 def shard_batch(batch: Tree, mesh: Mesh, row_axis: int = -2) -> Tree:
     """Host arrays -> global arrays whose rows lie over data and fsdp.
 
-    With several processes each passes its own rows, and the global batch is all of them in the order of the devices.
+    Every process passes the whole batch, of which its devices take their rows.
 
     Args:
       batch: a pytree of numpy arrays, [B, T] or [A, B, T] (A micro-batches).
       row_axis: the axis B.
 
     Raises:
-      ShardingError: the rows of a process do not divide over its part of data x fsdp.
+      ShardingError: the rows do not divide over data x fsdp.
     """
     parts = row_parts(mesh)
-    parts_here = max(1, parts // jax.process_count())
 
     def place(array: np.ndarray) -> jax.Array:
         array = np.asarray(array)
         num_rows = array.shape[row_axis]
-        if num_rows % parts_here:
+        if num_rows % parts:
             raise ShardingError(
                 f"a batch of {num_rows} rows does not divide over data {mesh.shape['data']} x fsdp "
-                f"{mesh.shape['fsdp']}: make the rows a multiple of {parts_here}"
+                f"{mesh.shape['fsdp']}: make the rows a multiple of {parts}"
             )
-        return jax.make_array_from_process_local_data(batch_sharding(mesh, array.ndim, row_axis), array)
+        return _put(array, batch_sharding(mesh, array.ndim, row_axis))
 
     return jax.tree.map(place, batch)

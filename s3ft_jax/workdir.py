@@ -20,7 +20,7 @@ from typing import Any
 from etils import epath
 
 from s3ft_jax.activity import moved
-from s3ft_jax.processes import Processes
+from s3ft_jax.processes import Processes, alone
 from s3ft_jax.records import Record, RecordError, from_line, to_line
 
 ADDED: dict[str, Any] = {"task.unanswerable_frac": 0.0}
@@ -228,6 +228,7 @@ class Workdir:
         files: Mapping[str, str] | None = None,
         redo: bool = False,
         writes: Sequence[str] = (),
+        first_only: bool = False,
     ) -> Iterator[StageRun]:
         """Run a stage once.
 
@@ -240,6 +241,7 @@ class Workdir:
           files: outside inputs, name -> digest.
           redo: when settings or inputs changed, throw the old output away instead of stopping.
           writes: files and folders (may hold ``*``) this stage owns; removed by ``redo``.
+          first_only: of several processes the first one runs it, and the others wait for its end.
 
         Raises:
           SettingsChanged: settings or inputs differ from those it was begun or done with.
@@ -264,15 +266,17 @@ class Workdir:
                     self.remove(key, writes)
                 done = None
         self.processes.wait(f"{key} to begin")
-        run = StageRun(self, key, needed=done is None, writes=writes)
-        if not run.needed:
+        mine = self.processes.is_first or not first_only
+        run = StageRun(self, key, needed=done is None and mine, writes=writes)
+        if done is not None:
             yield run
             return
         self.write_bytes(f"manifests/{key}.begun", json.dumps(facts, indent=1).encode())
         moved(f"{key}: begun")
         started, outside, self._inner_seconds = time.time(), self._inner_seconds, 0.0
         try:
-            yield run
+            with alone() if first_only else contextlib.nullcontext():
+                yield run
         finally:
             inside, self._inner_seconds = self._inner_seconds, outside
         self.processes.wait(f"{key} to end")

@@ -43,9 +43,16 @@ RULES = {
     "generation": ({"models", "sharding"}, {"jax", "flax", "numpy"}),
     "scoring": ({"models", "sharding"}, {"jax", "flax", "numpy"}),
     "training": ({"models", "losses", "batches"}, {"jax", "flax", "numpy", "optax"}),
-    "tuning": ({"training", "checkpoints", "batches", "progress", "models", "stopping"}, {"jax", "flax", "etils"}),
+    "tuning": (
+        {"training", "checkpoints", "batches", "progress", "models", "processes", "stopping"},
+        {"jax", "flax", "etils"},
+    ),
     "stopping": (set(), set()),
-    "checkpoints": ({"models", "sharding", "stopping"}, {"jax", "flax", "numpy", "orbax", "etils"}),
+    "fingerprints": (set(), {"etils"}),
+    "checkpoints": (
+        {"fingerprints", "models", "processes", "sharding", "stopping"},
+        {"jax", "flax", "numpy", "orbax", "etils"},
+    ),
     "hf_folder": (set(), {"huggingface_hub"}),
     "model_card": ({"records", "selection"}, set()),
     "planning": (

@@ -8,16 +8,29 @@ is imported only where several are to compute together.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from s3ft_jax.processes import roll_call
 from s3ft_jax.processes.cluster import COORDINATOR, NUM_PROCESSES, PROCESS, Cluster, ProcessError, find
 from s3ft_jax.processes.link import AGAIN, EXIT_CODE, Link, Lost
 
-__all__ = ["AGAIN", "COORDINATOR", "EXIT_CODE", "NUM_PROCESSES", "PROCESS", "Lost", "ProcessError", "Processes", "join"]
+__all__ = [
+    "AGAIN",
+    "COORDINATOR",
+    "EXIT_CODE",
+    "NUM_PROCESSES",
+    "PROCESS",
+    "Lost",
+    "ProcessError",
+    "Processes",
+    "alone",
+    "is_alone",
+    "join",
+]
 
 JOIN = "S3FT_JOIN_S"
 """Environment variable: seconds to wait for the last process to start; default ``JOIN_SECONDS``."""
@@ -59,12 +72,20 @@ class Processes:
         if self.link is not None:
             self.link.wait(name, WAIT_SECONDS)
 
+    def any(self, value: bool, name: str) -> bool:
+        """Whether it is so for one of them; all get the same answer, and wait for each other for it.
+
+        Raises:
+          Lost, ProcessError: see ``wait``.
+        """
+        return value if self.link is None else self.link.any(value, name, WAIT_SECONDS)
+
     def standings(self) -> list[str]:
         """Where each process stands, a line each; nothing where there is one."""
         return [] if self.link is None else self.link.standings()
 
     @contextlib.contextmanager
-    def together(self) -> Any:
+    def together(self) -> Iterator[None]:
         """Until the end of this block the processes live and die together.
 
         Raises:
@@ -83,6 +104,24 @@ class Processes:
             self.link.fail(f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": "))
             raise
         self.link.leave()
+
+
+_alone = contextvars.ContextVar("alone", default=False)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Within this block the first process works while the others wait: what is written or read is its own affair."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
+def is_alone() -> bool:
+    """Whether this is inside of ``alone``."""
+    return _alone.get()
 
 
 def join(
@@ -134,6 +173,7 @@ def _initialize(cluster: Cluster) -> None:
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=30,
         )
+        jax.devices()  # here, since all must open them at the same time: who comes later would hang
     except Exception as error:
         raise ProcessError(
             f"process {cluster.index} of {cluster.count} answered the roll call, but JAX could not connect it at "

@@ -67,6 +67,8 @@ class Link:
         self._changed = threading.Condition()
         self._number = self._passed = 0
         self._arrived: dict[int, dict[int, str]] = {}
+        self._votes: dict[int, bool] = {}  # by barrier: whether one of those that came said yes
+        self._answer = False
         self._stands: dict[int, tuple[str, float]] = {}
         self._left: set[int] = set()
         self._deaf: set[int] = set()  # nothing will be heard of them any more
@@ -99,16 +101,20 @@ class Link:
           Lost: another one is gone, or waits elsewhere.
           ProcessError: one has not come in time; process 0 says which.
         """
+        self.any(False, name, seconds)
+
+    def any(self, value: bool, name: str, seconds: float) -> bool:
+        """``wait``, and whether ``value`` is true for one of them."""
         self._number += 1
         number, until, told = self._number, time.monotonic() + seconds, time.monotonic()
         if self.index == 0:
-            self._arrive(number, 0, name)
+            self._arrive(number, 0, name, value)
         else:
-            self._send(0, {"at": number, "name": name})
+            self._send(0, {"at": number, "name": name, "value": value})
         while True:
             with self._changed:
                 if self._passed >= number:
-                    return
+                    return self._answer  # of this barrier: nobody reaches the next without this process
                 if not self.lost:
                     self._changed.wait(1.0)
                 passed = self._passed >= number
@@ -159,22 +165,24 @@ class Link:
         lines = [one for one in self.standings() if any(one.startswith(f"{self.name(index)}:") for index in missing)]
         return "; ".join(lines)
 
-    def _arrive(self, number: int, index: int, name: str) -> None:
+    def _arrive(self, number: int, index: int, name: str, value: bool) -> None:
         """Process 0: somebody came to its n-th barrier."""
         with self._changed:
             here = self._arrived.setdefault(number, {})
             here[index] = name
+            self._votes[number] = self._votes.get(number, False) or value
             whole = len(here) == len(self.lines) + 1
         if not whole:
             return
         if len(set(here.values())) > 1:
             ways = ", ".join(f"{self.name(i)} at {here[i]!r}" for i in sorted(here))
             return self._lose(f"the processes wait for each other at different places: {ways}")
+        answer = self._votes.pop(number)
         for other in self.lines:
-            self._send(other, {"go": number})
+            self._send(other, {"go": number, "answer": answer})
         with self._changed:
             del self._arrived[number]
-            self._passed = number
+            self._passed, self._answer = number, answer
             self._changed.notify_all()
 
     def _send(self, other: int, message: dict) -> None:
@@ -204,14 +212,14 @@ class Link:
 
     def _take(self, other: int, message: dict) -> None:
         if "at" in message:
-            self._arrive(message["at"], other, message["name"])
+            self._arrive(message["at"], other, message["name"], message["value"])
         if failed := message.get("failed") or message.get("lost"):
             self._lose(failed)
         with self._changed:
             if "stands" in message:
                 self._stands[other] = message["stands"], time.monotonic()
             if "go" in message:
-                self._passed = message["go"]
+                self._passed, self._answer = message["go"], message["answer"]
             if "bye" in message:
                 self._left.add(other)
             self._changed.notify_all()

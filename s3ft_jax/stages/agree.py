@@ -52,7 +52,9 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
     """
     own = second(config)
     settings, reads = judge.settings_of(own), [judge.key(origin)]
-    with workdir.stage(key(origin), settings=settings, reads=reads, writes=[file(origin)], redo=redo) as stage:
+    with workdir.stage(
+        key(origin), settings=settings, reads=reads, writes=[file(origin)], redo=redo, first_only=True
+    ) as stage:
         if not stage.needed:
             return say(f"agree {origin}: already done")
         examples = workdir.read_records(Example, "examples/train.jsonl")

@@ -88,7 +88,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
     where = folder(method, seed)
     files = {"benchmark.data": digest(wanted.data, wanted.tasks)} if wanted.data else {}
     with workdir.stage(
-        key(method, seed), settings=settings, reads=reads, files=files, writes=[where], redo=redo
+        key(method, seed), settings=settings, reads=reads, files=files, writes=[where], redo=redo, first_only=True
     ) as stage:
         if not stage.needed:
             return say(f"benchmark {name}: already done")

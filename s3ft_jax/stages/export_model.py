@@ -52,7 +52,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
     scored = [one for one in scored if workdir.manifest(evaluate.key(*one))]
     reads += [evaluate.key(*one) for one in scored]
     stage_key = f"export-{name.replace('/', '-')}"
-    with workdir.stage(stage_key, settings={}, reads=reads, writes=[where], redo=redo) as stage:
+    with workdir.stage(stage_key, settings={}, reads=reads, writes=[where], redo=redo, first_only=True) as stage:
         if not stage.needed:
             return say(f"export: already done, {workdir.path / where}")
         scores = [score for one in scored for score in workdir.read_records(Score, evaluate.file(*one))]

@@ -38,6 +38,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
         reads=["import", "prepare", f"judge-{GATED}"],
         writes=[f"{LIKELIHOODS}-*.jsonl"],
         redo=redo,
+        first_only=True,
     ) as stage:
         if not stage.needed:
             return say("gate: already done")

@@ -29,19 +29,22 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
         raise WorkdirError("model.path is empty: give --config.model.path=FOLDER, a hub id, or pocket")
     source = hf_folder.read(pocket_model_folder() if config.model.path == POCKET else config.model.path)
     files = {"model": folder_digest(source.path)}
-    with workdir.stage(KEY, settings=plain_settings(config.model), files=files, writes=[BASE], redo=redo) as stage:
+    with workdir.stage(
+        KEY, settings=plain_settings(config.model), files=files, writes=[BASE], redo=redo, first_only=True
+    ) as stage:
         if not stage.needed:
             return say(f"import: already done, {workdir.path / BASE}")
         architecture, weight_map = families.read_config(
             source.config, f"{source.name}/config.json", config.model.max_positions
         )
+        mesh = sharding.make_mesh(1, fsdp=-1, devices=jax.local_devices())
         params = weights.load(
             source.path,
             architecture,
             weight_map,
             dtype=jnp.dtype(config.model.dtype),
-            # over all devices: a model that one cannot hold is imported too
-            shardings=sharding.param_shardings(weights.abstract_params(architecture), sharding.make_mesh(1, fsdp=-1)),
+            # over all devices here: a model that one cannot hold is imported too
+            shardings=sharding.param_shardings(weights.abstract_params(architecture), mesh),
         )
         with tempfile.TemporaryDirectory() as folder:
             tokenizer = pathlib.Path(folder)

@@ -208,6 +208,7 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
         reads=["prepare", f"sample-{origin}"],
         writes=[name],
         redo=redo,
+        first_only=True,
     ) as stage:
         if not stage.needed:
             return say(f"judge {origin}: already done")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
+from s3ft_jax import processes
 from s3ft_jax.allocator import keep_freed_memory
 from s3ft_jax.workdir import Workdir
 
@@ -35,7 +37,10 @@ def prepare_jax() -> None:
 
 
 def mesh_to_sample(settings: EngineSettings, workdir: Workdir, folder: str = BASE) -> Mesh | None:
-    """``sampling_mesh`` for the model of a checkpoint folder; None: the default device."""
+    """``sampling_mesh`` for the model of a checkpoint folder; None: the default device.
+
+    Where the first of several processes works alone, the chips of its own machine.
+    """
     import jax
     import numpy as np
     from flax import nnx
@@ -46,7 +51,10 @@ def mesh_to_sample(settings: EngineSettings, workdir: Workdir, folder: str = BAS
     meta = checkpoints.read_meta(workdir / folder)
     params = jax.tree.leaves(nnx.state(checkpoints.abstract_decoder(meta.config, meta.lora)))
     width = np.dtype(settings.dtypes["activation_dtype"]).itemsize
-    return sampling_mesh(settings, meta.config.num_heads, width * sum(leaf.size for leaf in params))
+    devices = jax.local_devices() if processes.is_alone() else None
+    if devices is not None and settings.tensor > len(devices):
+        settings = dataclasses.replace(settings, tensor=0)
+    return sampling_mesh(settings, meta.config.num_heads, width * sum(leaf.size for leaf in params), devices)
 
 
 def load_model(workdir: Workdir, folder: str = BASE, engine: EngineSettings | None = None) -> Model:

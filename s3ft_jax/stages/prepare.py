@@ -40,7 +40,11 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
         judges = single_names(config.judge.name) if config.judge.name else ()
         settings["judge"] = config.judge.name
     with workdir.stage(
-        KEY, settings=settings, writes=[f"examples/{part}.jsonl" for part in (*SPLITS, "general")], redo=redo
+        KEY,
+        settings=settings,
+        writes=[f"examples/{part}.jsonl" for part in (*SPLITS, "general")],
+        redo=redo,
+        first_only=True,
     ) as stage:
         if stage.needed:
             task = settings["task"] | {"judge": config.judge.name, "judges": judges}
@@ -95,7 +99,7 @@ def run_replay(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> N
     """
     own = plain_settings(config.replay)
     frac = own.pop("frac")
-    with workdir.stage(REPLAY, settings=own, reads=[KEY], writes=[REPLAYED], redo=redo) as stage:
+    with workdir.stage(REPLAY, settings=own, reads=[KEY], writes=[REPLAYED], redo=redo, first_only=True) as stage:
         if stage.needed:
             # gold is trained on and never judged, so any judge's check would do; exact needs gold alone
             task = own | {"name": own["task"], "split_fracs": (1.0, 0.0, 0.0), "judge": "exact", "judges": ("exact",)}

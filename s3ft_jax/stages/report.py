@@ -27,7 +27,9 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
         files["control"] = Workdir(config.report.control).stage_digest(KEY)
     writes = ["report.html", "report.md", "report.json", "report-csv"]
     reads = reads_of(config, workdir, models)
-    with workdir.stage(KEY, settings=settings, reads=reads, files=files, writes=writes, redo=redo) as stage:
+    with workdir.stage(
+        KEY, settings=settings, reads=reads, files=files, writes=writes, redo=redo, first_only=True
+    ) as stage:
         if stage.needed:
             contents = build_contents(gather(config, workdir, models, control_of(config)))
             write_report(contents, workdir.path)

@@ -124,7 +124,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, *, redo: bool = False
     reads += [GATE] if "paraphrase_gate" in settings else []
     reads += [REPLAY] if METHODS[method].replay else []
     name = f"selections/{method}.jsonl"
-    with workdir.stage(key(method), settings=settings, reads=reads, writes=[name], redo=redo) as stage:
+    with workdir.stage(key(method), settings=settings, reads=reads, writes=[name], redo=redo, first_only=True) as stage:
         if not stage.needed:
             return say(f"select {method}: already done")
         examples = workdir.read_records(Example, "examples/train.jsonl")

@@ -48,6 +48,7 @@ def folder(method: str, seed: int) -> str:
 def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: bool = False) -> None:
     """Fine-tune, resuming from the newest checkpoint."""
     settings = method_settings(config, method)
+    check_processes(settings, workdir)
     where = folder(method, seed)
     with workdir.stage(
         key(method, seed),
@@ -60,6 +61,19 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
             return say(f"train {method} seed {seed}: already done")
         meta, stage.facts = _run_rounds(config, workdir, method, seed, settings)
         stage.outputs = {where: meta.params_digest}
+
+
+def check_processes(settings: Mapping[str, Any], workdir: Workdir) -> None:
+    """Refuse what several processes cannot do yet.
+
+    Raises:
+      WorkdirError: names the setting.
+    """
+    asked = {"refresh_epochs": settings["refresh_epochs"], "validate.score": settings["validate"]["score"]}
+    asked["validate.score"] = asked["validate.score"] and settings["validate"]["every"]
+    for name, value in asked.items():
+        if value and workdir.processes.count > 1:
+            raise WorkdirError(f"train.{name} = {value}: answers while it trains are sampled in one process only")
 
 
 def _run_rounds(
@@ -237,6 +251,7 @@ class Tuning:
             project=settings["wandb_project"],
             step_flops=speed.flops,
             peak_flops=speed.peak,
+            processes=self.workdir.processes,
         )
 
     def _describe(self, number: int) -> str:
@@ -258,11 +273,14 @@ class Tuning:
         number = self.round.number
         where = refresh.folder(self.method, self.seed, number) if number else self.folder  # forgotten with its round
         name = f"{where}/base_losses.npy"
-        if not (self.workdir / name).exists():
+        missing = not (self.workdir / name).exists()
+        self.workdir.processes.wait("the base's losses to be looked for")
+        if missing:
             losses = np.concatenate(base_losses(self.config, self.workdir, self.selections))
             file = io.BytesIO()
             np.save(file, losses, allow_pickle=False)
             self.workdir.write_bytes(name, file.getvalue())
+        self.workdir.processes.wait("the base's losses")
         ends = np.cumsum([len(chosen.response_ids) for chosen in self.selections])[:-1]
         losses = np.split(np.load(io.BytesIO((self.workdir / name).read_bytes()), allow_pickle=False), ends)
         weighed = batches.token_weights(

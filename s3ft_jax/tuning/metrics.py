@@ -36,20 +36,23 @@ class MetricsLog:
       path: the file.
       first: step of the checkpoint resumed from; 0 for a new run.
       trackers: told of every new line too.
+      written: whether the file is this process's to write.
 
     Attributes:
       tokens: trained so far.
       measured: the lines of a watcher, which are no step's.
     """
 
-    def __init__(self, path: epath.Path, first: int, trackers: Sequence[Tracker] = ()):
+    def __init__(self, path: epath.Path, first: int, trackers: Sequence[Tracker] = (), *, written: bool = True):
+        self.written = written
         self.path, self.tokens, self.trackers = path, 0, tuple(trackers)
         rows = []
         if path.exists():
             rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-        path.parent.mkdir(parents=True, exist_ok=True)
         kept = [row for row in rows if row["step"] <= first]
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        if written:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(json.dumps(row) + "\n" for row in kept))
         self.tokens = sum(int(row.get("tokens", 0)) for row in kept)
         self.measured = [row for row in kept if "tokens" not in row]
 
@@ -57,8 +60,9 @@ class MetricsLog:
         """Append one line, e.g. {"step": 3, "loss": ..., "tokens": ...}; a step may have several."""
         self.tokens += int(row.get("tokens", 0))
         self.measured += [] if "tokens" in row else [dict(row)]
-        with self.path.open("a") as file:
-            file.write(json.dumps(dict(row)) + "\n")
+        if self.written:
+            with self.path.open("a") as file:
+                file.write(json.dumps(dict(row)) + "\n")
         for tracker in self.trackers:
             tracker.add(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
 

@@ -17,6 +17,7 @@ from flax import nnx
 from s3ft_jax import stopping, training
 from s3ft_jax.batches import Batch
 from s3ft_jax.checkpoints import CheckpointMeta, read_meta
+from s3ft_jax.processes import Processes
 from s3ft_jax.progress import Ticker, progress, say
 from s3ft_jax.tuning.metrics import MetricsLog, open_trackers
 from s3ft_jax.tuning.saving import Saver, Saving, resume
@@ -42,6 +43,7 @@ class RunSettings:
       trackers, project: see ``metrics.open_trackers``.
       step_flops, peak_flops: operations of a step, and of all devices in a second, for the model FLOP utilisation; 0
         where that is not known.
+      processes: that train together.
     """
 
     title: str
@@ -58,6 +60,7 @@ class RunSettings:
     project: str = "s3ft_jax"
     step_flops: float = 0.0
     peak_flops: float = 0.0
+    processes: Processes = dataclasses.field(default_factory=Processes)
 
 
 class Watcher(Protocol):
@@ -105,15 +108,15 @@ def tune(
       Stopped: SIGTERM came; the newest state is saved.
       TrainingDiverged: see ``training.fit``.
     """
-    state, first = resume(parts, run.optimizer, folder, run.saving.base_digest)
+    own = run.processes
+    state, first = resume(parts, run.optimizer, folder, run.saving.base_digest, own)
     step = training.make_step(parts.graphdef, run.optimizer, **run.step)
-    trackers = open_trackers(run.trackers, folder, first, run.title, run.project, run.saving.provenance)
-    log = MetricsLog(folder / "metrics.jsonl", first, trackers)
+    log = _open_log(run, folder, first)
     ended = first and read_meta(folder / str(first)).ended
     with (
         stopping.deferred() as stop,
-        Saver(folder, nnx.merge(*parts), run.saving) as saver,
-        stopping.finishing(saver.wait),
+        Saver(folder, nnx.merge(*parts), run.saving, own) as saver,
+        stopping.finishing(saver.finish),
         progress(run.title, run.num_steps) as ticker,
     ):
         ticker.advance(first)
@@ -133,8 +136,21 @@ def tune(
             max_skipped=run.max_skipped,
         )
         log.close()
-        meta = None if stop.requested else saver.end(state, run.num_steps)  # stopped: what follows is never reached
+        stopped = own.any(stop.requested, "the end of the run")
+        meta = None if stopped else saver.end(state, run.num_steps)
+    if stopped:
+        raise stopping.Stopped  # as it was here already, where this process was asked to
     return state, meta, log.tokens
+
+
+def _open_log(run: RunSettings, folder: epath.Path, first: int) -> MetricsLog:
+    """Of several processes the first one writes, the others know the numbers."""
+    own = run.processes
+    names = run.trackers if own.is_first else ()
+    trackers = open_trackers(names, folder, first, run.title, run.project, run.saving.provenance)
+    log = MetricsLog(folder / "metrics.jsonl", first, trackers, written=own.is_first)
+    own.wait("the metrics of steps done before to be read")  # and, by the first, written anew
+    return log
 
 
 class _Looks:
@@ -144,23 +160,25 @@ class _Looks:
         self, run: RunSettings, saver: Saver, log: MetricsLog, watcher: Watcher | None, stop: stopping.Request
     ):
         self.run, self.saver, self.log, self.watcher, self.stop = run, saver, log, watcher, stop
+        self.stopping = False
 
     def due(self, number: int) -> bool:
-        """Whether to look after step ``number``."""
+        """Whether to look after step ``number``; once a step, since all processes must end after the same one."""
         watched = self.watcher is not None and self.watcher.due(number)
+        self.stopping = self.run.processes.any(self.stop.requested, "the end of a step")
         run = self.run
-        return watched or self.stop.requested or number % run.saving.every == 0 or number in (run.num_steps, run.until)
+        return watched or self.stopping or number % run.saving.every == 0 or number in (run.num_steps, run.until)
 
     def look(self, number: int, state: training.TrainState) -> bool:
         """Whether the run ends here."""
         numbers, reason = {}, ""
-        if self.watcher is not None and self.watcher.due(number) and not self.stop.requested:
+        if self.watcher is not None and self.watcher.due(number) and not self.stopping:
             numbers, reason = self.watcher.look(number, state, self.log.measured)
             self.log.add({"step": number, **numbers})
         self.saver.save(number, state, numbers, reason)
         if reason:
             say(f"{self.run.title}: ends at step {number}: {reason}")
-        return bool(reason) or self.stop.requested
+        return bool(reason) or self.stopping
 
 
 class _Told:

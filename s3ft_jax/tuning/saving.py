@@ -13,6 +13,7 @@ from etils import epath
 
 from s3ft_jax import checkpoints, training
 from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.processes import Processes
 from s3ft_jax.progress import say
 
 
@@ -44,9 +45,17 @@ class Saver:
       folder: checkpoints go to ``folder/STEP/``.
       decoder: whose architecture and adapters go into each.
       saving: how many are kept, and what else goes into them.
+      processes: that train together: all write the arrays, the first all else.
     """
 
-    def __init__(self, folder: epath.Path, decoder: Decoder, saving: Saving):
+    def __init__(
+        self,
+        folder: epath.Path,
+        decoder: Decoder,
+        saving: Saving,
+        processes: Processes = Processes(),  # noqa: B008 (frozen)
+    ):
+        self.processes = processes
         self.folder, self.config, self.lora, self.saving = folder, decoder.config, decoder.lora, saving
         self.last = checkpoints.newest(folder)
         self._writer: Any = None
@@ -80,7 +89,7 @@ class Saver:
         self.wait()
         where = self.folder / str(number)
         trees = {name: tree for name, tree in state._asdict().items() if tree is not None}
-        checkpoints.begin(where, _out_of_reach(trees), self._writer)
+        checkpoints.begin(where, _out_of_reach(trees), self._writer, self.processes)
         use = "trainable" if state.average is None else "average"
         meta = checkpoints.CheckpointMeta(
             config=self.config,
@@ -98,10 +107,16 @@ class Saver:
         self.last = number
 
     def wait(self) -> None:
-        """Until what is being written is whole. Raises what went wrong with it."""
+        """Until what is being written is whole, for all processes. Raises what went wrong with it."""
+        if self._thread is not None:
+            self.finish()
+            self._thread = None
+            self.processes.wait("a checkpoint to be written")
+
+    def finish(self) -> None:
+        """Until this process has written its part. Raises what went wrong with it."""
         if self._thread is not None:
             self._thread.join()
-            self._thread = None
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -128,13 +143,19 @@ class Saver:
             tree = getattr(state, meta.use)
             tree = tree if chosen == int(state.step) else checkpoints.restore_tree(where, meta.use, tree)
             meta = dataclasses.replace(meta, params_digest=checkpoints.params_digest(tree))
-            checkpoints.write_meta(where, meta)
-        checkpoints.keep_only(self.folder, [chosen])
+            self.processes.wait("the digest of the tuned model")
+            if self.processes.is_first:
+                checkpoints.write_meta(where, meta)
+        if self.processes.is_first:
+            checkpoints.keep_only(self.folder, [chosen])
+        self.processes.wait("the tuned model")
         return meta
 
     def _finish(self, where: epath.Path, meta: checkpoints.CheckpointMeta) -> None:
         try:
             self._writer.wait_until_finished()
+            if not self.processes.is_first:
+                return
             checkpoints.finish(where, meta, self.saving.tokenizer)
             newest = checkpoints.finished(self.folder)[-self.saving.keep :]
             checkpoints.keep_only(self.folder, [*newest, *self._best()])
@@ -176,7 +197,11 @@ def _copied(trees: Any) -> Any:
 
 
 def resume(
-    parts: training.Parts, optimizer: training.Optimizer, folder: epath.Path, base_digest: str = ""
+    parts: training.Parts,
+    optimizer: training.Optimizer,
+    folder: epath.Path,
+    base_digest: str = "",
+    processes: Processes = Processes(),  # noqa: B008 (frozen)
 ) -> tuple[training.TrainState, int]:
     """The state of the newest whole checkpoint below ``folder`` and its step; the start and 0 if there is none.
 
@@ -187,7 +212,9 @@ def resume(
       CheckpointError: its arrays belong to another base than ``base_digest``.
     """
     state = training.start(parts, optimizer, copy=False)
-    first = newest_whole(folder, say)
+    first = newest_whole(folder, say) if processes.is_first else 0
+    processes.wait("damaged checkpoints to be put aside")
+    first = first or checkpoints.newest(folder)
     if first:
         checkpoints.check_base(folder / str(first), base_digest)
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
