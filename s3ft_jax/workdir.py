@@ -249,26 +249,11 @@ class Workdir:
         """
         inputs = {name: self.stage_digest(name) for name in reads} | dict(files or {})
         facts = plain({"settings": settings, "inputs": inputs})
-        done, begun = self.manifest(key), self.path / "manifests" / f"{key}.begun"
-        before = done or (json.loads(begun.read_text()) if begun.exists() else None)
-        if before is not None:
-            changes = describe_changes(before, facts)
-            if changes and not redo:
-                raise SettingsChanged(
-                    f"{self.path}: stage {key} was {'done' if done else 'begun'} with other settings or inputs:\n  "
-                    + "\n  ".join(changes)
-                    + "\nTake a new --workdir, set the old values, or add --redo to throw away "
-                    + f"{', '.join(writes) or 'its output'} and what follows from it."
-                )
-            if changes:
-                self.processes.wait(f"{key}: all have read what stands there")
-                if self.processes.is_first:
-                    self.remove(key, writes)
-                done = None
+        done = self._is_done(key, facts, redo, writes)
         self.processes.wait(f"{key} to begin")
         mine = self.processes.is_first or not first_only
-        run = StageRun(self, key, needed=done is None and mine, writes=writes)
-        if done is not None:
+        run = StageRun(self, key, needed=mine and not done, writes=writes)
+        if done:
             yield run
             return
         self.write_bytes(f"manifests/{key}.begun", json.dumps(facts, indent=1).encode())
@@ -284,6 +269,24 @@ class Workdir:
         self._inner_seconds += finished - started
         self._write_manifest(run, facts | {"seconds": round(finished - started - inside, 3), "finished": finished})
         self.processes.wait(f"{key} to be written down")
+
+    def _is_done(self, key: str, facts: Mapping[str, Any], redo: bool, writes: Sequence[str]) -> bool:
+        """Whether a stage has been done with these settings and inputs; see ``stage`` for what it raises."""
+        done, begun = self.manifest(key), self.path / "manifests" / f"{key}.begun"
+        before = done or (json.loads(begun.read_text()) if begun.exists() else None)
+        changes = describe_changes(before, facts) if before is not None else []
+        if changes and not redo:
+            raise SettingsChanged(
+                f"{self.path}: stage {key} was {'done' if done else 'begun'} with other settings or inputs:\n  "
+                + "\n  ".join(changes)
+                + "\nTake a new --workdir, set the old values, or add --redo to throw away "
+                + f"{', '.join(writes) or 'its output'} and what follows from it."
+            )
+        if changes:
+            self.processes.wait(f"{key}: all have read what stands there")
+            if self.processes.is_first:
+                self.remove(key, writes)
+        return done is not None and not changes
 
     def _write_manifest(self, run: StageRun, facts: Mapping[str, Any]) -> None:
         if not self.processes.is_first:

@@ -162,6 +162,8 @@ def _initialize(cluster: Cluster) -> None:
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # its handler of SIGTERM would take the place of ours, and swallow the signal
+    jax.config.update("jax_enable_preemption_service", False)
     host = f"[{cluster.host}]" if ":" in cluster.host else cluster.host
     try:
         jax.distributed.initialize(

@@ -1,59 +1,16 @@
 """Several processes: they share out what one samples, or compute together, and the bytes on disk are those of one."""
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
 
+from jobs import LIMIT_S, ended, start
 from s3ft_jax import processes
 from s3ft_jax.processes import COORDINATOR, EXIT_CODE, NUM_PROCESSES, PROCESS, ProcessError, Processes, join
 from s3ft_jax.records import Example, Response
 from s3ft_jax.workdir import Workdir, WorkdirError
-from small import QUICK, SMALL
-
-LIMIT_S = 240
-
-
-def _port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def _start(workdir, count, *overrides, stage="sample", num_devices=2, only=None, others=()):
-    """``s3ft STAGE own`` in so many processes.
-
-    Args:
-      only: which are started; None: all.
-      others: arguments that all but the first have on top.
-    """
-    where, started = f"127.0.0.1:{_port()}", []
-    arguments = [f"--config.{one}" for one in (*SMALL, *overrides)]
-    for index in range(count) if only is None else only:
-        own = {COORDINATOR: where, NUM_PROCESSES: str(count), PROCESS: str(index)} if count > 1 else {}
-        flags = f"--xla_force_host_platform_device_count={num_devices} {QUICK}"
-        command = [sys.executable, "-m", "s3ft_jax", stage, "own", "--config=configs/quickstart.py:task=arithmetic"]
-        started.append(
-            subprocess.Popen(
-                [*command, f"--workdir={workdir.path}", *arguments, *(others if index else ())],
-                env=os.environ | own | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    return started
-
-
-def _ended(started, codes=None):
-    said = [one.communicate(timeout=LIMIT_S)[0] for one in started]
-    assert [one.returncode for one in started] == (codes or [0] * len(started)), "\n".join(said)
-    assert all("Traceback" not in one for one in said), "\n".join(said)
-    return said
 
 
 @pytest.fixture
@@ -74,7 +31,7 @@ def _bytes(workdir):
 
 def test_two_processes_with_a_copy_each_write_the_bytes_of_one(unsampled):
     workdir, before = unsampled
-    said = _ended(_start(workdir, 2, "sample.num_replicas=2"))
+    said = ended(start(workdir, 2, "sample.num_replicas=2"))
     assert _bytes(workdir) == before
     assert workdir.manifest("sample-own")["facts"]["responses"] == 24
     assert "sample own: 24 responses" in said[0] and "sample own" not in said[1], "the first alone talks"
@@ -87,7 +44,7 @@ def test_one_copy_over_two_processes_says_the_same(unsampled):
     for name, data in before.items():
         (facts / name).parent.mkdir(parents=True, exist_ok=True)
         (facts / name).write_bytes(data)
-    _ended(_start(workdir, 2, "sample.tensor=4"))
+    ended(start(workdir, 2, "sample.tensor=4"))
     one, both = (Workdir(str(path)).read_shards(Response, "responses/own") for path in (facts, workdir.path))
     assert [left.response_ids for left in both] == [right.response_ids for right in one]
     assert [left.logprob for left in both] == pytest.approx([right.logprob for right in one], abs=1e-3)
@@ -97,7 +54,7 @@ def test_one_copy_over_two_processes_says_the_same(unsampled):
 @pytest.mark.parametrize("gone", [0, 1])
 def test_a_process_that_dies_ends_the_others_and_what_is_finished_is_kept(unsampled, gone):
     workdir, before = unsampled
-    both = _start(workdir, 2, "sample.chunk_steps=1")
+    both = start(workdir, 2, "sample.chunk_steps=1")
     until = time.monotonic() + LIMIT_S
     while not _bytes(workdir) and both[0].poll() is None and time.monotonic() < until:
         time.sleep(0.05)
@@ -105,13 +62,13 @@ def test_a_process_that_dies_ends_the_others_and_what_is_finished_is_kept(unsamp
     killed = time.monotonic()
     kept = _bytes(workdir)
     codes = [-signal.SIGKILL if index == gone else EXIT_CODE for index in (0, 1)]
-    said = _ended(both, codes)
+    said = ended(both, codes)
     assert time.monotonic() - killed < 60 and kept, said
     assert f"error: process {gone} ({socket.gethostname()}) is gone (" in said[1 - gone], said
     assert "the last that was heard of it: " in said[1 - gone] and "the same command" in said[1 - gone]
     kept |= _bytes(workdir)
     times = {name: (workdir / name).stat().mtime for name in kept}
-    _ended(_start(workdir, 1, "sample.chunk_steps=1"))
+    ended(start(workdir, 1, "sample.chunk_steps=1"))
     assert _bytes(workdir) == before
     assert {name: (workdir / name).stat().mtime for name in kept} == times, "made once"
 
@@ -119,21 +76,21 @@ def test_a_process_that_dies_ends_the_others_and_what_is_finished_is_kept(unsamp
 def test_one_process_alone_says_who_is_missing(unsampled, monkeypatch):
     monkeypatch.setenv("S3FT_JOIN_S", "2")
     workdir, _ = unsampled
-    both = _start(workdir, 2, only=[0])
-    (said,) = _ended(both, [1])
+    both = start(workdir, 2, only=[0])
+    (said,) = ended(both, [1])
     assert "error: 1 of 2 processes: process 1 did not come within 2 s" in said and "started on all of them?" in said
 
 
-def test_another_setting_or_folder_is_found_at_the_start(unsampled, tmp_path):
+def test_another_setting_or_folder_is_found_at_thestart(unsampled, tmp_path):
     workdir, _ = unsampled
-    said = _ended(_start(workdir, 2, others=["--config.sample.chunk_steps=7"]), [1, 1])
+    said = ended(start(workdir, 2, others=["--config.sample.chunk_steps=7"]), [1, 1])
     for one in said:
         assert "the processes of this job do not agree:" in one
         assert "sample.chunk_steps: process 0" in one and "has 7" in one
     assert not _bytes(workdir)
 
 
-def test_a_folder_that_is_not_shared_is_found_at_the_start(tmp_path, monkeypatch):
+def test_a_folder_that_is_not_shared_is_found_at_thestart(tmp_path, monkeypatch):
     monkeypatch.setattr("s3ft_jax.workdir.SHARED_S", 0)
     own = Workdir(str(tmp_path), Processes(1, 2))
     with pytest.raises(WorkdirError, match=r"does not see there what process 0 has written.*all machines share"):
@@ -146,11 +103,11 @@ def test_a_stage_without_devices_is_done_by_the_first(unsampled):
     workdir, before = unsampled
     for name, data in before.items():
         (workdir / name).write_bytes(data)
-    _ended(_start(workdir, 1))
+    ended(start(workdir, 1))
     verdicts = (workdir / "verdicts/own.jsonl").read_bytes()
     (workdir / "verdicts/own.jsonl").unlink()
     (workdir / "manifests/judge-own.json").unlink()
-    said = _ended(_start(workdir, 2, stage="judge"))
+    said = ended(start(workdir, 2, stage=("judge", "own")))
     assert (workdir / "verdicts/own.jsonl").read_bytes() == verdicts
     assert "judge own" in said[0] and said[1] == ""
 
@@ -184,10 +141,10 @@ def test_a_time_limit_that_is_no_number():
         join({COORDINATOR: "a:1", NUM_PROCESSES: "2", PROCESS: "0", "S3FT_JOIN_S": "soon"})
 
 
-def test_stages_that_compute_in_one_process_refuse_several(tmp_path, monkeypatch, capsys):
+def test_stages_that_run_in_one_process_refuse_several(tmp_path, monkeypatch, capsys):
     from s3ft_jax import cli
 
     monkeypatch.setattr(processes, "join", lambda **_: Processes(0, 2))
     monkeypatch.setattr("os._exit", lambda code: None)
-    assert cli.main(["train", "sft", "--config=configs/quickstart.py", f"--workdir={tmp_path}"]) == 1
-    assert "s3ft train computes in one process, and 2 were started" in capsys.readouterr().err
+    assert cli.main(["compare", "--config=configs/quickstart.py", f"--workdir={tmp_path}"]) == 1
+    assert "s3ft compare runs in one process, and 2 were started" in capsys.readouterr().err
