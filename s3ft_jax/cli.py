@@ -279,8 +279,8 @@ def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> 
     arguments = {name: value for name, value in vars(parsed).items() if name not in ("command", "config")}
     if command.module in UNJOINED or getattr(parsed, "model", ""):
         return _run_stage(command, parsed, overrides, config, processes.Processes())
-    known = job.facts(parsed.command, arguments, flatten(config.to_dict()) if config else {})
-    with job.joined(known, devices=command.device) as own:
+    settings = flatten(config.to_dict()) if config else {}
+    with job.joined(lambda: job.facts(parsed.command, arguments, settings), devices=command.device) as own:
         if own.count > 1 and command.module in IN_ONE:
             raise processes.ProcessError(f"s3ft {parsed.command} runs in one process, and {own.count} were started")
         return _run_stage(command, parsed, overrides, config, own)

@@ -53,11 +53,11 @@ def code_digest() -> str:
 
 
 @contextlib.contextmanager
-def joined(known: Mapping[str, Any], *, devices: bool) -> Iterator[processes.Processes]:
+def joined(known: Callable[[], Mapping[str, Any]], *, devices: bool) -> Iterator[processes.Processes]:
     """Within this block the processes of the job work; the first one talks.
 
     Args:
-      known: see ``facts``.
+      known: gives ``facts``; asked where there are several processes.
       devices: they compute together.
 
     Raises:
@@ -70,7 +70,7 @@ def joined(known: Mapping[str, Any], *, devices: bool) -> Iterator[processes.Pro
         minutes = float(text)
     except ValueError:
         raise processes.ProcessError(f"{STALL}={text!r}: must be a number of minutes") from None
-    own = _joined = processes.join(facts=lambda: known, describe=activity.describe, tell=say, devices=devices)
+    own = _joined = processes.join(facts=known, describe=activity.describe, tell=say, devices=devices)
     if not own.is_first:
         quiet()
     watch = activity.watch(60 * minutes, own.standings) if minutes > 0 else None

@@ -19,15 +19,15 @@ def test_facts_are_code_versions_command_and_settings():
 
 def test_the_watch_lives_as_long_as_the_command(monkeypatch):
     names = lambda: [thread.name for thread in threading.enumerate()]  # noqa: E731
-    with job.joined({}, devices=False) as own:
+    with job.joined(dict, devices=False) as own:
         assert own == Processes() and "watch" in names()
     monkeypatch.setenv(job.STALL, "0")
     before = names().count("watch")
-    with job.joined({}, devices=False):
+    with job.joined(dict, devices=False):
         assert names().count("watch") <= before
     monkeypatch.setenv(job.STALL, "soon")
     with pytest.raises(ProcessError, match="S3FT_STALL_MINUTES='soon': must be a number of minutes"):
-        job.joined({}, devices=False).__enter__()
+        job.joined(dict, devices=False).__enter__()
 
 
 def test_a_failure_in_a_job_of_several_ends_at_once(monkeypatch, capsys):

@@ -170,7 +170,8 @@ def test_several_slices_are_reached_at_once(cloud):
     both = {"POD_SLICES": "2"}
     cloud.pod("create", **both)
     cloud.pod("setup", **both)
-    said = cloud.pod("run", *job("hostname"), **both)
+    said = cloud.pod("run", *job("hostname; echo $S3FT_PORT"), **both, POD_PORT="8482")
+    assert "[s3ft-1 w-1] 8482" in said
     assert {f"[s3ft-{node} w-{worker}]" for node in (0, 1) for worker in (0, 1)} <= set(re.findall(r"\[.*?\]", said))
 
 

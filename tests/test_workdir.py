@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from configs.defaults import defaults
+from s3ft_jax.processes import Processes, is_alone
 from s3ft_jax.records import Verdict
 from s3ft_jax.workdir import ADDED, MissingStage, SettingsChanged, Workdir, WorkdirError, flatten
 
@@ -54,6 +55,17 @@ def test_a_workdir_from_before_a_setting_goes_on_while_the_setting_does_nothing(
 def test_settings_that_came_later_do_nothing_by_default():
     known = flatten(defaults().to_dict())
     assert {key: known[key] for key in ADDED} == ADDED
+
+
+def test_of_several_processes_the_first_runs_a_stage_and_works_alone_meanwhile(tmp_path):
+    seen = []
+    for index in (0, 1):
+        workdir = Workdir(str(tmp_path / str(index)), Processes(index, 2))
+        with workdir.stage("first", settings={}, first_only=True) as run:
+            seen.append((run.needed, is_alone()))
+        assert not is_alone()
+    assert seen == [(True, True), (False, True)]
+    assert (tmp_path / "0" / "manifests" / "first.json").exists() and not (tmp_path / "1").exists()
 
 
 def test_a_stage_killed_halfway_does_not_go_on_with_other_settings(tmp_path):

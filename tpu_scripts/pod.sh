@@ -86,6 +86,7 @@ reach() { # NODE INDEX COMMAND: on each worker of a node
 environment() { # NODE INDEX: what a worker is told, as words before a command
   local pairs=(POD_NODE="$1") variable first
   [ -z "$bucket" ] || pairs+=(POD_BUCKET="$bucket")
+  [ -z "${POD_PORT:-}" ] || pairs+=(S3FT_PORT="$port")
   if [ -n "$hosts" ]; then # nobody else tells such machines who belongs together
     first=$(nodes | head -1)
     pairs+=(S3FT_COORDINATOR="${first#*@}:$port" S3FT_NUM_PROCESSES="$(nodes | wc -l)" S3FT_PROCESS="$2")

@@ -166,17 +166,21 @@ def _answer(
     if said is not None and "names" in said:
         return {0: one}, tuple(said["names"])
     one.close()
-    raise ProcessError(said["refused"] if said else problem)
+    raise ProcessError((said or {}).get("refused", problem))
 
 
 def _reach(cluster: Cluster, until: float, seconds: float) -> Lines:
     why = ""
     while time.monotonic() < until:
         try:
-            return Lines(socket.create_connection((cluster.host, cluster.port), timeout=5))
+            connection = socket.create_connection((cluster.host, cluster.port), timeout=5)
         except OSError as error:
             why = error.strerror or str(error)
             time.sleep(AGAIN_S)
+            continue
+        if connection.getsockname() != connection.getpeername():
+            return Lines(connection)
+        connection.close()  # on one machine, where nobody listens yet, a port may be given to the caller itself
     raise ProcessError(
         f"{cluster.name(cluster.index)} could not reach process 0 at {cluster.host}:{cluster.port} in {seconds:.0f} s: "
         f"{why}. Is it running there, and is the port open between the machines? The rules of Cloud TPU slices open "

@@ -50,6 +50,14 @@ def test_a_barrier_holds_until_the_last_has_come(linked):
     assert sorted(passed) == [("one", 0), ("one", 1), ("two", 0), ("two", 1)] and not ended
 
 
+@pytest.mark.parametrize("who", [None, 0, 2])
+def test_all_learn_whether_one_says_yes(linked, who):
+    for _ in range(3):  # an answer is of its own question
+        answers = in_threads(*(lambda one=one: one.any(one.index == who, "stop?", 20) for one in linked[0]))
+        assert answers == [who is not None] * 3
+        assert in_threads(*(lambda one=one: one.any(False, "stop?", 20) for one in linked[0])) == [False] * 3
+
+
 def test_one_that_does_not_come_is_named(linked, monkeypatch):
     (first, second, third), ended = linked
     monkeypatch.setattr(links, "TELL_S", 0.2)

@@ -11,10 +11,12 @@ import pytest
 from flax import nnx
 
 from s3ft_jax import checkpoints, stopping
+from s3ft_jax.processes import Processes
 from s3ft_jax.records import Selection
 from s3ft_jax.stages import train
-from s3ft_jax.workdir import WorkdirError
-from small import ROOT, SMALL
+from s3ft_jax.stages.method_settings import method_settings
+from s3ft_jax.workdir import Workdir, WorkdirError
+from small import ROOT, SMALL, small_config
 
 
 def test_an_example_longer_than_the_model_reads_is_refused_by_name():
@@ -179,3 +181,13 @@ def test_a_model_with_frozen_parameters_is_laid_on_its_base(copied):
     assert still == {"embedding", "blocks.q.kernel"}
     stored = (workdir / train.folder("s3ft", 0) / "4" / checkpoints.MARK).read_text()
     assert json.loads(stored)["base_digest"] == checkpoints.read_meta(workdir / "base").params_digest
+
+
+@pytest.mark.parametrize(
+    ("override", "name"), [("refresh_epochs=1", "refresh_epochs"), ("validate.score=True", "validate.score")]
+)
+def test_what_several_processes_cannot_do_yet_is_refused(override, name, tmp_path):
+    settings = method_settings(small_config(f"train.{override}", "train.validate.every=2"), "s3ft")
+    with pytest.raises(WorkdirError, match=rf"train\.{name}.* in one process only"):
+        train.check_processes(settings, Workdir(str(tmp_path), Processes(0, 2)))
+    train.check_processes(settings, Workdir(str(tmp_path)))
