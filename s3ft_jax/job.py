@@ -87,6 +87,8 @@ def guarded(main: Callable[[], int]) -> int:
 
     Python's own end would have JAX wait for processes that are gone, and abort with a code that hides ours.
     """
+    global _joined
+    _joined = processes.Processes()
     try:
         code = main()
     except Exception:

@@ -41,8 +41,14 @@ def test_a_failure_in_a_job_of_several_ends_at_once(monkeypatch, capsys):
     with pytest.raises(KeyError):
         job.guarded(fail)
     assert job.guarded(lambda: 2) == 2 and not ended, "one process ends as Python does"
-    monkeypatch.setattr(job, "_joined", Processes(1, 2))
-    job.guarded(lambda: 75)
-    job.guarded(fail)
-    assert job.guarded(lambda: 0) == 0 and ended == [75, 1]
+    monkeypatch.setattr(job, "_joined", Processes())
+
+    def of_two(end):
+        job._joined = Processes(1, 2)
+        return end()
+
+    for end in (lambda: 75, fail, lambda: 0):
+        job.guarded(lambda end=end: of_two(end))
+    assert ended == [75, 1]
+    assert job.guarded(lambda: 2) == 2 and ended == [75, 1], "the next command is another job"
     assert "KeyError: 'a bug'" in capsys.readouterr().err
