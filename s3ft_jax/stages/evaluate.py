@@ -112,11 +112,12 @@ def _score(
             train = workdir.read_records(Example, "examples/train.jsonl")
             asked = few_shot.show(examples, few_shot.draw(train, config.compare.shots, seed))
         responses = _answer(config, workdir, model, asked, where)
-        verdicts = judge_responses(config, workdir, examples, responses, f"judge {part} answers")
-        sandbox = describe_sandbox(config, examples)
-        workdir.write_records(f"{where}-verdicts.jsonl", verdicts)
-        scores = score_verdicts(verdicts, examples, method=method, seed=seed, split=part)
-        scores += score_answers(examples, responses, verdicts, method=method, seed=seed, split=part)
+        if workdir.processes.is_first:  # the others wait for it at the end of the stage
+            verdicts = judge_responses(config, workdir, examples, responses, f"judge {part} answers")
+            sandbox = describe_sandbox(config, examples)
+            workdir.write_records(f"{where}-verdicts.jsonl", verdicts)
+            scores = score_verdicts(verdicts, examples, method=method, seed=seed, split=part)
+            scores += score_answers(examples, responses, verdicts, method=method, seed=seed, split=part)
         scores += _score_choices(config, model, asked, method, seed, part)
     workdir.write_records(file(method, seed, part), scores)
     return scores, {"sandbox": sandbox}

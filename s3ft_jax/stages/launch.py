@@ -51,7 +51,7 @@ def mesh_to_sample(settings: EngineSettings, workdir: Workdir, folder: str = BAS
     meta = checkpoints.read_meta(workdir / folder)
     params = jax.tree.leaves(nnx.state(checkpoints.abstract_decoder(meta.config, meta.lora)))
     width = np.dtype(settings.dtypes["activation_dtype"]).itemsize
-    devices = jax.local_devices() if processes.is_alone() else None
+    devices = jax.local_devices() if processes.is_alone() and jax.process_count() > 1 else None
     if devices is not None and settings.tensor > len(devices):
         settings = dataclasses.replace(settings, tensor=0)
     return sampling_mesh(settings, meta.config.num_heads, width * sum(leaf.size for leaf in params), devices)

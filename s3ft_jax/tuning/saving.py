@@ -143,10 +143,9 @@ class Saver:
             tree = getattr(state, meta.use)
             tree = tree if chosen == int(state.step) else checkpoints.restore_tree(where, meta.use, tree)
             meta = dataclasses.replace(meta, params_digest=checkpoints.params_digest(tree))
-            self.processes.wait("the digest of the tuned model")
-            if self.processes.is_first:
-                checkpoints.write_meta(where, meta)
+        self.processes.wait("the digest of the tuned model")
         if self.processes.is_first:
+            checkpoints.write_meta(where, meta)
             checkpoints.keep_only(self.folder, [chosen])
         self.processes.wait("the tuned model")
         return meta
