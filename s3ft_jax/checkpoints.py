@@ -29,7 +29,7 @@ from etils import epath
 from flax import nnx
 from jax.experimental import multihost_utils
 
-from s3ft_jax import fingerprints, processes, stopping
+from s3ft_jax import fingerprints, processes, stopping, storage
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
@@ -146,7 +146,7 @@ def check_space(folder: epath.Path, needed: int) -> None:
     Raises:
       CheckpointError: too little is free; names the folder, what is needed and what there is.
     """
-    if "://" in str(folder):
+    if storage.is_remote(folder):
         return
     free = shutil.disk_usage(folder).free
     if free < needed + _SLACK:
@@ -232,6 +232,9 @@ def begin(
         folder.mkdir(parents=True, exist_ok=True)
         check_space(folder, sum(leaf.nbytes for leaf in jax.tree.leaves(dict(trees))))
     own.wait(f"the folder of a checkpoint: {folder.name}")
+    for index in range(jax.process_count()):
+        for name in (f"ocdbt.process_{index}/manifest.ocdbt", f"array_metadatas/process_{index}"):
+            storage.expect(folder / "arrays" / name)
     arrays = {name: flat for name, tree in trees.items() if (flat := by_path(tree))}
     writer.save(folder / "arrays", args=ocp.args.PyTreeSave(arrays))
 
@@ -246,14 +249,8 @@ def finish(folder: epath.Path, meta: CheckpointMeta, tokenizer: epath.Path | Non
 
 
 def write_meta(folder: epath.Path, meta: CheckpointMeta) -> None:
-    """``checkpoint.json``, the old one or the new one at any moment; object stores do so by themselves."""
-    target = folder / MARK
-    if "://" in str(folder):
-        target.write_text(meta.to_json())
-    else:
-        partial = folder / f"{MARK}.partial"
-        partial.write_text(meta.to_json())
-        partial.replace(target)
+    """``checkpoint.json``, the old one or the new one at any moment."""
+    storage.publish(folder / MARK, meta.to_json().encode())
 
 
 def find_damage(folder: epath.Path) -> str:
@@ -323,14 +320,16 @@ def restore_tree(folder: epath.Path, name: str, like: Any, dtype: Any = None) ->
     """
     wanted = by_path(like)
     whose = _whose()
-    with stopping.deferred(), ocp.StandardCheckpointer(multiprocessing_options=whose) as checkpointer:
-        stored = checkpointer.metadata(folder / "arrays").item_metadata.tree[name]
-        missing, extra = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
-        shapes = [n for n in wanted if n in stored and tuple(stored[n].shape) != tuple(wanted[n].shape)]
-        if missing or extra or shapes:
-            raise CheckpointError(
-                f"{folder}: {name} does not fit this model: missing {missing}, not wanted {extra}, other shape {shapes}"
-            )
+    with stopping.deferred():
+        # of the handler: a checkpointer swallows what goes wrong here
+        handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=whose)
+        stored = handler.metadata(folder / "arrays").tree[name]
+    missing, extra = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
+    shapes = [n for n in wanted if n in stored and tuple(stored[n].shape) != tuple(wanted[n].shape)]
+    if missing or extra or shapes:
+        raise CheckpointError(
+            f"{folder}: {name} does not fit this model: missing {missing}, not wanted {extra}, other shape {shapes}"
+        )
     abstract = {name: {path: _abstract(leaf, dtype or stored[path].dtype) for path, leaf in wanted.items()}}
     # Orbax has an event loop of its own, which must not be left in the middle
     with stopping.deferred(), _reader(whose) as checkpointer:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
+
+from s3ft_jax.storage import is_remote
 
 
 def of_folder(folder: epath.Path) -> dict[str, list[Any]]:
@@ -14,11 +17,11 @@ def of_folder(folder: epath.Path) -> dict[str, list[Any]]:
 
     The sha256 is empty on object stores, which check for themselves.
     """
-    local = "://" not in str(folder)
-    return {
-        str(path.relative_to(folder)): [path.stat().length, of_file(path) if local else ""]
-        for path in sorted(_walk(folder))
-    }
+    local, found = not is_remote(folder), {}
+    for path in sorted(_walk(folder)):
+        with contextlib.suppress(*(() if local else (FileNotFoundError,))):  # removed, but listed still
+            found[str(path.relative_to(folder))] = [path.stat().length, of_file(path) if local else ""]
+    return found
 
 
 def of_file(path: epath.Path) -> str:

@@ -16,6 +16,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from etils import epath
+
+from s3ft_jax import storage
+
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -31,6 +35,7 @@ TOKENIZER_FILES = (
 )
 _WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 _CONFIG, _GENERATION = "config.json", "generation_config.json"
+_ALL = [_CONFIG, _GENERATION, *_WEIGHTS, *TOKENIZER_FILES, "additional_chat_templates/*"]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -70,14 +75,14 @@ def read(model: str | os.PathLike, *, revision: str | None = None) -> HFFolder:
     """Find a model folder: on this machine if the path exists, else on the hub.
 
     Args:
-      model: a folder, or a hub id such as ``HuggingFaceTB/SmolLM2-135M-Instruct``.
+      model: a folder, here or in a bucket, or a hub id such as ``HuggingFaceTB/SmolLM2-135M-Instruct``.
       revision: branch, tag or commit on the hub; refused for a local folder.
 
     Raises:
       HFFolderError: not there, not reachable, not allowed, or config.json, tokenizer or weights are missing.
     """
     name = str(model)
-    path = Path(name).expanduser()
+    path = _fetched(name)
     if path.is_dir():
         if revision is not None:
             raise HFFolderError(f"{name}: a revision ({revision!r}) only makes sense for a hub id. Leave it out.")
@@ -106,12 +111,22 @@ def read_architecture(model: str | os.PathLike) -> dict[str, Any]:
       HFFolderError: not there, not reachable, not allowed, or not JSON.
     """
     name = str(model)
-    path = Path(name).expanduser()
+    path = _fetched(name)
     if not path.exists():
         if not _HUB_ID.fullmatch(name):
             raise HFFolderError(f"{name}: no such folder or file, and not of the form OWNER/NAME of a hub id.")
         path = _download(name, None, [_CONFIG])
     return _read_json(path / _CONFIG if path.is_dir() else path)
+
+
+def _fetched(name: str) -> Path:
+    """Where a folder is on this machine, if it is one at all; of a bucket's, the copy that was fetched."""
+    if not storage.is_remote(name):
+        return Path(name).expanduser()
+    try:
+        return storage.fetch(name, _ALL)
+    except FileNotFoundError:
+        raise HFFolderError(f"{name}: no such folder in the bucket. Check the path.") from None
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -126,9 +141,6 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise HFFolderError(f"{file}: expected a JSON object, found {type(values).__name__}.")
     return values
-
-
-_ALL = [_CONFIG, _GENERATION, *_WEIGHTS, *TOKENIZER_FILES, "additional_chat_templates/*"]
 
 
 def _download(name: str, revision: str | None, patterns: Sequence[str] = _ALL) -> Path:
@@ -170,11 +182,11 @@ def write_model(
     model_card: str,
     replace: bool = False,
     adapter: bool = False,
-) -> Path:
+) -> os.PathLike:
     """Write a model folder of the source's architecture and tokenizer with other weights; all of it or nothing.
 
     Args:
-      target: the folder to make.
+      target: the folder to make, here or in a bucket.
       source: config.json and the tokenizer's files are copied from it byte for byte.
       write_weights: called with the folder to write the safetensors files into (``weights.export``).
       eos_ids: end tokens, written to generation_config.json so that transformers stops where we do; the other
@@ -189,25 +201,21 @@ def write_model(
     Raises:
       HFFolderError: the folder exists and ``replace`` is false, or it is the source itself.
     """
-    target = Path(target)
-    if target.resolve() == source.path.resolve():
-        raise HFFolderError(f"{target}: this is the folder the model was read from. Choose another.")
-    if target.exists() and not replace:
-        raise HFFolderError(f"{target}: already there. Delete it or choose another folder.")
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write_weights(partial)
-    if not adapter:
-        shutil.copyfile(source.path / _CONFIG, partial / _CONFIG)
-    copy_tokenizer(source, partial)
-    generation = {**source.generation_config, "eos_token_id": list(eos_ids)}
+    there = epath.Path(target)
+    if not storage.is_remote(there) and Path(there).resolve() == source.path.resolve():
+        raise HFFolderError(f"{there}: this is the folder the model was read from. Choose another.")
+    if there.exists() and not replace:
+        raise HFFolderError(f"{there}: already there. Delete it or choose another folder.")
+    values = {**source.generation_config, "eos_token_id": list(eos_ids)}
     for name in ("bos_token_id", "pad_token_id"):
-        if name not in generation and source.config.get(name) is not None:
-            generation[name] = source.config[name]
-    (partial / _GENERATION).write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
-    (partial / "README.md").write_text(model_card, encoding="utf-8")
-    if target.exists():
-        shutil.rmtree(target)
-    os.replace(partial, target)
-    return target
+        if name not in values and source.config.get(name) is not None:
+            values[name] = source.config[name]
+    with storage.local_output(there) as folder:
+        folder.mkdir(parents=True)
+        write_weights(folder)
+        if not adapter:
+            shutil.copyfile(source.path / _CONFIG, folder / _CONFIG)
+        copy_tokenizer(source, folder)
+        (folder / _GENERATION).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(model_card, encoding="utf-8")
+    return there

@@ -34,6 +34,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from s3ft_jax import storage
 from s3ft_jax.records import Message
 
 ROLES = ("system", "user", "assistant")
@@ -74,15 +75,15 @@ class PromptEncoder:
         """Read the tokenizer of a local model folder; nothing is ever downloaded.
 
         Args:
-          directory: folder with ``tokenizer.json`` (or what transformers can convert to it), and as a rule
-            ``tokenizer_config.json``, ``chat_template.jinja`` and ``generation_config.json``.
+          directory: here or in a bucket, with ``tokenizer.json`` (or what transformers can convert to it), and as a
+            rule ``tokenizer_config.json``, ``chat_template.jinja`` and ``generation_config.json``.
           chat_template: Jinja text, or the path of a file that holds it; takes the place of the folder's own.
 
         Raises:
           PromptError: no tokenizer; no chat template; the template drops turns, writes two BOS tokens, uses control
             pieces the tokenizer does not know, does not open the assistant's turn, or ends no turn.
         """
-        self._directory = pathlib.Path(directory)
+        self._directory = storage.fetch(directory)
         self._tokenizer = load_tokenizer(self._directory)
         self._template_source = "folder"
         if chat_template is not None:

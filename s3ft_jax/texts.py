@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from s3ft_jax.prompts import PromptError, end_ids, load_tokenizer
+from s3ft_jax.storage import fetch
 
 
 class TextEncoder:
@@ -31,7 +32,7 @@ class TextEncoder:
         Raises:
           PromptError: no tokenizer, or one that knows neither a beginning nor an end of text.
         """
-        self.directory = pathlib.Path(directory)
+        self.directory = fetch(directory)
         self._tokenizer = load_tokenizer(self.directory)
         ends = end_ids(self.directory, self._tokenizer)
         begins = [index for index in (self._tokenizer.bos_token_id,) if index is not None]

@@ -19,6 +19,7 @@ from typing import Any
 
 from etils import epath
 
+from s3ft_jax import storage
 from s3ft_jax.activity import moved
 from s3ft_jax.processes import Processes, alone
 from s3ft_jax.records import Record, RecordError, from_line, to_line
@@ -71,12 +72,16 @@ class Workdir:
     Args:
       path: of the folder.
       processes: of the job; the first alone writes, but for shards, which are shared out.
+
+    Raises:
+      StorageError: the folder is in a bucket that cannot be reached from here.
     """
 
     def __init__(self, path: str, processes: Processes = Processes()):  # noqa: B008 (frozen)
         self.processes = processes
         # Orbax takes absolute paths only
-        self.path = epath.Path(path if "://" in str(path) else os.path.abspath(path))
+        storage.check(path, "--workdir")
+        self.path = epath.Path(path if storage.is_remote(path) else os.path.abspath(path))
         self._inner_seconds = 0.0  # of stages that ended, for the one they ran inside of
 
     def __truediv__(self, name: str) -> epath.Path:
@@ -107,7 +112,7 @@ class Workdir:
     # ------------------------------------------------------------------ records
 
     def write_records(self, name: str, records: Sequence[Record]) -> epath.Path:
-        """Write a JSONL file whole: first beside it, then renamed, so that it is never half there."""
+        """Write a JSONL file whole: see ``write_bytes``."""
         return self.write_bytes(name, "".join(to_line(record) + "\n" for record in records).encode())
 
     def write_bytes(self, name: str, data: bytes) -> epath.Path:
@@ -120,14 +125,11 @@ class Workdir:
 
     def _write(self, name: str, data: bytes) -> epath.Path:
         target = self.path / name
-        partial = target.parent / f".{target.name}.partial"
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)
-            partial.replace(target)
+            storage.publish(target, data)
+        except storage.StorageError:  # says all there is to say
+            raise
         except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             fix = "Make room" if full else "Make it writable, or take another --workdir"
             raise WorkdirError(
@@ -264,10 +266,13 @@ class Workdir:
                 yield run
         finally:
             inside, self._inner_seconds = self._inner_seconds, outside
+        if self.processes.count > 1:
+            storage.settle()  # the first one lists what the others wrote
         self.processes.wait(f"{key} to end")
         finished = time.time()
         self._inner_seconds += finished - started
         self._write_manifest(run, facts | {"seconds": round(finished - started - inside, 3), "finished": finished})
+        storage.settle()  # another command lists what this one wrote
         self.processes.wait(f"{key} to be written down")
 
     def _is_done(self, key: str, facts: Mapping[str, Any], redo: bool, writes: Sequence[str]) -> bool:

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from s3ft_jax.progress import say
 from s3ft_jax.stages.launch import POCKET, pocket_model_folder
+from s3ft_jax.storage import is_remote
 from s3ft_jax.workdir import Workdir
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "datasets", "ml-collections", "numpy")
@@ -106,5 +107,5 @@ def check_workdir(workdir: Workdir | None) -> str:
     if path.read_bytes() != b"written":
         raise RuntimeError(f"{path} reads back other bytes than were written")
     path.unlink()
-    free = "" if "://" in str(workdir.path) else f", {shutil.disk_usage(workdir.path).free / 2**30:.1f} GiB free"
+    free = "" if is_remote(workdir.path) else f", {shutil.disk_usage(workdir.path).free / 2**30:.1f} GiB free"
     return f"{workdir.path} can be written{free}"

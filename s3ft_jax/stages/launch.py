@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
-from s3ft_jax import processes
+from s3ft_jax import processes, storage
 from s3ft_jax.allocator import keep_freed_memory
 from s3ft_jax.workdir import Workdir
 
@@ -30,6 +30,7 @@ def prepare_jax() -> None:
 
     keep_freed_memory()  # the command line has done so before its first thread
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(pathlib.Path.home() / ".cache" / "s3ft_jax" / "programs")
+    storage.check(cache, "JAX_COMPILATION_CACHE_DIR")
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -19,6 +19,7 @@ from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Selection
+from s3ft_jax.storage import is_remote
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 _TOKENIZER_TEXTS = 40_000
@@ -74,6 +75,8 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     from s3ft_jax.tasks.pocket.pretraining import documents
     from s3ft_jax.tasks.pocket.tokenizer import train_tokenizer
 
+    if is_remote(workdir.path):
+        raise WorkdirError(f"--workdir={workdir.path}: a model is pretrained into a folder of this machine; name one.")
     with workdir.stage("pretrain", settings=config.to_dict(), writes=["model", "checkpoints"], redo=redo) as stage:
         if not stage.needed:
             return say(f"pretrain: already done in {workdir.path / 'model'}")

@@ -28,6 +28,9 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from etils import epath
+
+from s3ft_jax import storage
 from s3ft_jax.tasks.task import SPLITS, DataError, Row
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".zip")
@@ -158,11 +161,10 @@ def _kind(value: Any) -> str:
 
 
 def _path(text: str) -> Any:
-    if "://" in text:
-        from etils import epath
-
-        return epath.Path(text)
-    return pathlib.Path(text).expanduser()
+    if not storage.is_remote(text):
+        return pathlib.Path(text).expanduser()
+    storage.check(text, "task.data")
+    return epath.Path(text)
 
 
 def _in_folder(folder: Any, split: str) -> Source | None:

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import importlib
 import json
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from etils import epath
 
+from s3ft_jax import storage
+
 TRACKERS = ("tensorboard", "wandb")
+_ANEW_S = 30.0  # a bucket takes an object about once a second at most; this is for the person who looks on
 
 
 class TrackerError(ValueError):
@@ -32,6 +37,8 @@ class Tracker(Protocol):
 class MetricsLog:
     """``metrics.jsonl`` of one run, a line per step; on resume, the lines after the checkpoint are dropped.
 
+    In a bucket a file cannot grow: it is written anew by ``flush``, and now and then.
+
     Args:
       path: the file.
       first: step of the checkpoint resumed from; 0 for a new run.
@@ -50,9 +57,9 @@ class MetricsLog:
         if path.exists():
             rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
         kept = [row for row in rows if row["step"] <= first]
+        self._kept, self._written_at = kept if storage.is_remote(path) else None, time.monotonic()
         if written:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+            storage.publish(path, _lines(kept))
         self.tokens = sum(int(row.get("tokens", 0)) for row in kept)
         self.measured = [row for row in kept if "tokens" not in row]
 
@@ -60,16 +67,31 @@ class MetricsLog:
         """Append one line, e.g. {"step": 3, "loss": ..., "tokens": ...}; a step may have several."""
         self.tokens += int(row.get("tokens", 0))
         self.measured += [] if "tokens" in row else [dict(row)]
-        if self.written:
-            with self.path.open("a") as file:
-                file.write(json.dumps(dict(row)) + "\n")
+        if self._kept is not None:
+            self._kept.append(dict(row))
+            if time.monotonic() - self._written_at > _ANEW_S:
+                self.flush()
+        elif self.written:
+            with self.path.open("ab") as file:
+                file.write(_lines([dict(row)]))
         for tracker in self.trackers:
             tracker.add(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
 
+    def flush(self) -> None:
+        """Have every line in the file."""
+        if self._kept is not None and self.written:
+            storage.publish(self.path, _lines(self._kept))
+            self._written_at = time.monotonic()
+
     def close(self) -> None:
-        """Close the trackers."""
+        """Have every line in the file, and close the trackers."""
+        self.flush()
         for tracker in self.trackers:
             tracker.close()
+
+
+def _lines(rows: Sequence[Mapping[str, float]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 class TensorBoard:
@@ -98,8 +120,9 @@ class Wandb:
         known = folder / "wandb_id"
         identity = known.read_text() if known.exists() else module.util.generate_id()
         known.write_text(identity)
+        place = tempfile.gettempdir() if storage.is_remote(folder) else str(folder)  # its own files are local ones
         self.run = module.init(
-            project=project, name=title, id=identity, resume="allow", dir=str(folder), config=dict(settings)
+            project=project, name=title, id=identity, resume="allow", dir=place, config=dict(settings)
         )
         self.run.define_metric("*", step_metric="step")
 

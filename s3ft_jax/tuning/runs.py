@@ -175,6 +175,7 @@ class _Looks:
         if self.watcher is not None and self.watcher.due(number) and not self.stopping:
             numbers, reason = self.watcher.look(number, state, self.log.measured)
             self.log.add({"step": number, **numbers})
+        self.log.flush()  # a run that resumes there has the lines up to there
         self.saver.save(number, state, numbers, reason)
         if reason:
             say(f"{self.run.title}: ends at step {number}: {reason}")

@@ -15,6 +15,7 @@ from s3ft_jax import checkpoints, training
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.processes import Processes
 from s3ft_jax.progress import say
+from s3ft_jax.storage import is_remote
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,8 +235,12 @@ def newest_whole(folder: epath.Path, warn: Callable[[str], object]) -> int:
         damage = checkpoints.find_damage(where)
         if not damage:
             return step
-        if aside.exists():
-            aside.rmtree()
-        where.rename(aside)
+        if is_remote(where):  # a bucket has no rename
+            (where / checkpoints.MARK).unlink()
+            aside = f"no longer a checkpoint ({checkpoints.MARK} is removed)"
+        else:
+            if aside.exists():
+                aside.rmtree()
+            where.rename(aside)
         warn(f"warning: {where}: damaged: {damage}. It is now {aside}; training goes on from the one before it.")
     return 0
