@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -144,11 +145,25 @@ class Workdir:
           MissingStage: there is no such file.
           RecordError: a line is not a ``kind``; names file and line.
         """
+        source, lines = self.path / name, self._text(name).splitlines()
+        return [from_line(kind, line, f"{source}:{number}") for number, line in enumerate(lines, start=1)]
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file.
+
+        Raises:
+          MissingStage: there is no such file.
+        """
+        return json.loads(self._text(name))
+
+    def _text(self, name: str) -> str:
         source = self.path / name
         if not source.exists():
-            raise MissingStage(f"{source} is not there: run the stage that writes it first (see `s3ft --help`)")
-        lines = source.read_text().splitlines()
-        return [from_line(kind, line, f"{source}:{number}") for number, line in enumerate(lines, start=1)]
+            raise MissingStage(
+                f"{source} is not there: run the stage that writes it first (see `s3ft --help`). If that says it is "
+                f"already done, the file was removed since: remove the stage's file in {self.path / 'manifests'}, too."
+            )
+        return source.read_text()
 
     def sharded(
         self,
@@ -248,6 +263,7 @@ class Workdir:
         Raises:
           SettingsChanged: settings or inputs differ from those it was begun or done with.
           MissingStage: a stage it reads has not finished.
+          WorkdirError: another command is running it in this workdir (not found out in a bucket).
         """
         inputs = {name: self.stage_digest(name) for name in reads} | dict(files or {})
         facts = plain({"settings": settings, "inputs": inputs})
@@ -258,11 +274,10 @@ class Workdir:
         if done:
             yield run
             return
-        self.write_bytes(f"manifests/{key}.begun", json.dumps(facts, indent=1).encode())
         moved(f"{key}: begun")
         started, outside, self._inner_seconds = time.time(), self._inner_seconds, 0.0
         try:
-            with alone() if first_only else contextlib.nullcontext():
+            with self._claimed(key, facts), alone() if first_only else contextlib.nullcontext():
                 yield run
         finally:
             inside, self._inner_seconds = self._inner_seconds, outside
@@ -274,6 +289,26 @@ class Workdir:
         self._write_manifest(run, facts | {"seconds": round(finished - started - inside, 3), "finished": finished})
         storage.settle()  # another command lists what this one wrote
         self.processes.wait(f"{key} to be written down")
+
+    @contextlib.contextmanager
+    def _claimed(self, key: str, facts: Mapping[str, Any]) -> Iterator[None]:
+        """Write ``KEY.begun``, and hold a lock on it, which ends with this process, however it ends."""
+        if not self.processes.is_first:
+            yield
+            return
+        begun = self.path / "manifests" / f"{key}.begun"
+        facts = dict(facts) | {"by": {"host": socket.gethostname(), "process": os.getpid()}}
+        try:
+            with storage.hold(begun) if begun.exists() else contextlib.nullcontext():
+                self.write_bytes(f"manifests/{key}.begun", json.dumps(facts, indent=1).encode())
+            with storage.hold(begun):
+                yield
+        except storage.Locked:
+            by = json.loads(begun.read_text()).get("by", {})
+            raise WorkdirError(
+                f"{self.path}: stage {key} is being run by process {by.get('process')} on {by.get('host')}. Wait for "
+                "its end, stop it, or take another --workdir."
+            ) from None
 
     def _is_done(self, key: str, facts: Mapping[str, Any], redo: bool, writes: Sequence[str]) -> bool:
         """Whether a stage has been done with these settings and inputs; see ``stage`` for what it raises."""
@@ -326,17 +361,9 @@ class Workdir:
         if not path.is_dir():
             return digest(path.read_bytes())
         total = hashlib.sha256()
-        for inner in files_below(path):
+        for inner in storage.files_below(path):
             total.update(str(inner.relative_to(path)).encode() + b"\0" + inner.read_bytes())
         return total.hexdigest()
-
-
-def files_below(folder: epath.Path) -> list[epath.Path]:
-    """All files below a folder, sorted."""
-    found: list[epath.Path] = []
-    for inner in sorted(folder.iterdir()) if folder.exists() else []:
-        found += files_below(inner) if inner.is_dir() else [inner]
-    return found
 
 
 class StageRun:

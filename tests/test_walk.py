@@ -14,7 +14,8 @@ import pytest
 
 from s3ft_jax import checkpoints
 from s3ft_jax.records import Example, Response, Score, Selection, Verdict
-from s3ft_jax.workdir import Workdir, files_below
+from s3ft_jax.storage import files_below
+from s3ft_jax.workdir import Workdir
 from small import QUICK, ROOT, SMALL
 
 pytestmark = pytest.mark.walk

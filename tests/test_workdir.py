@@ -2,6 +2,8 @@
 
 import errno
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -147,3 +149,36 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(WorkdirError, match=r"file/a\.txt: cannot be written: .*take another --workdir"):
         Workdir(str(tmp_path)).write_bytes("file/a.txt", b"new")
+
+
+def test_a_file_removed_by_hand_is_named_with_what_to_do(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.write_bytes("x.json", b'{"kl": 1}')
+    assert workdir.read_json("x.json") == {"kl": 1}
+    with pytest.raises(MissingStage, match=r"y\.json is not there: run the stage .*already done.*manifests"):
+        workdir.read_json("y.json")
+
+
+def test_two_commands_do_not_run_one_stage_at_the_same_time(tmp_path):
+    code = (
+        "import sys, time; from s3ft_jax.workdir import Workdir\n"
+        "with Workdir(sys.argv[1]).stage('train', settings={}) as run:\n"
+        "    print('inside', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "inside\n"
+    with pytest.raises(WorkdirError, match=rf"stage train is being run by process {other.pid} on .*another --workdir"):
+        finish(Workdir(tmp_path), "train", settings={})
+    assert finish(Workdir(tmp_path), "judge", settings={}), "another stage may run beside it"
+    other.kill()
+    other.communicate()
+    assert finish(Workdir(tmp_path), "train", settings={}), "a lock ends with its process"
+    assert sorted(one.name for one in (tmp_path / "manifests").iterdir()) == ["judge.json", "train.json"]
+
+
+def test_where_a_disk_knows_no_locks_the_stage_runs(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    assert finish(Workdir(tmp_path), "train", settings={})

@@ -100,7 +100,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
             text = TextEncoder(workdir / BASE / "tokenizer")
             for outcome in _outcomes(wanted, left, model, text, engine, config.evaluate.batch_tokens):
                 _keep(outcome, workdir, where)
-        found = {task: json.loads((workdir / f"{where}/{task}.json").read_text()) for task in wanted.tasks}
+        found = {task: workdir.read_json(f"{where}/{task}.json") for task in wanted.tasks}
         scores = [_score(task, values, method, seed) for task, values in found.items() if _is_share(values)]
         workdir.write_records(f"{where}/scores.jsonl", scores)
         items = [

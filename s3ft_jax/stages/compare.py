@@ -253,7 +253,7 @@ class Comparison:
         kl = {}
         if self.config.evaluate.kl:
             names = {seed: drift.file(variant, seed, SEARCHED) for seed in seeds}
-            kl = {seed: json.loads((self.workdir / name).read_text())["kl"] for seed, name in names.items()}
+            kl = {seed: self.workdir.read_json(name)["kl"] for seed, name in names.items()}
         return Cell(
             label,
             variant,

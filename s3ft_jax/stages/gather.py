@@ -274,7 +274,7 @@ def _curves(workdir: Workdir, tuned: Models) -> dict[tuple[str, int], list[tuple
 def _kl(config: ConfigDict, workdir: Workdir, tuned: Models) -> dict[tuple[str, int], float]:
     """KL(base || model) on the task's questions, nats per token."""
     names = {model: drift.file(entry.model, model[1], config.evaluate.split) for model, entry in tuned.items()}
-    return {model: json.loads((workdir / n).read_text())["kl"] for model, n in names.items() if config.evaluate.kl}
+    return {model: workdir.read_json(n)["kl"] for model, n in names.items() if config.evaluate.kl}
 
 
 def _costs(workdir: Workdir) -> dict[str, dict[str, float | None]]:

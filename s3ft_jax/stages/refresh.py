@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -40,7 +39,7 @@ def forget(workdir: Workdir, method: str, seed: int, step: int) -> None:
     """Remove the rounds that begin after ``step``: the model they were made with is to be trained again."""
     for name in workdir.matching([f"manifests/{key(method, seed, 0)[:-1]}*"]):
         # of a round that was begun only, too: a kill must not cost the shards that were sampled
-        if json.loads((workdir / name).read_text())["settings"]["step"] > step:
+        if workdir.read_json(name)["settings"]["step"] > step:
             stage = name.removeprefix("manifests/").rsplit(".", 1)[0]
             workdir.remove(stage, [folder(method, seed, int(stage.rsplit("-", 1)[1]))])
 

@@ -14,8 +14,9 @@ from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import SAMPLED, Example, Response, Selection, Verdict
 from s3ft_jax.selection import METHODS
 from s3ft_jax.stages.launch import BASE
+from s3ft_jax.storage import files_below
 from s3ft_jax.variants import method_of
-from s3ft_jax.workdir import Workdir, WorkdirError, files_below
+from s3ft_jax.workdir import Workdir, WorkdirError
 
 
 def run(config: ConfigDict, workdir: Workdir, example_id: str, *, method: str = "") -> None:

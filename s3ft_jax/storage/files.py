@@ -153,6 +153,14 @@ def _send(folder: pathlib.Path, url: str) -> None:
         patiently(lambda file=file, name=name: files.put_file(str(file), name.removeprefix(PREFIX)), name)
 
 
+def files_below(folder: epath.Path) -> list[epath.Path]:
+    """All files below a folder, sorted."""
+    found: list[epath.Path] = []
+    for inner in sorted(folder.iterdir()) if folder.exists() else []:
+        found += files_below(inner) if inner.is_dir() else [inner]
+    return found
+
+
 def _cache() -> pathlib.Path:
     root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(root) / "s3ft_jax" / "fetched"

@@ -9,8 +9,9 @@ from s3ft_jax.grid import GridError
 from s3ft_jax.records import Score
 from s3ft_jax.report import GridPoint
 from s3ft_jax.stages import compare, evaluate, train
+from s3ft_jax.storage import files_below
 from s3ft_jax.variants import VariantError
-from s3ft_jax.workdir import Workdir, WorkdirError, files_below
+from s3ft_jax.workdir import Workdir, WorkdirError
 from small import ROOT, SMALL, small_config
 
 OWN = [

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from s3ft_jax.stages import recipe
-from s3ft_jax.workdir import SettingsChanged, Workdir, WorkdirError, files_below
+from s3ft_jax.storage import files_below
+from s3ft_jax.workdir import SettingsChanged, Workdir, WorkdirError
 from small import small_config
 
 
