@@ -37,6 +37,7 @@ from s3ft_jax.sharding import placed
 
 MARK = "checkpoint.json"
 _SLACK = 2**20  # bytes for indices, tokenizer and checkpoint.json
+_whole: set[tuple[str, str]] = set()  # checkpoints whose files this process has found to be what was written
 _PIECE = 2**25  # bytes of an array that are hashed at a time; part of what a digest means
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save at INFO and some at WARNING
@@ -242,7 +243,7 @@ def begin(
 def finish(folder: epath.Path, meta: CheckpointMeta, tokenizer: epath.Path | None = None) -> CheckpointMeta:
     """Make a folder whose arrays are written a checkpoint. Returns ``meta`` with its ``files``."""
     if tokenizer is not None:
-        copy_folder(tokenizer, folder / "tokenizer")
+        storage.copy_folder(tokenizer, folder / "tokenizer")
     meta = dataclasses.replace(meta, files=fingerprints.of_folder(folder / "arrays"))
     write_meta(folder, meta)
     return meta
@@ -254,27 +255,30 @@ def write_meta(folder: epath.Path, meta: CheckpointMeta) -> None:
 
 
 def find_damage(folder: epath.Path) -> str:
-    """What is wrong with the files of a finished checkpoint: one is missing or has other bytes. "" if nothing is."""
+    """What is wrong with the files of a finished checkpoint, e.g. that one is missing; "" if nothing is."""
     try:
         written = read_meta(folder).files
     except (ValueError, KeyError, TypeError) as error:
         return f"{MARK} cannot be read: {error!r}"
-    wrong = []
-    for name, (size, digest) in written.items():
-        path = folder / "arrays" / name
-        if not path.exists():
-            wrong.append(f"arrays/{name} is missing")
-        elif path.stat().length != size or (digest and fingerprints.of_file(path) != digest):
-            wrong.append(f"arrays/{name} is not what was written")
-    return wrong[0] + (f", and {len(wrong) - 1} more files" if len(wrong) > 1 else "") if wrong else ""
+    damage = fingerprints.find_damage(folder / "arrays", written)
+    return damage and f"arrays/{damage}"
 
 
-def copy_folder(source: epath.Path, target: epath.Path) -> None:
-    """Copy the files (not folders) of one folder to another."""
-    target.mkdir(parents=True, exist_ok=True)
-    for file in sorted(source.iterdir()):
-        if not file.is_dir():
-            (target / file.name).write_bytes(file.read_bytes())
+def check_files(folder: epath.Path) -> None:
+    """Refuse a checkpoint whose files are not what was written; the first process looks, once for each checkpoint.
+
+    Raises:
+      CheckpointError: names the file.
+    """
+    mark = (str(folder), (folder / MARK).read_text())
+    if jax.process_index() == 0 and mark not in _whole:
+        damage = find_damage(folder)
+        if damage:
+            raise CheckpointError(
+                f"{folder}: damaged: {damage}. Put the old files back; or remove this folder and its stage's file in "
+                "manifests/, and the same command makes it anew."
+            )
+        _whole.add(mark)
 
 
 def read_meta(folder: epath.Path) -> CheckpointMeta:
@@ -369,9 +373,10 @@ def load_decoder(folder: epath.Path, mesh: jax.sharding.Mesh | None = None, dtyp
       dtype: of the parameters; None: each as it was stored.
 
     Raises:
-      CheckpointError: unfinished, or the parameters do not fit the architecture.
+      CheckpointError: unfinished or damaged, or the parameters do not fit the architecture.
     """
     meta = read_meta(folder)
+    check_files(folder)
     graphdef, shapes = nnx.split(abstract_decoder(meta.config, meta.lora))
     shapes = shapes if mesh is None else placed(shapes, mesh)
     return nnx.merge(graphdef, restore_tree(folder, meta.use, shapes, dtype))

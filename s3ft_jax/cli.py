@@ -272,8 +272,8 @@ def _main(arguments: list[str]) -> int:
 
 def _run(command: Command, parsed: argparse.Namespace, overrides: list[str]) -> int:
     from s3ft_jax import job
+    from s3ft_jax.changes import flatten
     from s3ft_jax.config import load_config
-    from s3ft_jax.workdir import flatten
 
     config = load_config(parsed.config, overrides) if parsed.config else None
     arguments = {name: value for name, value in vars(parsed).items() if name not in ("command", "config")}

@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from s3ft_jax.workdir import flatten
+from s3ft_jax.changes import flatten
 
 
 class ConfigError(ValueError):

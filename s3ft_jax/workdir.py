@@ -22,12 +22,9 @@ from etils import epath
 
 from s3ft_jax import storage
 from s3ft_jax.activity import moved
+from s3ft_jax.changes import describe_changes, plain
 from s3ft_jax.processes import Processes, alone
 from s3ft_jax.records import Record, RecordError, from_line, to_line
-
-ADDED: dict[str, Any] = {"task.unanswerable_frac": 0.0}
-"""Settings that came later, each with the value that does what was done before: an older workdir goes on with it."""
-
 
 MEETING = "manifests/.meeting"
 SHARED_S = 30
@@ -51,22 +48,6 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}; lists and scalars are leaves."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def plain(value: Any) -> Any:
-    """The value as it comes back from JSON, so that now and then can be compared (tuples become lists)."""
-    return json.loads(json.dumps(value))
-
-
 class Workdir:
     """Paths and manifests below one folder (local or ``gs://``), which all processes of a job see.
 
@@ -83,6 +64,8 @@ class Workdir:
         # Orbax takes absolute paths only
         storage.check(path, "--workdir")
         self.path = epath.Path(path if storage.is_remote(path) else os.path.abspath(path))
+        self._sealed: set[str] = set()  # shards of stages that are not done yet
+        self._checked: set[str] = set()  # stages whose outputs were found to be what they wrote
         self._inner_seconds = 0.0  # of stages that ended, for the one they ran inside of
 
     def __truediv__(self, name: str) -> epath.Path:
@@ -187,13 +170,14 @@ class Workdir:
           together: all processes make every shard together, and the first writes it.
         """
         names = [f"{folder}-{shard:05d}-of-{num_shards:05d}.jsonl" for shard in range(num_shards)]
+        self._sealed |= set(names)
         found = {shard: self._whole_shard(kind, name) for shard, name in enumerate(names)}
         self.processes.wait(f"shards of {folder} to be made")  # before the first is written: all make the same ones
         for shard in self.own_shards(num_shards, together):
             if found[shard] is None:
                 found[shard] = list(make(shard))
                 if self.processes.is_first or not together:
-                    self._write(names[shard], "".join(to_line(record) + "\n" for record in found[shard]).encode())
+                    self._write_shard(names[shard], found[shard])
         self.processes.wait(f"shards of {folder}")
         for shard, name in enumerate(names):
             if found[shard] is None:
@@ -204,10 +188,22 @@ class Workdir:
         """The shards that this process makes."""
         return list(range(num_shards) if together else range(self.processes.index, num_shards, self.processes.count))
 
+    def _write_shard(self, name: str, records: Sequence[Record]) -> None:
+        """With a seal beside it until the stage is done; a bucket finds damage by itself."""
+        data = "".join(to_line(record) + "\n" for record in records).encode()
+        if not storage.is_remote(self.path):
+            self._write(_seal(name), digest(data).encode())
+        self._write(name, data)
+
     def _whole_shard(self, kind: type[Record], name: str) -> list[Record] | None:
-        """Its records; None where it is not there, or was cut by a dying disk."""
+        """Its records; None where it is not there, or was damaged by a dying disk."""
+        if not (self.path / name).exists():
+            return None
+        seal = self.path / _seal(name)
+        if not storage.is_remote(self.path) and seal.exists() and seal.read_text() != self.output_digest(name):
+            return None
         try:
-            return self.read_records(kind, name) if (self.path / name).exists() else None
+            return self.read_records(kind, name)
         except RecordError:
             return None
 
@@ -263,11 +259,14 @@ class Workdir:
         Raises:
           SettingsChanged: settings or inputs differ from those it was begun or done with.
           MissingStage: a stage it reads has not finished.
-          WorkdirError: another command is running it in this workdir (not found out in a bucket).
+          WorkdirError: another command is running it in this workdir, or a file it reads is damaged; neither is found
+            out in a bucket.
         """
         inputs = {name: self.stage_digest(name) for name in reads} | dict(files or {})
         facts = plain({"settings": settings, "inputs": inputs})
         done = self._is_done(key, facts, redo, writes)
+        for name in () if done or not self.processes.is_first else reads:
+            self._check_outputs(name)
         self.processes.wait(f"{key} to begin")
         mine = self.processes.is_first or not first_only
         run = StageRun(self, key, needed=mine and not done, writes=writes)
@@ -335,6 +334,25 @@ class Workdir:
         manifest = dict(facts) | {"outputs": outputs, "facts": run.facts}
         self.write_bytes(f"manifests/{run.key}.json", json.dumps(manifest, indent=1).encode())
         (self.path / "manifests" / f"{run.key}.begun").unlink(missing_ok=True)
+        for name in () if storage.is_remote(self.path) else self._sealed:  # the manifest has their digests now
+            (self.path / _seal(name)).unlink(missing_ok=True)
+        self._sealed.clear()
+
+    def _check_outputs(self, key: str) -> None:
+        """Once a command: the files of a finished stage are what it wrote; a bucket sees to that by itself.
+
+        Folders are left out: the digest of a checkpoint is over its parameters, and ``checkpoints`` checks its files.
+        """
+        if key in self._checked or storage.is_remote(self.path):
+            return
+        for name, written in self.manifest(key)["outputs"].items():
+            path = self.path / name
+            if path.exists() and not path.is_dir() and self.output_digest(name) != written:
+                raise WorkdirError(
+                    f"{path}: is not what stage {key} wrote: damaged, or edited. Put the old file back; or remove it "
+                    f"and {self.path / 'manifests' / key}.json, and the same command makes it anew."
+                )
+        self._checked.add(key)
 
     def remove(self, key: str, writes: Sequence[str]) -> None:
         """Forget a stage: its manifests and what it wrote."""
@@ -366,6 +384,11 @@ class Workdir:
         return total.hexdigest()
 
 
+def _seal(name: str) -> str:
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}.{last}.sha256"
+
+
 class StageRun:
     """What a stage tells its manifest: ``needed`` says whether to run, ``facts`` are kept for the report."""
 
@@ -373,21 +396,3 @@ class StageRun:
         self.workdir, self.key, self.needed, self.writes = workdir, key, needed, writes
         self.facts: dict[str, Any] = {} if needed else (workdir.manifest(key) or {}).get("facts", {})
         self.outputs: dict[str, str] = {}
-
-
-def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Lines ``key: old -> new`` for every setting and input that differs; ``ADDED`` ones are not missed."""
-    lines = []
-    for part in ("settings", "inputs"):
-        old, new = flatten(before[part]), flatten(now[part])
-        for key in sorted(set(old) | set(new)):
-            was, is_now = (found.get(key, ADDED.get(key, "(not set)")) for found in (old, new))
-            if was != is_now:
-                label = key if part == "settings" else f"input {key}"
-                lines.append(f"{label}: {_short(was)} -> {_short(is_now)}")
-    return lines
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -156,6 +156,10 @@ def test_damage_is_found_and_named(saved):
     path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
     name = f"arrays/{path.relative_to(folder / 'arrays')}"
     assert checkpoints.find_damage(folder) == f"{name} is not what was written"
+    with pytest.raises(
+        checkpoints.CheckpointError, match=r"damaged: arrays/.* is not what was written\. Put the old files back"
+    ):
+        checkpoints.load_decoder(folder)
     path.write_bytes(whole[:-1])
     assert checkpoints.find_damage(folder) == f"{name} is not what was written"
     path.unlink()

@@ -6,8 +6,8 @@ import pathlib
 import pytest
 
 from configs.defaults import defaults
+from s3ft_jax.changes import flatten
 from s3ft_jax.config import ConfigError, load_config, parse_arg
-from s3ft_jax.workdir import flatten
 from small import ROOT
 
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")

@@ -3,8 +3,8 @@
 import pytest
 
 from configs.defaults import defaults
+from s3ft_jax.changes import flatten
 from s3ft_jax.variants import VariantError, method_of, settings_of, write
-from s3ft_jax.workdir import flatten
 
 TRAIN = flatten(defaults().train.to_dict())
 

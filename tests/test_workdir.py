@@ -7,10 +7,9 @@ import sys
 
 import pytest
 
-from configs.defaults import defaults
 from s3ft_jax.processes import Processes, is_alone
 from s3ft_jax.records import Verdict
-from s3ft_jax.workdir import ADDED, MissingStage, SettingsChanged, Workdir, WorkdirError, flatten
+from s3ft_jax.workdir import MissingStage, SettingsChanged, Workdir, WorkdirError
 
 
 def verdict(number: int) -> Verdict:
@@ -52,11 +51,6 @@ def test_a_workdir_from_before_a_setting_goes_on_while_the_setting_does_nothing(
     )
     with pytest.raises(SettingsChanged, match=r"task\.unanswerable_frac: 0\.0 -> 0\.5"):
         finish(workdir, "first", settings={"task": {"name": "x", "unanswerable_frac": 0.5}}, writes=["first.txt"])
-
-
-def test_settings_that_came_later_do_nothing_by_default():
-    known = flatten(defaults().to_dict())
-    assert {key: known[key] for key in ADDED} == ADDED
 
 
 def test_of_several_processes_the_first_runs_a_stage_and_works_alone_meanwhile(tmp_path):
@@ -182,3 +176,39 @@ def test_where_a_disk_knows_no_locks_the_stage_runs(tmp_path, monkeypatch):
 
     monkeypatch.setattr("fcntl.flock", none)
     assert finish(Workdir(tmp_path), "train", settings={})
+
+
+def test_a_shard_with_other_bytes_is_made_again_though_it_can_be_read(tmp_path):
+    workdir, made = Workdir(tmp_path), []
+
+    def make(shard):
+        made.append(shard)
+        return [verdict(shard)]
+
+    with pytest.raises(KeyboardInterrupt), workdir.stage("sample", settings={}, writes=["own-*-of-*.jsonl"]):
+        workdir.sharded(Verdict, "own", 3, make)
+        raise KeyboardInterrupt
+    path = tmp_path / "own-00001-of-00003.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"x"', b'"y"'))
+    with Workdir(tmp_path).stage("sample", settings={}, writes=["own-*-of-*.jsonl"]):
+        assert workdir.sharded(Verdict, "own", 3, make) == [verdict(shard) for shard in range(3)]
+    assert made == [0, 1, 2, 1]
+
+
+def test_seals_stand_beside_shards_until_the_stage_is_done(tmp_path):
+    workdir = Workdir(tmp_path)
+    with workdir.stage("sample", settings={}, writes=["own-*-of-*.jsonl"]):
+        workdir.sharded(Verdict, "own", 2, lambda shard: [verdict(shard)])
+        assert (tmp_path / ".own-00001-of-00002.jsonl.sha256").exists()
+    assert not list(tmp_path.glob(".*")) and len(workdir.manifest("sample")["outputs"]) == 2
+
+
+def test_a_stage_does_not_read_what_another_did_not_write(tmp_path):
+    finish(Workdir(tmp_path), "first", settings={}, writes=["first.txt"])
+    (tmp_path / "first.txt").write_bytes(b"edited")
+    with pytest.raises(WorkdirError, match=r"first\.txt: is not what stage first wrote: .*first\.json"):
+        finish(Workdir(tmp_path), "second", settings={}, reads=["first"])
+    (tmp_path / "first.txt").unlink()
+    (tmp_path / "manifests" / "first.json").unlink()
+    assert finish(Workdir(tmp_path), "first", settings={}, writes=["first.txt"]), "as the message says"
+    assert finish(Workdir(tmp_path), "second", settings={}, reads=["first"])

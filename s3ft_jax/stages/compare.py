@@ -19,6 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from s3ft_jax import checkpoints
+from s3ft_jax.changes import flatten
 from s3ft_jax.evaluation.scores import ACCURACY
 from s3ft_jax.grid import Cell, Contender, GridError, check_rule, choose, points
 from s3ft_jax.progress import console, say
@@ -33,7 +34,7 @@ from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.stages.method_settings import check_settings, method_settings, variant_name
 from s3ft_jax.stages.report import control_of
 from s3ft_jax.variants import method_of, settings_of
-from s3ft_jax.workdir import Workdir, flatten
+from s3ft_jax.workdir import Workdir
 
 KEY = "compare"
 GRID = "grid.jsonl"

@@ -13,6 +13,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from s3ft_jax import checkpoints, hf_folder
+from s3ft_jax.changes import flatten
 from s3ft_jax.model_card import model_card
 from s3ft_jax.models import families, weights
 from s3ft_jax.models.decoder import Decoder
@@ -28,7 +29,7 @@ from s3ft_jax.stages.method_settings import method_settings
 from s3ft_jax.stages.train import key as train_key
 from s3ft_jax.stages.train import load_tuned
 from s3ft_jax.variants import method_of
-from s3ft_jax.workdir import Workdir, WorkdirError, flatten
+from s3ft_jax.workdir import Workdir, WorkdirError
 
 FORMS = ("merged", "adapter")
 

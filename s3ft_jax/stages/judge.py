@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from s3ft_jax.changes import flatten
 from s3ft_jax.judges import check_name, expressions, model, pool
 from s3ft_jax.judges.composition import Pair, judge_composed, single_names
 from s3ft_jax.judges.leaks import mentions_reference
@@ -21,7 +22,7 @@ from s3ft_jax.progress import progress, say
 from s3ft_jax.records import Example, Origin, Response, Verdict
 from s3ft_jax.stages import consult
 from s3ft_jax.stages.launch import plain_settings
-from s3ft_jax.workdir import Workdir, flatten
+from s3ft_jax.workdir import Workdir
 
 CACHE = "cache/verdicts"
 UNSETTLING = ("num_workers", "cache", "second", "model.num_parallel", "model.key_variable", "model.least_canaries")

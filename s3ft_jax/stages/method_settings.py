@@ -9,6 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from s3ft_jax import checkpoints, sharding, training, variants
+from s3ft_jax.changes import flatten
 from s3ft_jax.losses import Loss
 from s3ft_jax.models import kernels
 from s3ft_jax.models.config import DecoderConfig
@@ -17,7 +18,7 @@ from s3ft_jax.models.lora import Lora, choose_targets
 from s3ft_jax.models.quantization import check_dtype
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.tuning import check_trackers
-from s3ft_jax.workdir import Workdir, WorkdirError, flatten
+from s3ft_jax.workdir import Workdir, WorkdirError
 
 LOGITS = 2**26
 """Logits that a device makes at a time where ``train.chunk_tokens`` is 0: 256 MiB in float32."""

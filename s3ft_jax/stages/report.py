@@ -7,12 +7,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from s3ft_jax.changes import flatten
 from s3ft_jax.progress import console, say
 from s3ft_jax.records import Score
 from s3ft_jax.report import Control, build_contents, print_result, write_report
 from s3ft_jax.stages.gather import Entry, gather, models_of, reads_of
 from s3ft_jax.stages.launch import plain_settings
-from s3ft_jax.workdir import Workdir, WorkdirError, flatten
+from s3ft_jax.workdir import Workdir, WorkdirError
 
 KEY = "report"
 

@@ -6,7 +6,7 @@ apart. No JAX.
 """
 
 from s3ft_jax.storage.bucket import BucketPath, expect, settle
-from s3ft_jax.storage.files import check, fetch, files_below, is_remote, local_output, publish
+from s3ft_jax.storage.files import check, copy_folder, fetch, files_below, is_remote, local_output, publish
 from s3ft_jax.storage.lock import Locked, hold
 from s3ft_jax.storage.patience import StorageError
 
@@ -15,6 +15,7 @@ __all__ = [
     "Locked",
     "StorageError",
     "check",
+    "copy_folder",
     "expect",
     "fetch",
     "files_below",

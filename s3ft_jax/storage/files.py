@@ -153,6 +153,14 @@ def _send(folder: pathlib.Path, url: str) -> None:
         patiently(lambda file=file, name=name: files.put_file(str(file), name.removeprefix(PREFIX)), name)
 
 
+def copy_folder(source: epath.Path, target: epath.Path) -> None:
+    """Copy the files (not folders) of one folder to another."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in sorted(source.iterdir()):
+        if not file.is_dir():
+            (target / file.name).write_bytes(file.read_bytes())
+
+
 def files_below(folder: epath.Path) -> list[epath.Path]:
     """All files below a folder, sorted."""
     found: list[epath.Path] = []

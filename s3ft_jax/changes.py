@@ -1,0 +1,44 @@
+"""What changed between the settings and inputs a stage was made with and those it is asked to run with now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+ADDED: dict[str, Any] = {"task.unanswerable_frac": 0.0}
+"""Settings that came later, each with the value that does what was done before: an older workdir goes on with it."""
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}; lists and scalars are leaves."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def plain(value: Any) -> Any:
+    """The value as it comes back from JSON, so that now and then can be compared (tuples become lists)."""
+    return json.loads(json.dumps(value))
+
+
+def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Lines ``key: old -> new`` for every setting and input that differs; ``ADDED`` ones are not missed."""
+    lines = []
+    for part in ("settings", "inputs"):
+        old, new = flatten(before[part]), flatten(now[part])
+        for key in sorted(set(old) | set(new)):
+            was, is_now = (found.get(key, ADDED.get(key, "(not set)")) for found in (old, new))
+            if was != is_now:
+                label = key if part == "settings" else f"input {key}"
+                lines.append(f"{label}: {_short(was)} -> {_short(is_now)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
