@@ -1,0 +1,360 @@
+"""Faults over the small quickstart in two processes: each ends in exact resumption or an error that names the cause.
+
+    python -m benchmarks.faults --count=200
+
+Walk after walk, on this disk and in a bucket by turns (tests/object_store.py, which also lists late): the recipe is
+begun, a fault strikes at a random moment, both processes end, the same command goes on; and so on until a walk is
+finished, and is compared with one that nothing happened to. What the faults are: ``FAULTS``. A line for each is kept in
+runs/faults/faults.jsonl; killed and run again, the count goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from jobs import port  # noqa: E402
+from object_store import ObjectStore  # noqa: E402
+from small import QUICK, SMALL  # noqa: E402
+
+LIMIT_S = 240.0
+"""Seconds after a fault in which both processes must have ended."""
+RECIPE = (*SMALL, "methods=('s3ft',)", "general.limit=1", "report.num_scored=4", "mesh.data=2")
+SKEW = "import time; real = time.time; time.time = lambda: real() + {skew}\n"
+COMMAND = "import sys; from s3ft_jax.cli import main; sys.exit(main())"
+FOLDERS = ("examples", "responses", "verdicts", "selections", "checkpoints", "scores", "base", "manifests", "cache")
+TIMED = ("report", "manifests/", "checkpoint.json", "metrics.jsonl", "costs.csv", "drift/", "/arrays/", "config.json")
+
+
+class Broken(RuntimeError):
+    """A promise was not kept; the message says which."""
+
+
+class Run:
+    """One command in two processes, from its start to the end of both."""
+
+    def __init__(self, workdir: str, store: ObjectStore | None, skew: float = 0.0):
+        where = f"127.0.0.1:{port()}"
+        settings = [f"--config.{one}" for one in RECIPE]
+        shared = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count=1 {QUICK}",
+            "S3FT_COORDINATOR": where,
+            "S3FT_NUM_PROCESSES": "2",
+            "S3FT_JOIN_S": "60",
+            "S3FT_STORAGE_MINUTES": "0.2",
+            "JAX_COMPILATION_CACHE_DIR": str(ROOT / "runs" / "faults" / "programs"),
+            "PYTHONPATH": str(ROOT),
+        }
+        shared |= store.environment() if store else {}
+        self.began, self.processes = time.monotonic(), []
+        for index in range(2):
+            code = (SKEW.format(skew=skew) if skew and index else "") + COMMAND
+            arguments = ["run", "--config=configs/quickstart.py:task=arithmetic", f"--workdir={workdir}", *settings]
+            self.processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", code, *arguments],
+                    env=shared | {"S3FT_PROCESS": str(index)},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    cwd=ROOT,
+                )
+            )
+
+    def is_over(self) -> bool:
+        """Whether both have ended."""
+        return all(process.poll() is not None for process in self.processes)
+
+    def wait(self, seconds: float) -> bool:
+        """``is_over`` within so many seconds."""
+        until = time.monotonic() + seconds
+        while not self.is_over() and time.monotonic() < until:
+            time.sleep(0.05)
+        return self.is_over()
+
+    def end(self) -> tuple[list[int], list[str]]:
+        """(codes, what each printed).
+
+        Raises:
+          Broken: one hangs, or ends in a traceback.
+        """
+        over = self.wait(LIMIT_S)
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+        said = [process.communicate()[0] for process in self.processes]
+        codes = [process.returncode for process in self.processes]
+        if not over:
+            raise Broken("hangs past its limit:\n" + "\n".join(said))
+        if any("Traceback" in one for one in said):
+            raise Broken("ends in a traceback:\n" + "\n".join(said))
+        return codes, said
+
+
+class Walk:
+    """A workdir on its way from nothing to a report."""
+
+    def __init__(self, folder: pathlib.Path, number: int, in_bucket: bool):
+        self.store = ObjectStore(listing_delay_s=0.5) if in_bucket else None
+        self.local = folder / f"walk-{number}"
+        self.workdir = f"gs://bucket/walk-{number}" if in_bucket else str(self.local)
+
+    def __enter__(self) -> Walk:
+        if self.store:
+            self.store.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.store:
+            self.store.__exit__()
+
+    def start(self, skew: float = 0.0) -> Run:
+        """The command, once more."""
+        return Run(self.workdir, self.store, skew)
+
+    def files(self) -> dict[str, bytes]:
+        """Every file: path below the workdir -> bytes."""
+        if self.store:
+            start = self.workdir.removeprefix("gs://bucket/") + "/"
+            return {name.removeprefix(start): self.store.read(name) for name in self.store.names(start)}
+        files = (path for path in self.local.rglob("*") if path.is_file())
+        return {path.relative_to(self.local).as_posix(): path.read_bytes() for path in files}
+
+    def done(self) -> set[str]:
+        """Stages that are done."""
+        if self.store:
+            names = self.store.names(self.workdir.removeprefix("gs://bucket/") + "/manifests/")
+        else:
+            names = [str(path) for path in (self.local / "manifests").glob("*.json")]
+        return {name.rpartition("/")[2] for name in names if name.endswith(".json")}
+
+
+def kill(walk: Walk, run: Run, draw: random.Random) -> None:
+    """One process is killed: a machine dies."""
+    draw.choice(run.processes).kill()
+
+
+def kill_both(walk: Walk, run: Run, draw: random.Random) -> None:
+    """Both are killed: the power fails."""
+    for process in run.processes:
+        process.kill()
+
+
+def preempt(walk: Walk, run: Run, draw: random.Random) -> None:
+    """One is told that its machine will be taken."""
+    draw.choice(run.processes).send_signal(signal.SIGTERM)
+
+
+def freeze(walk: Walk, run: Run, draw: random.Random) -> None:
+    """One stands still for a while."""
+    process = draw.choice(run.processes)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(draw.uniform(2, 12))
+    process.send_signal(signal.SIGCONT)
+
+
+def outage(walk: Walk, run: Run, draw: random.Random) -> None:
+    """The bucket fails every call, for shorter or longer than is waited for it."""
+    walk.store.fail_every = 1
+    run.wait(draw.choice((5, 10, 40)))
+    walk.store.fail_every = 0
+
+
+def flaky(walk: Walk, run: Run, draw: random.Random) -> None:
+    """The bucket fails one call in ten for a while, before or after it has done what was asked."""
+    walk.store.fail_every = 10
+    run.wait(20)
+    walk.store.fail_every = 0
+
+
+def damage(walk: Walk, run: Run, draw: random.Random) -> None:
+    """The power fails, and a file has other bytes, or fewer, afterwards."""
+    kill_both(walk, run, draw)
+    run.wait(10)
+    found = [path for path in sorted(walk.local.rglob("*")) if path.is_file() and path.stat().st_size]
+    found = [path for path in found if path.relative_to(walk.local).parts[0] in FOLDERS]
+    if not found:
+        return
+    folder = draw.choice(sorted({path.relative_to(walk.local).parts[0] for path in found}))
+    path = draw.choice([path for path in found if path.relative_to(walk.local).parts[0] == folder])
+    data = bytearray(path.read_bytes())
+    place = draw.randrange(len(data))
+    if draw.random() < 0.5:
+        data = data[:place]
+    else:
+        data[place] ^= 1 << draw.randrange(7)
+    path.write_bytes(bytes(data))
+    walk.damaged = str(path.relative_to(walk.local))
+
+
+def skew(walk: Walk, run: Run, draw: random.Random) -> None:
+    """The second machine's clock is a day off from its start; then one is killed."""
+    kill(walk, run, draw)
+
+
+FAULTS: dict[str, Callable[[Walk, Run, random.Random], None]] = {
+    one.__name__: one for one in (kill, kill_both, preempt, freeze, damage, skew, outage, flaky)
+}
+IN_BUCKET, ON_DISK = ("kill", "kill_both", "preempt", "outage", "flaky"), tuple(FAULTS)[:6]
+
+
+def follow(walk: Walk, said: str) -> list[str]:
+    """Do what an error about damage says: remove the file or folder, and its stage's manifest. Returns what went."""
+    gone = []
+    for line in said.splitlines():
+        path = re.match(r"error: (\S+?): ", line)
+        if not path or "remove" not in line:
+            continue
+        targets = [
+            pathlib.Path(path[1]),
+            *(pathlib.Path(one) for one in re.findall(r"remove it and (\S+\.json)", line)),
+        ]
+        if "remove this folder" in line:
+            inside = targets[0].relative_to(walk.local).parts
+            stage = "import" if inside[0] == "base" else "train-" + "-".join(inside[1:3])
+            targets.append(walk.local / "manifests" / f"{stage}.json")
+        for target in targets:
+            gone.append(target.name)
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+    return gone
+
+
+def compare(reference: dict[str, bytes], walk: Walk) -> None:
+    """All that is determined is as in the walk that nothing happened to.
+
+    Raises:
+      Broken: names what differs.
+    """
+    found = walk.files()
+    same = [name for name in reference if not any(part in name for part in TIMED)]
+    wrong = [name for name in same if found.get(name) != reference[name]]
+    extra = [name for name in found if name not in reference and not any(part in name for part in (*TIMED, ".damaged"))]
+    name = "checkpoints/s3ft/seed-0/4/checkpoint.json"
+    if json.loads(found[name])["params_digest"] != json.loads(reference[name])["params_digest"]:
+        wrong.append(f"{name}: params_digest")
+    if wrong or extra:
+        raise Broken(f"other bytes: {wrong}; not there before: {extra}")
+
+
+def strike(walk: Walk, draw: random.Random, full_s: float, num_stages: int) -> Iterator[dict]:
+    """Faults until the walk is finished; yields the facts of each.
+
+    Raises:
+      Broken: a promise was not kept.
+    """
+    while True:
+        kind = draw.choice(IN_BUCKET if walk.store else ON_DISK)
+        before, walk.damaged = walk.done(), ""
+        left = full_s * (1.0 - len(before) / num_stages) + 8.0
+        when = draw.uniform(0.5, left)
+        run = walk.start(draw.choice((-86400.0, 86400.0)) if kind == "skew" else 0.0)
+        struck = not run.wait(when)
+        if struck:
+            FAULTS[kind](walk, run, draw)
+        codes, said = run.end()
+        facts = {"kind": kind, "where": "bucket" if walk.store else "disk", "when": round(when, 1), "codes": codes}
+        facts |= {"seconds": round(time.monotonic() - run.began - when, 1), "damaged": walk.damaged}
+        errors = [line for one in said for line in one.splitlines() if line.startswith("error:")]
+        if any(code > 0 for code in codes) and not errors:
+            raise Broken(f"{facts}: no cause is named:\n" + "\n".join(said))
+        lost = before - walk.done()
+        if lost and walk.damaged not in {f"manifests/{one}" for one in lost}:
+            raise Broken(f"{facts}: {lost} were done")
+        if struck:
+            yield facts | {
+                "errors": errors,
+                "warnings": [w for one in said for w in re.findall("warning: .*", one)][:5],
+            }
+        if walk.damaged or (not struck and codes != [0, 0]):
+            yield from mend(walk, struck)
+        elif codes == [0, 0]:
+            return
+
+
+def mend(walk: Walk, struck: bool) -> Iterator[dict]:
+    """After damage the command says what is wrong, or goes on without what was damaged; what it says is done."""
+    for _ in range(4):
+        codes, said = walk.start().end()
+        if codes == [0, 0]:
+            return
+        errors = [line for one in said for line in one.splitlines() if line.startswith("error:")]
+        gone = follow(walk, "\n".join(said))
+        yield {"kind": "mend", "damaged": walk.damaged, "codes": codes, "errors": errors, "removed": gone}
+        if not gone:
+            raise Broken(f"damage of {walk.damaged} is not named in a way that helps:\n" + "\n".join(said))
+    raise Broken(f"damage of {walk.damaged}: what is said does not help")
+
+
+def main() -> None:
+    """Count faults until there are enough."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    folder = ROOT / "runs" / "faults"
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "faults.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    shutil.rmtree(folder / "walk-0", ignore_errors=True)
+    reference_walk = Walk(folder, 0, in_bucket=False)
+    reference_walk.start().end()  # compiles
+    shutil.rmtree(folder / "walk-0")
+    run = reference_walk.start()
+    codes, said = run.end()
+    full_s = time.monotonic() - run.began
+    if codes != [0, 0]:
+        raise Broken("the walk without faults:\n" + "\n".join(said))
+    reference, num_stages = reference_walk.files(), len(reference_walk.done())
+    print(f"without faults: {full_s:.0f} s, {num_stages} stages", flush=True)
+    number = 1 + max((row["walk"] for row in rows), default=0)
+    while sum(row["kind"] != "mend" for row in rows) < arguments.count:
+        shutil.rmtree(folder / f"walk-{number}", ignore_errors=True)
+        with Walk(folder, number, in_bucket=number % 3 == 0) as walk:
+            found: list[dict] = []
+            try:
+                for facts in strike(walk, random.Random(arguments.seed + number), full_s, num_stages):
+                    found.append(facts | {"walk": number})
+                    print(json.dumps(found[-1]), flush=True)
+                compare(reference, walk)
+            except Broken as broken:
+                print(f"BROKEN in walk {number}: {broken}", flush=True)
+                found.append({"kind": "broken", "walk": number, "why": str(broken)})
+        rows += found
+        with log.open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in found)
+        if found and found[-1]["kind"] != "broken":
+            shutil.rmtree(folder / f"walk-{number}", ignore_errors=True)
+        number += 1
+    table(rows)
+
+
+def table(rows: list[dict]) -> None:
+    """Counts by kind, how long both took to end, and how often a person had to do what an error said."""
+    print("| fault | where | times | seconds until both had ended, median, most |\n| --- | --- | --- | --- |")
+    groups = collections.defaultdict(list)
+    for row in rows:
+        if row["kind"] not in ("mend", "broken"):
+            groups[row["kind"], row["where"]].append(row["seconds"])
+    for (kind, where), seconds in sorted(groups.items()):
+        print(f"| {kind} | {where} | {len(seconds)} | {sorted(seconds)[len(seconds) // 2]:.0f}, {max(seconds):.0f} |")
+    mended, broken = (sum(row["kind"] == kind for row in rows) for kind in ("mend", "broken"))
+    print(f"{len({row['walk'] for row in rows})} walks; {mended} errors told what to remove; {broken} broken promises")
+
+
+if __name__ == "__main__":
+    main()
