@@ -113,7 +113,7 @@ def sample_in_two_replicas(implementation):
     requests = []
     for number in range(1, 9):
         prompt, key = (*prefix, *range(10, 11 + number)), request_key(0, str(number), "own", 0)
-        requests.append(Request(prompt, key, 14 * number, Sampling(), shared=len(prefix)))
+        requests.append(Request(prompt, key, 25 * number, Sampling(), shared=len(prefix)))
     assert len(engine.generate(params, requests)) == len(requests)
 
 

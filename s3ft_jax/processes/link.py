@@ -141,7 +141,7 @@ class Link:
     def fail(self, why: str) -> None:
         """The end of this process by a failure of its own, which the others are told."""
         self._closing.set()
-        text = f"{self.name(self.index)} has ended: {why}"
+        text = f"{self.name(self.index)} has ended: {why.rstrip('.')}"
         for other in self.lines:
             self._send(other, {"lost": text} if self.index == 0 else {"failed": text})
         for one in self.lines.values():

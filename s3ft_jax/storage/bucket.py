@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import logging
 import os
 import threading
 import time
@@ -42,8 +43,9 @@ _expected: set[str] = set()  # paths that something else writes, not yet seen
 _lock = threading.Lock()
 
 
-def forget_listings() -> None:
-    """Have gcsfs list anew each time; before the first path is used."""
+def prepare_gcsfs() -> None:
+    """Before the first path is used: gcsfs lists anew each time, and leaves it to ``patience`` to say what failed."""
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints the stack of a call it has given up
     from fsspec.config import conf  # slow to import, and most runs use no bucket
 
     for name in ("gs", "gcs"):

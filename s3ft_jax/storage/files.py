@@ -16,7 +16,7 @@ from typing import Any
 
 from etils import epath
 
-from s3ft_jax.storage.bucket import PREFIX, filesystem, forget_listings, written_below
+from s3ft_jax.storage.bucket import PREFIX, filesystem, prepare_gcsfs, written_below
 from s3ft_jax.storage.patience import StorageError, patiently
 
 _FACTS = ".fetched.json"
@@ -45,7 +45,7 @@ def check(path: str | os.PathLike, key: str) -> None:
         )
     if importlib.util.find_spec("gcsfs") is None:
         raise StorageError(f"{key}: {path} needs the package gcsfs: pip install 's3ft_jax[gcs]'")
-    forget_listings()
+    prepare_gcsfs()
 
 
 def publish(path: epath.Path, data: bytes) -> None:
