@@ -65,7 +65,7 @@ class Workdir:
         storage.check(path, "--workdir")
         self.path = epath.Path(path if storage.is_remote(path) else os.path.abspath(path))
         self._sealed: set[str] = set()  # shards of stages that are not done yet
-        self._checked: set[str] = set()  # stages whose outputs were found to be what they wrote
+        self._checked: set[tuple[str, str]] = set()  # stages whose files were found to be what they wrote
         self._inner_seconds = 0.0  # of stages that ended, for the one they ran inside of
 
     def __truediv__(self, name: str) -> epath.Path:
@@ -265,8 +265,9 @@ class Workdir:
         inputs = {name: self.stage_digest(name) for name in reads} | dict(files or {})
         facts = plain({"settings": settings, "inputs": inputs})
         done = self._is_done(key, facts, redo, writes)
-        for name in () if done or not self.processes.is_first else reads:
-            self._check_outputs(name)
+        if self.processes.is_first:
+            for name in [key] if done else reads:
+                self._check_outputs(name, ".jsonl" if done else "")
         self.processes.wait(f"{key} to begin")
         mine = self.processes.is_first or not first_only
         run = StageRun(self, key, needed=mine and not done, writes=writes)
@@ -338,21 +339,21 @@ class Workdir:
             (self.path / _seal(name)).unlink(missing_ok=True)
         self._sealed.clear()
 
-    def _check_outputs(self, key: str) -> None:
-        """Once a command: the files of a finished stage are what it wrote; a bucket sees to that by itself.
+    def _check_outputs(self, key: str, ending: str) -> None:
+        """Once a command: files of a finished stage, of this ending, are what it wrote. A bucket sees to that itself.
 
         Folders are left out: the digest of a checkpoint is over its parameters, and ``checkpoints`` checks its files.
         """
-        if key in self._checked or storage.is_remote(self.path):
+        if (key, ending) in self._checked or storage.is_remote(self.path):
             return
         for name, written in self.manifest(key)["outputs"].items():
             path = self.path / name
-            if path.exists() and not path.is_dir() and self.output_digest(name) != written:
+            if name.endswith(ending) and path.is_file() and self.output_digest(name) != written:
                 raise WorkdirError(
                     f"{path}: is not what stage {key} wrote: damaged, or edited. Put the old file back; or remove it "
                     f"and {self.path / 'manifests' / key}.json, and the same command makes it anew."
                 )
-        self._checked.add(key)
+        self._checked.add((key, ending))
 
     def remove(self, key: str, writes: Sequence[str]) -> None:
         """Forget a stage: its manifests and what it wrote."""

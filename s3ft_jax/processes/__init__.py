@@ -1,8 +1,8 @@
 """Processes of one job: which one this is, how they find each other, wait for each other, and end together.
 
 ``cluster.py`` finds out who belongs together; ``roll_call.py`` has all meet and compares what they run; ``link.py``
-holds their connections while they run; ``lines.py`` is what goes over these. Host-side stages have one process, so JAX
-is imported only where several are to compute together.
+holds their connections while they run; ``lines.py`` is what goes over these; ``tunnel.py`` keeps JAX's own open.
+Host-side stages have one process, so JAX is imported only where several are to compute together.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from s3ft_jax.processes import roll_call
 from s3ft_jax.processes.cluster import COORDINATOR, NUM_PROCESSES, PROCESS, Cluster, ProcessError, find
 from s3ft_jax.processes.link import AGAIN, EXIT_CODE, Link, Lost
+from s3ft_jax.processes.tunnel import Tunnel
 
 __all__ = [
     "AGAIN",
@@ -165,9 +166,12 @@ def _initialize(cluster: Cluster) -> None:
     # its handler of SIGTERM would take the place of ours, and swallow the signal
     jax.config.update("jax_enable_preemption_service", False)
     host = f"[{cluster.host}]" if ":" in cluster.host else cluster.host
+    where = f"{host}:{cluster.port}"
+    if cluster.index:
+        where = Tunnel(cluster.host, cluster.port, JAX_SECONDS).address
     try:
         jax.distributed.initialize(
-            f"{host}:{cluster.port}",
+            where,
             cluster.count,
             cluster.index,
             local_device_ids=cluster.devices,
