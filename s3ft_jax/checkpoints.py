@@ -33,6 +33,7 @@ from s3ft_jax import fingerprints, processes, stopping, storage
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
+from s3ft_jax.seals import Damaged, opened, sealed
 from s3ft_jax.sharding import placed
 
 MARK = "checkpoint.json"
@@ -251,15 +252,15 @@ def finish(folder: epath.Path, meta: CheckpointMeta, tokenizer: epath.Path | Non
 
 def write_meta(folder: epath.Path, meta: CheckpointMeta) -> None:
     """``checkpoint.json``, the old one or the new one at any moment."""
-    storage.publish(folder / MARK, meta.to_json().encode())
+    storage.publish(folder / MARK, sealed(json.loads(meta.to_json())))
 
 
 def find_damage(folder: epath.Path) -> str:
     """What is wrong with the files of a finished checkpoint, e.g. that one is missing; "" if nothing is."""
     try:
         written = read_meta(folder).files
-    except (ValueError, KeyError, TypeError) as error:
-        return f"{MARK} cannot be read: {error!r}"
+    except (CheckpointError, ValueError, KeyError, TypeError) as error:
+        return f"{MARK} cannot be read: {error}"
     damage = fingerprints.find_damage(folder / "arrays", written)
     return damage and f"arrays/{damage}"
 
@@ -285,11 +286,15 @@ def read_meta(folder: epath.Path) -> CheckpointMeta:
     """The JSON part of a checkpoint.
 
     Raises:
-      CheckpointError: there is no finished checkpoint.
+      CheckpointError: there is no finished checkpoint, or its mark is damaged.
     """
     if not (folder / MARK).exists():
         raise CheckpointError(f"{folder}: no finished checkpoint here ({MARK} is missing); run its stage first")
-    return CheckpointMeta.from_json((folder / MARK).read_text())
+    try:
+        values = opened((folder / MARK).read_bytes(), folder / MARK)
+    except Damaged as error:
+        raise CheckpointError(f"{error}. Remove {folder} and its stage's file in manifests/ to make it anew.") from None
+    return CheckpointMeta.from_json(json.dumps(values))
 
 
 def check_base(folder: epath.Path, base_digest: str) -> None:
@@ -336,7 +341,7 @@ def restore_tree(folder: epath.Path, name: str, like: Any, dtype: Any = None) ->
         )
     abstract = {name: {path: _abstract(leaf, dtype or stored[path].dtype) for path, leaf in wanted.items()}}
     # Orbax has an event loop of its own, which must not be left in the middle
-    with stopping.deferred(), _reader(whose) as checkpointer:
+    with stopping.deferred(), ocp.Checkpointer(handler, multiprocessing_options=whose) as checkpointer:
         restored = checkpointer.restore(
             folder / "arrays",
             args=ocp.args.PyTreeRestore(
@@ -347,11 +352,6 @@ def restore_tree(folder: epath.Path, name: str, like: Any, dtype: Any = None) ->
         )[name]
     leaves = [restored[path] for path in wanted]
     return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(like), leaves)
-
-
-def _reader(whose: ocp.options.MultiprocessingOptions) -> ocp.Checkpointer:
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=whose)
-    return ocp.Checkpointer(handler, multiprocessing_options=whose)
 
 
 def _abstract(leaf: Any, dtype: Any) -> jax.ShapeDtypeStruct:

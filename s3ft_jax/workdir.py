@@ -25,6 +25,7 @@ from s3ft_jax.activity import moved
 from s3ft_jax.changes import describe_changes, plain
 from s3ft_jax.processes import Processes, alone
 from s3ft_jax.records import Record, RecordError, from_line, to_line
+from s3ft_jax.seals import Damaged, opened, sealed
 
 MEETING = "manifests/.meeting"
 SHARED_S = 30
@@ -217,7 +218,13 @@ class Workdir:
     def manifest(self, key: str) -> dict[str, Any] | None:
         """The manifest of a finished stage, or None."""
         path = self.path / "manifests" / f"{key}.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return self._facts(path) if path.exists() else None
+
+    def _facts(self, path: epath.Path) -> dict[str, Any]:
+        try:
+            return opened(path.read_bytes(), path)
+        except Damaged as error:
+            raise WorkdirError(f"{error}. Remove it and the same command makes its stage anew.") from None
 
     def stage_digest(self, key: str) -> str:
         """One digest for all that a finished stage was made from and wrote.
@@ -300,11 +307,11 @@ class Workdir:
         facts = dict(facts) | {"by": {"host": socket.gethostname(), "process": os.getpid()}}
         try:
             with storage.hold(begun) if begun.exists() else contextlib.nullcontext():
-                self.write_bytes(f"manifests/{key}.begun", json.dumps(facts, indent=1).encode())
+                self.write_bytes(f"manifests/{key}.begun", sealed(facts))
             with storage.hold(begun):
                 yield
         except storage.Locked:
-            by = json.loads(begun.read_text()).get("by", {})
+            by = self._facts(begun).get("by", {})
             raise WorkdirError(
                 f"{self.path}: stage {key} is being run by process {by.get('process')} on {by.get('host')}. Wait for "
                 "its end, stop it, or take another --workdir."
@@ -313,7 +320,7 @@ class Workdir:
     def _is_done(self, key: str, facts: Mapping[str, Any], redo: bool, writes: Sequence[str]) -> bool:
         """Whether a stage has been done with these settings and inputs; see ``stage`` for what it raises."""
         done, begun = self.manifest(key), self.path / "manifests" / f"{key}.begun"
-        before = done or (json.loads(begun.read_text()) if begun.exists() else None)
+        before = done or (self._facts(begun) if begun.exists() else None)
         changes = describe_changes(before, facts) if before is not None else []
         if changes and not redo:
             raise SettingsChanged(
@@ -333,7 +340,7 @@ class Workdir:
             return
         outputs = run.outputs or {name: self.output_digest(name) for name in self.matching(run.writes)}
         manifest = dict(facts) | {"outputs": outputs, "facts": run.facts}
-        self.write_bytes(f"manifests/{run.key}.json", json.dumps(manifest, indent=1).encode())
+        self.write_bytes(f"manifests/{run.key}.json", sealed(manifest))
         (self.path / "manifests" / f"{run.key}.begun").unlink(missing_ok=True)
         for name in () if storage.is_remote(self.path) else self._sealed:  # the manifest has their digests now
             (self.path / _seal(name)).unlink(missing_ok=True)
@@ -342,13 +349,15 @@ class Workdir:
     def _check_outputs(self, key: str, ending: str) -> None:
         """Once a command: files of a finished stage, of this ending, are what it wrote. A bucket sees to that itself.
 
-        Folders are left out: the digest of a checkpoint is over its parameters, and ``checkpoints`` checks its files.
+        Folders whose names have no slash at the end are left out: the digest of a checkpoint is over its parameters,
+        and ``checkpoints`` checks its files.
         """
         if (key, ending) in self._checked or storage.is_remote(self.path):
             return
         for name, written in self.manifest(key)["outputs"].items():
             path = self.path / name
-            if name.endswith(ending) and path.is_file() and self.output_digest(name) != written:
+            known = path.is_file() or (path.is_dir() and name.endswith("/"))
+            if known and name.endswith(ending) and self.output_digest(name) != written:
                 raise WorkdirError(
                     f"{path}: is not what stage {key} wrote: damaged, or edited. Put the old file back; or remove it "
                     f"and {self.path / 'manifests' / key}.json, and the same command makes it anew."
@@ -365,24 +374,11 @@ class Workdir:
 
     def matching(self, patterns: Sequence[str]) -> list[str]:
         """Names below the workdir that match one of the patterns, sorted."""
-        names = set()
-        for pattern in patterns:
-            folder, _, last = pattern.rpartition("/")
-            base = self.path / folder if folder else self.path
-            if base.exists():
-                found = base.glob(last)
-                names |= {f"{folder}/{path.name}" if folder else path.name for path in found}
-        return sorted(names)
+        return storage.matching(self.path, patterns)
 
     def output_digest(self, name: str) -> str:
         """Digest of one file, or of all files below a folder with their names."""
-        path = self.path / name
-        if not path.is_dir():
-            return digest(path.read_bytes())
-        total = hashlib.sha256()
-        for inner in storage.files_below(path):
-            total.update(str(inner.relative_to(path)).encode() + b"\0" + inner.read_bytes())
-        return total.hexdigest()
+        return storage.digest_of(self.path / name)
 
 
 def _seal(name: str) -> str:

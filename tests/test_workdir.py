@@ -212,3 +212,19 @@ def test_a_stage_does_not_read_what_another_did_not_write(tmp_path):
     (tmp_path / "manifests" / "first.json").unlink()
     assert finish(Workdir(tmp_path), "first", settings={}, writes=["first.txt"]), "as the message says"
     assert finish(Workdir(tmp_path), "second", settings={}, reads=["first"])
+
+
+@pytest.mark.parametrize("ending", ["json", "begun"])
+def test_a_damaged_manifest_is_named(tmp_path, ending):
+    workdir = Workdir(tmp_path)
+    if ending == "json":
+        finish(workdir, "first", settings={"a": 1}, writes=["first.txt"])
+    else:
+        with pytest.raises(KeyboardInterrupt), workdir.stage("first", settings={"a": 1}):
+            raise KeyboardInterrupt
+    path = tmp_path / "manifests" / f"first.{ending}"
+    path.write_bytes(path.read_bytes().replace(b'"a": 1', b'"a": 3'))
+    with pytest.raises(WorkdirError, match=rf"first\.{ending}: damaged: its seal is broken\. Remove it and the same"):
+        finish(workdir, "first", settings={"a": 1}, writes=["first.txt"])
+    path.unlink()
+    assert finish(workdir, "first", settings={"a": 1}, writes=["first.txt"])

@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from s3ft_jax.judges import pool
 from s3ft_jax.records import OUTCOMES, Example, Response, Verdict
+from s3ft_jax.seals import seal_of
 
 WRITE_SECONDS = 5.0
 """New verdicts wait at most so long to be written, as long as others follow."""
@@ -86,7 +87,8 @@ class VerdictCache:
         if key is None or verdict.reason.partition(":")[0] in UNSTEADY:
             return
         self._known[key] = {name: getattr(verdict, name) for name in ("judge", "outcome", "found", "reason")}
-        self._new.append(json.dumps({"key": key} | self._known[key]))
+        row = {"key": key} | self._known[key]
+        self._new.append(json.dumps(row | {"seal": seal_of(row)}))
         if time.monotonic() - self._written > WRITE_SECONDS:
             self.write()
 
@@ -105,6 +107,9 @@ class VerdictCache:
         for number, line in enumerate(text.splitlines(), 1):
             try:
                 row = json.loads(line)
+                seal = row.pop("seal", None)  # None: of before there were seals
+                if seal not in (None, seal_of(row)):
+                    raise ValueError("its seal is broken")
                 kept = {name: row[name] for name in ("judge", "outcome", "found", "reason")}
                 if kept["outcome"] not in OUTCOMES:
                     raise ValueError(f"outcome {kept['outcome']!r}")

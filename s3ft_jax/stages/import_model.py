@@ -64,7 +64,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
                 tokenizer=epath.Path(tokenizer),
             )
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
-        stage.outputs = {BASE: meta.params_digest, "tokenizer": workdir.output_digest(f"{BASE}/tokenizer")}
+        stage.outputs = {BASE: meta.params_digest, f"{BASE}/tokenizer/": workdir.output_digest(f"{BASE}/tokenizer")}
         stage.facts = {"model": config.model.path, "parameters": count}
         say(f"import: {config.model.path}, {count:,} parameters")
 

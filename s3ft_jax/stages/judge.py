@@ -108,7 +108,9 @@ def open_cache(
     """
     if not config.judge.cache:
         return VerdictCache(versions)
-    files = {name: (workdir / name).read_text() for name in workdir.matching([f"{CACHE}/*.jsonl"])}
+    files = {
+        name: (workdir / name).read_bytes().decode(errors="replace") for name in workdir.matching([f"{CACHE}/*.jsonl"])
+    }
     cache = VerdictCache(versions, files, lambda name, data: workdir.write_bytes(f"{CACHE}/{name}", data))
     if not look_up:
         cache.forget()

@@ -6,7 +6,17 @@ apart. No JAX.
 """
 
 from s3ft_jax.storage.bucket import BucketPath, expect, settle
-from s3ft_jax.storage.files import check, copy_folder, fetch, files_below, is_remote, local_output, publish
+from s3ft_jax.storage.files import (
+    check,
+    copy_folder,
+    digest_of,
+    fetch,
+    files_below,
+    is_remote,
+    local_output,
+    matching,
+    publish,
+)
 from s3ft_jax.storage.lock import Locked, hold
 from s3ft_jax.storage.patience import StorageError
 
@@ -16,12 +26,14 @@ __all__ = [
     "StorageError",
     "check",
     "copy_folder",
+    "digest_of",
     "expect",
     "fetch",
     "files_below",
     "hold",
     "is_remote",
     "local_output",
+    "matching",
     "publish",
     "settle",
 ]

@@ -161,6 +161,27 @@ def copy_folder(source: epath.Path, target: epath.Path) -> None:
             (target / file.name).write_bytes(file.read_bytes())
 
 
+def matching(root: epath.Path, patterns: Sequence[str]) -> list[str]:
+    """Names below a folder that match one of the patterns, whose last part alone may hold ``*``; sorted."""
+    names = set()
+    for pattern in patterns:
+        folder, _, last = pattern.rpartition("/")
+        base = root / folder if folder else root
+        if base.exists():
+            names |= {f"{folder}/{path.name}" if folder else path.name for path in base.glob(last)}
+    return sorted(names)
+
+
+def digest_of(path: epath.Path) -> str:
+    """sha256 of one file, or of all files below a folder with their names."""
+    if not path.is_dir():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    total = hashlib.sha256()
+    for inner in files_below(path):
+        total.update(str(inner.relative_to(path)).encode() + b"\0" + inner.read_bytes())
+    return total.hexdigest()
+
+
 def files_below(folder: epath.Path) -> list[epath.Path]:
     """All files below a folder, sorted."""
     found: list[epath.Path] = []

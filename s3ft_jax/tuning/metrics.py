@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from etils import epath
 
 from s3ft_jax import storage
+from s3ft_jax.progress import say
 
 TRACKERS = ("tensorboard", "wandb")
 _ANEW_S = 30.0  # a bucket takes an object about once a second at most; this is for the person who looks on
@@ -55,8 +56,11 @@ class MetricsLog:
         self.path, self.tokens, self.trackers = path, 0, tuple(trackers)
         rows = []
         if path.exists():
-            rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+            rows = [row for line in path.read_bytes().splitlines() if (row := _row(line)) is not None]
         kept = [row for row in rows if row["step"] <= first]
+        missing = sorted(set(range(1, first + 1)) - {row["step"] for row in kept})
+        if missing:
+            say(f"warning: {path}: was damaged: step {missing[0]}{' and others' if missing[1:] else ''} cannot be read")
         self._kept, self._written_at = kept if storage.is_remote(path) else None, time.monotonic()
         if written:
             storage.publish(path, _lines(kept))
@@ -88,6 +92,15 @@ class MetricsLog:
         self.flush()
         for tracker in self.trackers:
             tracker.close()
+
+
+def _row(line: bytes) -> dict[str, float] | None:
+    """None where a line was cut off or damaged."""
+    try:
+        row = json.loads(line)
+        return row if isinstance(row["step"], int) else None
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _lines(rows: Sequence[Mapping[str, float]]) -> bytes:

@@ -1,6 +1,7 @@
 """The verdict cache: the same verdicts, found once; a key for everything a verdict follows from."""
 
 import dataclasses
+import json
 import sys
 
 import pytest
@@ -136,7 +137,9 @@ def test_files_are_added_to_and_read_again(judge_all):
 def test_what_is_found_anew_takes_the_place_of_what_was_kept(judge_all):
     files = {}
     judge_cached(pairs("a", "b"), VerdictCache({}, files, files.__setitem__), judge_all)
-    files["00000.jsonl"] = files["00000.jsonl"].replace(b"wrong: no", b"wrong: old")
+    rows = [json.loads(line) for line in files["00000.jsonl"].splitlines()]
+    rows = [{**row, "reason": "wrong: old", "seal": None} for row in rows]
+    files["00000.jsonl"] = "".join(json.dumps(row) + "\n" for row in rows).encode()
     again = VerdictCache({}, dict(files), files.__setitem__)
     assert judge_cached(pairs("a"), again, judge_all)[0][0].reason == "wrong: old"
     again.forget()
@@ -162,6 +165,14 @@ def test_what_was_found_before_an_error_is_written(judge_all):
 
 
 GOOD = '{"key": "k", "judge": "j", "outcome": "right", "found": "", "reason": ""}'
+
+
+def test_a_kept_verdict_with_other_bytes_is_named(judge_all):
+    files = {}
+    judge_cached(pairs("a"), VerdictCache({}, files, files.__setitem__), judge_all)
+    text = files["00000.jsonl"].decode().replace("wrong: no", "wrong: mo")
+    with pytest.raises(CacheError, match=r"00000\.jsonl line 1 .*its seal is broken.* Delete this file"):
+        VerdictCache({}, {"00000.jsonl": text})
 
 
 @pytest.mark.parametrize("line", ["{", "[]", GOOD.replace("right", "maybe")])

@@ -30,6 +30,18 @@ def test_lines_after_the_checkpoint_are_dropped_on_resume(tmp_path):
     assert [(row["step"], row.get("loss")) for row in rows(path)] == [(1, 1.0), (2, 1.0), (2, None), (3, 2.0)]
 
 
+def test_a_damaged_line_is_left_out_and_said(tmp_path, capsys):
+    path = epath.Path(tmp_path / "metrics.jsonl")
+    log = MetricsLog(path, 0)
+    for step in (1, 2, 3):
+        log.add({"step": step, "loss": 1.0, "tokens": 10.0})
+    assert "warning" not in capsys.readouterr().out
+    path.write_bytes(path.read_bytes().replace(b'"step": 2', b'"step\xff 2'))
+    log = MetricsLog(path, 3)
+    assert log.tokens == 20
+    assert "metrics.jsonl: was damaged: step 2 cannot be read" in " ".join(capsys.readouterr().out.split())
+
+
 class Seen:
     def __init__(self):
         self.told, self.closed = [], False
