@@ -218,7 +218,7 @@ def follow(walk: Walk, said: str) -> list[str]:
     gone = []
     for line in said.splitlines():
         path = re.match(r"error: (\S+?): ", line)
-        if not path or "remove" not in line:
+        if not path or "remove" not in line.lower():
             continue
         targets = [
             pathlib.Path(path[1]),
