@@ -197,7 +197,7 @@ def damage(walk: Walk, run: Run, draw: random.Random) -> None:
     if draw.random() < 0.5:
         data = data[:place]
     else:
-        data[place] ^= 1 << draw.randrange(7)
+        data[place] ^= 1 << draw.randrange(8)
     path.write_bytes(bytes(data))
     walk.damaged = str(path.relative_to(walk.local))
 

@@ -147,7 +147,12 @@ class Workdir:
                 f"{source} is not there: run the stage that writes it first (see `s3ft --help`). If that says it is "
                 f"already done, the file was removed since: remove the stage's file in {self.path / 'manifests'}, too."
             )
-        return source.read_text()
+        try:
+            return source.read_bytes().decode()
+        except UnicodeDecodeError as error:
+            raise RecordError(
+                f"{source}: damaged: byte {error.start} is no text. Delete it and run the stage that writes it again."
+            ) from None
 
     def sharded(
         self,

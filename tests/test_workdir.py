@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from s3ft_jax.processes import Processes, is_alone
-from s3ft_jax.records import Verdict
+from s3ft_jax.records import RecordError, Verdict
 from s3ft_jax.workdir import MissingStage, SettingsChanged, Workdir, WorkdirError
 
 
@@ -228,3 +228,14 @@ def test_a_damaged_manifest_is_named(tmp_path, ending):
         finish(workdir, "first", settings={"a": 1}, writes=["first.txt"])
     path.unlink()
     assert finish(workdir, "first", settings={"a": 1}, writes=["first.txt"])
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.write_records("own.jsonl", [verdict(0)])
+    path = tmp_path / "own.jsonl"
+    path.write_bytes(path.read_bytes()[:10] + b"\xff" + path.read_bytes()[11:])
+    with pytest.raises(RecordError, match=r"own\.jsonl: damaged: byte 10 is no text\. Delete it and run"):
+        workdir.read_records(Verdict, "own.jsonl")
+    path.rename(tmp_path / "own-00000-of-00001.jsonl")  # without a seal, as of an older version
+    assert workdir.sharded(Verdict, "own", 1, lambda shard: [verdict(shard)]) == [verdict(0)]

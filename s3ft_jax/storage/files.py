@@ -104,7 +104,9 @@ def fetch(path: str | os.PathLike, only: Sequence[str] = ()) -> pathlib.Path:
 
 def _fetch_files(files: Any, found: dict[str, Any], start: str, target: pathlib.Path) -> pathlib.Path:
     facts = target / _FACTS
-    before = json.loads(facts.read_text()) if facts.exists() else {}
+    before = {}
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        before = json.loads(facts.read_text())
     now = {}
     for name, info in found.items():
         inner = name.removeprefix(f"{start}/")
