@@ -112,6 +112,7 @@ class Walk:
     def __init__(self, folder: pathlib.Path, number: int, in_bucket: bool):
         self.store = ObjectStore(listing_delay_s=0.5) if in_bucket else None
         self.local = folder / f"walk-{number}"
+        self.damaged = ""
         self.workdir = f"gs://bucket/walk-{number}" if in_bucket else str(self.local)
 
     def __enter__(self) -> Walk:
@@ -242,7 +243,7 @@ def compare(reference: dict[str, bytes], walk: Walk) -> None:
     """
     found = walk.files()
     same = [name for name in reference if not any(part in name for part in TIMED)]
-    wrong = [name for name in same if found.get(name) != reference[name]]
+    wrong = [name for name in same if found.get(name) != reference[name] and name != walk.damaged]  # not read again
     extra = [name for name in found if name not in reference and not any(part in name for part in (*TIMED, ".damaged"))]
     name = "checkpoints/s3ft/seed-0/4/checkpoint.json"
     if json.loads(found[name])["params_digest"] != json.loads(reference[name])["params_digest"]:
@@ -259,7 +260,7 @@ def strike(walk: Walk, draw: random.Random, full_s: float, num_stages: int) -> I
     """
     while True:
         kind = draw.choice(IN_BUCKET if walk.store else ON_DISK)
-        before, walk.damaged = walk.done(), ""
+        before = walk.done()
         left = full_s * (1.0 - len(before) / num_stages) + 8.0
         when = draw.uniform(0.5, left)
         run = walk.start(draw.choice((-86400.0, 86400.0)) if kind == "skew" else 0.0)
@@ -280,13 +281,15 @@ def strike(walk: Walk, draw: random.Random, full_s: float, num_stages: int) -> I
                 "errors": errors,
                 "warnings": [w for one in said for w in re.findall("warning: .*", one)][:5],
             }
-        if walk.damaged or (not struck and codes != [0, 0]):
-            yield from mend(walk, struck)
-        elif codes == [0, 0]:
+        if kind == "damage" and struck:
+            yield from mend(walk)
+        if codes == [0, 0]:
             return
+        if not struck:
+            raise Broken(f"{facts}: ended by itself:\n" + "\n".join(said))
 
 
-def mend(walk: Walk, struck: bool) -> Iterator[dict]:
+def mend(walk: Walk) -> Iterator[dict]:
     """After damage the command says what is wrong, or goes on without what was damaged; what it says is done."""
     for _ in range(4):
         codes, said = walk.start().end()

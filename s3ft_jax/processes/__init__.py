@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -98,6 +99,7 @@ class Processes:
         try:
             yield
             self.link.wait("the end of the command", WAIT_SECONDS)
+            _leave_jax()  # while the link still sees who dies; at Python's end nobody would say so
         except BaseException as error:
             lost = "" if isinstance(error, SystemExit) else self.link.find_out()
             if lost:
@@ -157,6 +159,14 @@ def join(
     if devices:
         _initialize(cluster)
     return Processes(cluster.index, cluster.count, link)
+
+
+def _leave_jax() -> None:
+    if "jax" in sys.modules:
+        import jax
+
+        if jax.distributed.is_initialized():
+            jax.distributed.shutdown()
 
 
 def _initialize(cluster: Cluster) -> None:
