@@ -344,12 +344,12 @@ class Workdir:
         if not self.processes.is_first:
             return
         outputs = run.outputs or {name: self.output_digest(name) for name in self.matching(run.writes)}
+        for name in () if storage.is_remote(self.path) else self._sealed:  # the manifest takes their place
+            (self.path / _seal(name)).unlink(missing_ok=True)
+        self._sealed.clear()
         manifest = dict(facts) | {"outputs": outputs, "facts": run.facts}
         self.write_bytes(f"manifests/{run.key}.json", sealed(manifest))
         (self.path / "manifests" / f"{run.key}.begun").unlink(missing_ok=True)
-        for name in () if storage.is_remote(self.path) else self._sealed:  # the manifest has their digests now
-            (self.path / _seal(name)).unlink(missing_ok=True)
-        self._sealed.clear()
 
     def _check_outputs(self, key: str, ending: str) -> None:
         """Once a command: files of a finished stage, of this ending, are what it wrote. A bucket sees to that itself.

@@ -11,7 +11,7 @@ from s3ft_jax.selection import LESS_LIKELY, TOO_LONG
 from s3ft_jax.stages import gate, select
 from s3ft_jax.stages.launch import load_model
 from s3ft_jax.workdir import Workdir, WorkdirError
-from small import small_config
+from small import accept, small_config
 
 
 @pytest.fixture
@@ -61,6 +61,7 @@ def test_a_refused_paraphrase_is_counted_and_falls_to_gold(gated, capsys):
     worse = [dataclasses.replace(one, logprob=-1e4) if one.index == 0 else one for one in likelihoods]
     refused = {one.example_id for one in worse if one.index == 0}
     workdir.write_records(name, worse)
+    accept(workdir, "gate", name)
     select.run(config, workdir, "sdft", redo=True)
     chosen = {s.example_id: s for s in workdir.read_records(Selection, "selections/sdft.jsonl")}
     fallen = {i for i, s in chosen.items() if s.origin == "gold" and s.reason == f"paraphrase {LESS_LIKELY}; gold"}

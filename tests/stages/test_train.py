@@ -1,5 +1,6 @@
 """train: settings per method, exact resume after a kill, adapters."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -116,8 +117,7 @@ def test_adapters_on_an_int8_base(copied):
     tuned = train.load_tuned(workdir, "s3ft", 0, merge=False)
     for name, projection in checkpoints.load_decoder(workdir / "base").projections().items():
         np.testing.assert_array_equal(tuned.projections()[name].kernel[...], projection.kernel[...])
-    file = workdir / "base" / checkpoints.MARK
-    file.write_text(file.read_text().replace(base.params_digest, "another"))
+    checkpoints.write_meta(workdir / "base", dataclasses.replace(base, params_digest="another"))
     with pytest.raises(checkpoints.CheckpointError, match=f"{base.params_digest}, but the base here is another"):
         train.load_tuned(workdir, "s3ft", 0)
 

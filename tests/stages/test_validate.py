@@ -10,6 +10,7 @@ from s3ft_jax.stages import train
 from s3ft_jax.stages.method_settings import check_validation
 from s3ft_jax.stages.validate import Validation
 from s3ft_jax.workdir import WorkdirError
+from small import accept
 
 NAMES = {"validation_loss", "validation_kl", "validation_score"}
 
@@ -86,6 +87,7 @@ def test_patience_ends_a_run_that_gets_no_better(use_best, series, reason):
 def test_without_validation_examples_it_says_which_key(copied):
     _, workdir = copied
     workdir.write_records("examples/validation.jsonl", [])
+    accept(workdir, "prepare", "examples/validation.jsonl")
     with pytest.raises(WorkdirError, match=r"no validation examples: task\.num_validation"):
         tuned(copied)
 
