@@ -269,7 +269,10 @@ def strike(walk: Walk, draw: random.Random, full_s: float, num_stages: int) -> I
             FAULTS[kind](walk, run, draw)
         codes, said = run.end()
         facts = {"kind": kind, "where": "bucket" if walk.store else "disk", "when": round(when, 1), "codes": codes}
-        facts |= {"seconds": round(time.monotonic() - run.began - when, 1), "damaged": walk.damaged}
+        facts |= {
+            "seconds": round(time.monotonic() - run.began - when, 1),
+            "damaged": walk.damaged if kind == "damage" else "",
+        }
         errors = [line for one in said for line in one.splitlines() if line.startswith("error:")]
         if (any(code not in (0, -signal.SIGKILL) for code in codes) and not errors) or -signal.SIGABRT in codes:
             raise Broken(f"{facts}: no cause is named:\n" + "\n".join(said))

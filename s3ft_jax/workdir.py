@@ -132,13 +132,13 @@ class Workdir:
         source, lines = self.path / name, self._text(name).splitlines()
         return [from_line(kind, line, f"{source}:{number}") for number, line in enumerate(lines, start=1)]
 
-    def read_json(self, name: str) -> Any:
-        """Read a JSON file.
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a JSON object.
 
         Raises:
-          MissingStage: there is no such file.
+          MissingStage, Damaged: there is no such file, or something else is in it.
         """
-        return json.loads(self._text(name))
+        return opened(self._text(name).encode(), self.path / name)
 
     def _text(self, name: str) -> str:
         source = self.path / name

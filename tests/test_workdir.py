@@ -9,6 +9,7 @@ import pytest
 
 from s3ft_jax.processes import Processes, is_alone
 from s3ft_jax.records import RecordError, Verdict
+from s3ft_jax.seals import Damaged
 from s3ft_jax.workdir import MissingStage, SettingsChanged, Workdir, WorkdirError
 
 
@@ -151,6 +152,9 @@ def test_a_file_removed_by_hand_is_named_with_what_to_do(tmp_path):
     assert workdir.read_json("x.json") == {"kl": 1}
     with pytest.raises(MissingStage, match=r"y\.json is not there: run the stage .*already done.*manifests"):
         workdir.read_json("y.json")
+    workdir.write_bytes("x.json", b'{"kl": ')
+    with pytest.raises(Damaged, match=r"x\.json: damaged: "):
+        workdir.read_json("x.json")
 
 
 def test_two_commands_do_not_run_one_stage_at_the_same_time(tmp_path):
