@@ -87,24 +87,27 @@ def main():
     try:
         with job.joined(lambda: {}, devices=True) as own:
             own.wait("both to be here")
-            if own.is_first:
+            if own.is_first and sys.argv[1] == "amid":
                 os.kill(os.getpid(), 9)
             own.wait("what never comes")
+        if own.is_first:
+            os.kill(os.getpid(), 9)
+        time.sleep(3)
     except processes.Lost as lost:
         print(f"error: {lost}", flush=True)
         return processes.EXIT_CODE
+    return 0
 
 sys.exit(job.guarded(main))
 """
 
 
-@pytest.mark.parametrize("turn", range(3))
-def test_when_the_first_is_killed_the_other_says_so(turn):
-    """Without the tunnel JAX aborts it about every second time, before it can."""
+def both(when):
+    """(codes, what each said) of two processes, of which the first is killed."""
     where = f"127.0.0.1:{port()}"
-    both = [
+    started = [
         subprocess.Popen(
-            [sys.executable, "-c", CODE],
+            [sys.executable, "-c", CODE, when],
             env={"PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu", "PYTHONPATH": ":".join(sys.path)}
             | {"S3FT_COORDINATOR": where, "S3FT_NUM_PROCESSES": "2", "S3FT_PROCESS": str(index)},
             stdout=subprocess.PIPE,
@@ -113,6 +116,19 @@ def test_when_the_first_is_killed_the_other_says_so(turn):
         )
         for index in range(2)
     ]
-    said = [one.communicate(timeout=120)[0] for one in both]
-    assert [one.returncode for one in both] == [-9, EXIT_CODE], said[1]
+    said = [one.communicate(timeout=120)[0] for one in started]
+    return [one.returncode for one in started], said
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_when_the_first_is_killed_the_other_says_so(turn):
+    """Without the tunnel JAX aborts it about every second time, before it can."""
+    codes, said = both("amid")
+    assert codes == [-9, EXIT_CODE], said[1]
     assert "process 0" in said[1] and "is gone" in said[1], said[1]
+
+
+def test_when_the_first_is_killed_after_the_end_the_other_has_ended_well():
+    """Else JAX waits for it at Python's end, and aborts."""
+    codes, said = both("after")
+    assert codes == [-9, 0], said[1]
