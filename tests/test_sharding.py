@@ -1,5 +1,7 @@
 """Meshes, placements, and the same loss on every mesh of 8 fake devices."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec
 
+from s3ft_jax import sharding
 from s3ft_jax.batches import Batch
 from s3ft_jax.losses import next_token_loss
 from s3ft_jax.models.config import DecoderConfig
@@ -159,3 +162,44 @@ def test_a_parameter_without_a_rule_is_an_error():
     params["blocks"]["router"] = params["blocks"].pop("gate")
     with pytest.raises(ShardingError, match=r"blocks.router.kernel \[2, 16, 32\]: no rule"):
         param_specs(params, make_mesh())
+
+
+def chips(*slices: int, box: bool = True) -> list[SimpleNamespace]:
+    """Fake TPU chips: so many in each slice, in a row, all of one host."""
+    return [
+        SimpleNamespace(
+            id=100 * number + place, platform="tpu", device_kind="TPU v4", slice_index=number, process_index=number,
+            coords=(place if box else place * place, 0, 0), core_on_chip=0,
+        )
+        for number, size in enumerate(slices)
+        for place in range(size)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((2, 4, 1), [[[0], [1], [2], [3]], [[100], [101], [102], [103]]]),
+        ((4, 1, 2), [[[0, 1]], [[2, 3]], [[100, 101]], [[102, 103]]]),
+        ((1, 8, 1), [[[0], [1], [2], [3], [100], [101], [102], [103]]]),
+        ((1, 4, 2), [[[0, 1], [2, 3], [100, 101], [102, 103]]]),
+        ((2, 2, 1), [[[0], [1]], [[100], [101]]]),  # the last of each slice stay idle
+    ],
+)
+def test_slices_lie_along_data_and_else_along_fsdp(sizes, expected, monkeypatch):
+    monkeypatch.setattr(sharding, "Mesh", lambda devices, *_, **__: devices)
+    found = make_mesh(*sizes, devices=chips(4, 4))
+    assert np.vectorize(lambda device: device.id)(found).tolist() == expected
+
+
+def test_tensor_does_not_reach_from_slice_to_slice():
+    with pytest.raises(ShardingError, match=r"data 1 x fsdp 1 x tensor 8 on 2 slices: make data, or data x fsdp, a mu"):
+        make_mesh(1, 1, 8, devices=chips(4, 4))
+    with pytest.raises(ShardingError, match="on 4 slices: make data, or data x fsdp, a multiple of 4"):
+        make_mesh(2, 1, 4, devices=chips(2, 2, 2, 2))
+
+
+def test_chips_that_are_no_box_are_taken_as_they_come(monkeypatch):
+    monkeypatch.setattr(sharding, "Mesh", lambda devices, *_, **__: devices)
+    found = make_mesh(1, 3, 1, devices=chips(4, box=False))
+    assert [device.id for device in found.flat] == [0, 1, 2]
