@@ -182,7 +182,8 @@ def shared_engine(
     options |= settings.dtypes | {"mesh": mesh, "exact": settings.exact}
     slots = settings.num_slots
     if not slots:
-        slots = fitting_slots(settings, config, attention, room, PREFILL_TOKENS)
+        tensor = 1 if mesh is None else mesh.shape["tensor"]
+        slots = fitting_slots(settings, config, attention, room, PREFILL_TOKENS, tensor)
         why = "what suits a CPU" if room is None else f"{room / 2**30:.1f} GiB beside the parameters"
         say(f"sampling with {slots} slots ({why}; sample.num_slots)")
     is_cpu = mesh is None and attention.implementation == "layered"

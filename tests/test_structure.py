@@ -47,15 +47,26 @@ RULES = {
     "scoring": ({"models", "sharding"}, {"jax", "flax", "numpy"}),
     "training": ({"models", "losses", "batches"}, {"jax", "flax", "numpy", "optax"}),
     "tuning": (
-        {"training", "checkpoints", "batches", "progress", "models", "processes", "stopping", "storage"},
+        {
+            "training",
+            "checkpoints",
+            "param_digests",
+            "batches",
+            "progress",
+            "models",
+            "processes",
+            "stopping",
+            "storage",
+        },
         {"jax", "flax", "etils"},
     ),
     "stopping": (set(), set()),
     "fingerprints": ({"storage"}, {"etils"}),
     "checkpoints": (
-        {"fingerprints", "models", "processes", "seals", "sharding", "stopping", "storage"},
+        {"fingerprints", "models", "param_digests", "processes", "seals", "sharding", "stopping", "storage"},
         {"jax", "flax", "numpy", "orbax", "etils"},
     ),
+    "param_digests": (set(), {"jax", "numpy"}),
     "hf_folder": ({"storage"}, {"etils", "huggingface_hub"}),
     "model_card": ({"records", "selection"}, set()),
     "planning": (

@@ -39,7 +39,7 @@ from s3ft_jax.generation.lanes import GrowingLane, Lane, Lanes, LanesByLength, P
 from s3ft_jax.generation.programs import Programs, Prompts, State
 from s3ft_jax.generation.sampling import GenerationError
 from s3ft_jax.generation.slots import Request, Sampled
-from s3ft_jax.models import cached_attention
+from s3ft_jax.models import cached_attention, head_copies
 from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
 
@@ -77,6 +77,9 @@ class Engine:
       exact: keep the promise above, for which some lengths of cache are left out and, where the length could change
         bits, responses of different lengths are never put together.
 
+    Attributes:
+      config: the decoder's, with key-value heads for all chips of a replica (``head_copies``).
+
     Raises:
       GenerationError: an argument outside its range, named.
     """
@@ -110,6 +113,8 @@ class Engine:
         outside = [token for token in (*stop_ids, pad_id) if not 0 <= token < config.vocab_size]
         if outside:
             raise GenerationError(f"Engine: stop_ids or pad_id {outside} are not in 0..{config.vocab_size - 1}")
+        self._copies = 1 if mesh is None else head_copies.num_copies(config, mesh.shape["tensor"])
+        self._once, config = config, head_copies.with_copies(config, self._copies)
         self.config = config
         self.num_slots, self.chunk_steps, self.prefill_tokens = num_slots, chunk_steps, prefill_tokens
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
@@ -152,11 +157,15 @@ class Engine:
         Args:
           params: arrays or ``jax.ShapeDtypeStruct``, whose places are the program's.
         """
-        return self.programs.lower_prefill(params, self.prefill_shape(num_tokens))
+        return self.programs.lower_prefill(self.spread(params), self.prefill_shape(num_tokens))
 
     def lower_decode(self, params: nnx.State, state: State) -> jax.stages.Lowered:
         """The decode chunk over ``state``, as ``lower_prefill``."""
-        return self.programs.lower_decode(params, state)
+        return self.programs.lower_decode(self.spread(params), state)
+
+    def spread(self, params: nnx.State) -> nnx.State:
+        """Parameters as the programs take them: see ``head_copies.copied``."""
+        return head_copies.copied(params, self._once, self._copies, self.programs.mesh)
 
     def cache_length(self, num_positions: int) -> int:
         """Positions of the cache that is used for so many."""
@@ -184,6 +193,7 @@ class Engine:
           GenerationError: a request that cannot be run, by number, before anything is run.
         """
         self.check(requests)
+        params = self.spread(params)
         results: dict[int, Sampled] = {}
         lanes, cut = self._lanes(), 0
         waiting = Waiting(self._prefilled(params, requests), len(requests), self.num_replicas)

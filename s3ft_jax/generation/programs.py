@@ -99,7 +99,7 @@ class Programs:
         self.resize = self._compiled(_resized, (state,), state, static_argnums=1)
         decoded = state, rows, rows, rows
         options = {"donate_argnums": 1}
-        if mesh is not None and self.num_replicas == 1:  # every host of the mesh reads what was sampled
+        if mesh is not None and (self.num_replicas == 1 or _num_hosts(mesh) > 1):  # each reads all that was sampled
             options["out_shardings"] = (None, *[NamedSharding(mesh, whole)] * 3)
         self.decode = self._compiled(self._decode, (whole, state, rows, whole), decoded, **options)
 
@@ -274,6 +274,10 @@ class _Program:
             made = self._jitted(*args)
             self._seen.add(key)
         return made
+
+
+def _num_hosts(mesh: Mesh) -> int:
+    return len({device.process_index for device in mesh.devices.flat})
 
 
 def _inserted(state: State, prompts: Prompts, sources: jax.Array, targets: jax.Array, count: jax.Array) -> State:

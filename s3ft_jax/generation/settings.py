@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from s3ft_jax.generation.buckets import bucket_of, cache_sizes
 from s3ft_jax.generation.sampling import GenerationError
+from s3ft_jax.models import head_copies
 from s3ft_jax.models.cached_attention import IMPLEMENTATIONS, CachedAttention
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.sharding import make_mesh
@@ -41,8 +42,8 @@ class EngineSettings:
         bits depend on what it is sampled with.
       length: tokens of prompt and response together for which ``num_slots`` 0 makes room.
       tensor: chips that share a copy of the model; 0: the fewest that hold it. More than a host has: of all hosts.
-      num_replicas: copies of the model on each host, each with ``num_slots`` slots; 0: as many as there are chips for,
-        on a CPU one. It changes no bit of any response.
+      num_replicas: copies of the model on each host, or of all hosts where a copy needs more than one host's chips;
+        each has ``num_slots`` slots. 0: as many as there are chips for, on a CPU one. No response depends on it.
 
     Raises:
       GenerationError: a value outside its range, by config key.
@@ -84,7 +85,12 @@ class EngineSettings:
 
 
 def fitting_slots(
-    settings: EngineSettings, config: DecoderConfig, attention: CachedAttention, room: int | None, prefill_tokens: int
+    settings: EngineSettings,
+    config: DecoderConfig,
+    attention: CachedAttention,
+    room: int | None,
+    prefill_tokens: int,
+    tensor: int = 1,
 ) -> int:
     """The number of slots for ``num_slots`` 0.
 
@@ -94,6 +100,7 @@ def fitting_slots(
       attention: where it reads the whole cache there are lanes (``lanes.LanesByLength``), and all of them count.
       room: bytes of a device beside the parameters; None: not known, as on a CPU.
       prefill_tokens: see ``Engine``.
+      tensor: chips that share a copy of the model, and with it the heads of the cache.
 
     Returns:
       A power of two, 1 to ``MOST_SLOTS``.
@@ -104,12 +111,18 @@ def fitting_slots(
     longest = bucket_of(min(settings.length, config.max_positions), sizes)
     positions = sum(size for size in sizes if size <= longest) if attention.reads_all else longest
     numbers = {name: dtype.itemsize for name, dtype in settings.dtypes.items()}
-    token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * numbers["cache_dtype"]
+    copies = head_copies.num_copies(config, tensor)
+    heads = copies * config.num_kv_heads
+    mine = heads // tensor if heads % tensor == 0 else heads
+    token = 2 * config.num_layers * mine * config.head_dim * numbers["cache_dtype"]
+    if copies > 1:  # kernels of keys and values, beside those that have each head once
+        room -= 2 * config.num_layers * config.model_dim * mine * config.head_dim * numbers["activation_dtype"]
     # which tokens were seen; logits, weights and running sums over the vocabulary
     slot = positions * token + config.vocab_size * (1 + 4 * 4)
     # two batches of prompts at a time, and the widest layer's activations of one
-    widest = 4 * max(config.mlp_dim, config.num_heads * config.head_dim, config.model_dim)
-    prompts = prefill_tokens * (2 * token + widest * numbers["activation_dtype"] + 8 * longest * config.num_heads)
+    widest = 4 * max(config.mlp_dim // tensor, config.num_heads * config.head_dim // tensor, config.model_dim)
+    scores = 8 * longest * config.num_heads // tensor
+    prompts = prefill_tokens * (2 * token + widest * numbers["activation_dtype"] + scores)
     slots = max(1, int((room * (1 - KEPT_FREE) - prompts) // slot))
     return min(MOST_SLOTS, 1 << (slots.bit_length() - 1))
 
@@ -117,7 +130,7 @@ def fitting_slots(
 def sampling_mesh(
     settings: EngineSettings, num_heads: int, param_bytes: int, devices: Sequence[jax.Device] | None = None
 ) -> Mesh | None:
-    """The chips to sample on: replicas on those of this host; one copy on all hosts' where this host's do not hold it.
+    """The chips to sample on: replicas on those of this host; on all hosts' together where this host's hold none.
 
     Args:
       settings: ``tensor`` and ``num_replicas``.
@@ -138,15 +151,14 @@ def sampling_mesh(
         raise GenerationError(
             f"sample.tensor = {tensor}: it must divide the model's {num_heads} heads, and there are {len(every)} chips"
         )
-    if tensor > len(mine):
-        return make_mesh(1, 1, tensor, devices=every)
-    most = len(mine) // tensor
+    chips, whose = (every, "all hosts together have") if tensor > len(mine) else (mine, "this host has")
+    most = len(chips) // tensor
     replicas = settings.num_replicas or (1 if mine[0].platform == "cpu" else most)
     if replicas > most:
         raise GenerationError(
-            f"sample.num_replicas = {replicas}: this host has {len(mine)} chips, of which each replica takes {tensor}"
+            f"sample.num_replicas = {replicas}: {whose} {len(chips)} chips, of which each replica takes {tensor}"
         )
-    return None if replicas * tensor == 1 else make_mesh(replicas, 1, tensor, devices=mine)
+    return None if replicas * tensor == 1 else make_mesh(replicas, 1, tensor, devices=chips)
 
 
 def fewest_chips(memory: int | None, num_heads: int, param_bytes: int, num_devices: int) -> int:

@@ -94,10 +94,19 @@ class BucketPath(PosixGPath):
     """See the module; the methods are pathlib's."""
 
     def exists(self) -> bool:
-        return patiently(super().exists, str(self)) or bool(written_below(str(self)))
+        return (patiently(super().exists, str(self)) and self._is_left()) or bool(written_below(str(self)))
 
     def is_dir(self) -> bool:
-        return patiently(super().is_dir, str(self)) or bool(written_below(str(self)))
+        return (patiently(super().is_dir, str(self)) and self._is_left()) or bool(written_below(str(self)))
+
+    def _is_left(self) -> bool:
+        """Whether a listing shows anything here that this process has not removed."""
+        gone = _below(str(self), False)
+        return not gone or bool(self._objects() - set(gone))
+
+    def _objects(self) -> set[str]:
+        """Paths of all objects here and below that a listing shows."""
+        return {PREFIX + path for path in patiently(lambda: filesystem().find(str(self)), str(self))}
 
     def iterdir(self) -> Iterator[BucketPath]:
         listed = super().iterdir
@@ -160,12 +169,13 @@ class BucketPath(PosixGPath):
         _changed(str(self), False)
 
     def rmtree(self, missing_ok: bool = False) -> None:
-        written = written_below(str(self))  # which a late listing would leave standing
+        written = {*written_below(str(self)), *self._objects()}  # some of which a late listing would leave standing
         with _lock:
             _expected.difference_update([path for path in _expected if path.startswith(f"{self}/")])
         self._remove(super().rmtree, missing_ok)
         for path in written:
             type(self)(path).unlink(missing_ok=True)
+            _changed(path, False)
 
     def _remove(self, call: Callable[[], None], missing_ok: bool) -> None:
         """What is there before and not afterwards was removed: by this call, or by one whose answer was lost."""

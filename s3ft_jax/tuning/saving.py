@@ -13,6 +13,7 @@ from etils import epath
 
 from s3ft_jax import checkpoints, training
 from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.param_digests import params_digest
 from s3ft_jax.processes import Processes
 from s3ft_jax.progress import say
 from s3ft_jax.storage import is_remote
@@ -143,7 +144,7 @@ class Saver:
         if not meta.params_digest:
             tree = getattr(state, meta.use)
             tree = tree if chosen == int(state.step) else checkpoints.restore_tree(where, meta.use, tree)
-            meta = dataclasses.replace(meta, params_digest=checkpoints.params_digest(tree))
+            meta = dataclasses.replace(meta, params_digest=params_digest(tree))
         self.processes.wait("the digest of the tuned model")
         if self.processes.is_first:
             checkpoints.write_meta(where, meta)

@@ -1,6 +1,7 @@
 """launch: the shipped model is there and the base of a run can be loaded."""
 
 from s3ft_jax import checkpoints
+from s3ft_jax.param_digests import params_digest
 from s3ft_jax.stages.launch import load_model, pocket_model_folder
 
 
@@ -14,4 +15,4 @@ def test_the_base_of_a_run_loads_with_its_prompts(walked):
     _, workdir = walked
     model = load_model(workdir)
     assert model.config.vocab_size == model.encoder.vocab_size
-    assert checkpoints.params_digest(model.params) == checkpoints.read_meta(workdir / "base").params_digest
+    assert params_digest(model.params) == checkpoints.read_meta(workdir / "base").params_digest

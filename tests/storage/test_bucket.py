@@ -65,6 +65,22 @@ def test_of_a_folder_that_listings_do_not_show_yet_all_is_removed(store):
     assert store.names() == []
 
 
+def test_what_another_process_wrote_and_this_one_removed_is_gone_at_once(store):
+    """Orbax asks whether its folder is there; a listing a second late had said yes, and the job ended."""
+    path = epath.Path("gs://bucket/run")
+    for name in ("x", "b/y"):
+        store.put("bucket", f"run/{name}", b"old")
+    time.sleep(0.5)
+    store.listing_delay_s = 0.5
+    path.rmtree()
+    assert bucket._listed("gs://bucket/run"), "as another process sees it"
+    assert not path.exists() and not (path / "b").exists() and not (path / "b").is_dir()
+    (path / "b" / "z").write_text("new")
+    assert (path / "b").is_dir() and not (path / "x").exists()
+    storage.settle()
+    assert bucket._listed("gs://bucket/run") == {"gs://bucket/run/b"} and not bucket._changes
+
+
 def test_another_process_sees_a_late_listing_after_settle(store):
     path = epath.Path("gs://bucket/run")
     (path / "old.txt").write_text("old")

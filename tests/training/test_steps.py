@@ -12,6 +12,7 @@ from s3ft_jax.losses import Loss
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Adapter, Lora
+from s3ft_jax.param_digests import by_path
 from s3ft_jax.records import Selection
 from s3ft_jax.training.optimizers import path_name
 
@@ -149,9 +150,9 @@ def test_lora_trains_adapters_and_nothing_else():
     model = decoder(Lora(4, 8.0, 0.0, ("q", "v", "o", "gate", "up", "down", "k")))
     before = nnx.to_pure_dict(nnx.state(model, nnx.Not(Adapter)))
     state, rows = train(steps(20), num_steps=20, tune="lora", model=model)
-    names = set(checkpoints.by_path(state.trainable))
+    names = set(by_path(state.trainable))
     assert names and all("lora_" in name for name in names)
-    moments = [name for name in checkpoints.by_path(state.opt_state) if "blocks" in name]
+    moments = [name for name in by_path(state.opt_state) if "blocks" in name]
     assert len(moments) == 2 * len(names) and all("lora_" in name for name in moments)
     assert rows[-1]["loss"] < rows[0]["loss"]
     same(nnx.to_pure_dict(nnx.state(model, nnx.Not(Adapter))), before)

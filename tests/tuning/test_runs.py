@@ -15,6 +15,7 @@ from s3ft_jax.batches import Batch
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
+from s3ft_jax.param_digests import params_digest
 
 CONFIG = DecoderConfig(16, 1, 8, 8, 2, 1, 4, 32, tie_embeddings=True)
 
@@ -165,4 +166,4 @@ def test_a_run_with_an_average_dies_and_ends_with_the_same_bits(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "dying", die_at=3, **options)
     _, again, _ = run(tmp_path / "dying", **options)
-    assert again.params_digest == meta.params_digest == checkpoints.params_digest(straight.average)
+    assert again.params_digest == meta.params_digest == params_digest(straight.average)

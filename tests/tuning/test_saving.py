@@ -13,6 +13,7 @@ from flax import nnx
 from s3ft_jax import checkpoints, sharding, training, tuning
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.param_digests import params_digest
 from s3ft_jax.tuning.saving import best_step, newest_whole
 
 CONFIG = DecoderConfig(16, 2, 8, 8, 2, 1, 4, 32, tie_embeddings=True)
@@ -117,7 +118,7 @@ def test_the_newest_and_the_best_are_kept_and_in_the_end_the_tuned_model(tmp_pat
         meta = saver.seal(made[4])
     assert checkpoints.finished(folder) == [tuned] and meta.step == tuned and meta.provenance == {"seed": 3}
     assert meta == checkpoints.read_meta(folder / str(tuned)) and checkpoints.find_damage(folder / str(tuned)) == ""
-    assert meta.params_digest == checkpoints.params_digest(made[tuned].trainable)
+    assert meta.params_digest == params_digest(made[tuned].trainable)
 
 
 def test_checkpoints_without_the_number_are_never_the_best(tmp_path):
@@ -181,6 +182,6 @@ def test_the_average_is_the_tuned_model_where_there_is_one(tmp_path):
     with tuning.Saver(epath.Path(tmp_path), decoder(), tuning.Saving(1)) as saver:
         saver.save(1, state)
         meta = saver.seal(state)
-    assert meta.use == "average" and meta.params_digest == checkpoints.params_digest(state.average)
+    assert meta.use == "average" and meta.params_digest == params_digest(state.average)
     loaded = nnx.state(checkpoints.load_decoder(epath.Path(tmp_path / "1")))
     assert equal(loaded, state.average) and not equal(loaded, state.trainable)
