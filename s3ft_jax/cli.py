@@ -118,7 +118,7 @@ COMMANDS = {
         "will it fit on a TPU slice, how fast can it be: answered without a TPU, from a config.json",
         "--config=configs/quickstart.py --topology=v5e:2x2",
         "plan",
-        ("topology", "json", "compiles"),
+        ("topology", "json", "compiles", "questions"),
     ),
     "pretrain": Command(
         "make the pocket model from nothing",
@@ -185,8 +185,16 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "method": lambda p: p.add_argument("method", help="e.g. s3ft; see `methods` in configs/defaults.py"),
     "seed": lambda p: p.add_argument("--seed", type=int, default=0, help="one of train.seeds (default 0)"),
     "id": lambda p: p.add_argument("example_id", metavar="ID", help="e.g. programs/train/00017"),
-    "topology": lambda p: p.add_argument("--topology", required=True, metavar="CHIP:SHAPE", help="v5e:4x4, v5p:2x2x1"),
+    "topology": lambda p: p.add_argument(
+        "--topology", required=True, metavar="CHIP:SHAPE", help="v5e:4x4, v5p-512, 2xv5e-256"
+    ),
     "json": lambda p: p.add_argument("--json", default="", metavar="FILE", help="write the same as JSON"),
+    "questions": lambda p: p.add_argument(
+        "--questions",
+        default="",
+        metavar="N[,PROMPT,RESPONSE]",
+        help="training questions, and the tokens of their prompts and responses in the mean: how long will it take?",
+    ),
     "compiles": lambda p: p.add_argument(
         "--compiles", type=int, default=4, help="most compiles of each search for the largest batch (default 4)"
     ),
@@ -320,7 +328,8 @@ def _run_stage(
         if parsed.model:
             return _evaluate_alone(parsed)
     if command.module == "plan":
-        return stage.run(config, parsed.topology, json_file=parsed.json, compiles=parsed.compiles) or 0
+        options = {"json_file": parsed.json, "compiles": parsed.compiles, "questions": parsed.questions}
+        return stage.run(config, parsed.topology, **options) or 0
     if getattr(parsed, "calibrate", ""):
         from s3ft_jax.stages import calibrate
 

@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from s3ft_jax.generation.engine import PREFILL_TOKENS, Engine, Request
+from s3ft_jax.generation.engine import PREFILL_TOKENS, Engine, Request, Sampled
 from s3ft_jax.generation.fitting import FittingEngine
 from s3ft_jax.generation.sampling import GenerationError, Sampling, request_key
 from s3ft_jax.generation.settings import EngineSettings, fitting_slots, room_beside
@@ -247,18 +247,38 @@ def answer(
     settings: ResponseSettings,
     on_progress: Callable[..., None] | None = None,
 ) -> list[Response]:
-    """Sample ``settings.num_responses`` responses to each ask, in their order.
+    """``answer_shards`` of a single shard: ``settings.num_responses`` responses to each ask, in their order."""
+    found: list[Response] = []
+    answer_shards([asks], origin, model, settings, lambda _, responses: found.extend(responses), on_progress)
+    return found
+
+
+def answer_shards(
+    shards: Sequence[Sequence[Ask]],
+    origin: Origin,
+    model: Model,
+    settings: ResponseSettings,
+    on_shard: Callable[[int, list[Response]], object],
+    on_progress: Callable[..., None] | None = None,
+) -> None:
+    """Sample ``settings.num_responses`` responses to each ask of each shard.
+
+    The shards are begun one after the other but not waited for: a slot that one has no use for any more is the next
+    one's. With a call a shard, each would end with its longest response alone.
 
     Args:
-      asks: what to ask; ``settings.max_new_tokens`` limits a response with its given ids, which must be shorter.
+      shards: what to ask; ``settings.max_new_tokens`` limits a response with its given ids, which must be shorter.
       origin: of the responses; a part of every token's key.
       model: who answers.
       settings: how.
+      on_shard: called with a shard's place and its responses, in the order of its asks, as soon as it is whole; by any
+        thread, but never twice at once.
       on_progress: see ``Engine.generate``.
     """
     encoder, engine = model.encoder, engine_of(model, settings.engine)
     first, stops = settings.first_index, StopStrings(settings.stop, encoder.decode_response)
-    asked = [(ask, index) for ask in asks for index in range(first, first + settings.num_responses)]
+    numbers = range(first, first + settings.num_responses)
+    asked = [(shard, ask, index) for shard, asks in enumerate(shards) for ask in asks for index in numbers]
     requests = [
         Request(
             prompt_ids=ask.prompt_ids + ask.given_ids,
@@ -266,25 +286,38 @@ def answer(
             max_new_tokens=settings.max_new_tokens - len(ask.given_ids),
             sampling=settings.sampling,
             shared=ask.shared,
+            turn=shard,
             over=stops if settings.stop else None,
         )
-        for ask, index in asked
+        for shard, ask, index in asked
     ]
-    sampled = engine.generate(model.params, requests, on_progress=on_progress)
-    responses = []
-    for (ask, index), made in zip(asked, sampled, strict=True):
-        ids = ask.given_ids + tuple(int(token) for token in made.response_ids)
-        responses.append(
-            Response(
-                example_id=ask.example_id,
-                origin=origin,
-                index=index,
-                text=stops.cut(encoder.decode_response(ids)),
-                prompt_ids=ask.prompt_ids,
-                response_ids=ids,
-                ended=bool(made.ended),
-                logprob=float(np.sum(made.logprobs, dtype=np.float64)),
-                given=len(ask.given_ids),
-            )
-        )
-    return responses
+    made: list[dict[int, Response]] = [{} for _ in shards]
+
+    def finish(number: int, sampled: Sampled) -> None:
+        shard, ask, index = asked[number]
+        made[shard][number] = _response(ask, origin, index, sampled, encoder, stops)
+        if len(made[shard]) == len(shards[shard]) * settings.num_responses:
+            on_shard(shard, [made[shard][place] for place in sorted(made[shard])])
+            made[shard] = {}
+
+    for shard, asks in enumerate(shards):
+        if not asks:
+            on_shard(shard, [])
+    engine.generate(model.params, requests, on_progress, finish)
+
+
+def _response(
+    ask: Ask, origin: Origin, index: int, sampled: Sampled, encoder: PromptEncoder | TextEncoder, stops: StopStrings
+) -> Response:
+    ids = ask.given_ids + tuple(int(token) for token in sampled.response_ids)
+    return Response(
+        example_id=ask.example_id,
+        origin=origin,
+        index=index,
+        text=stops.cut(encoder.decode_response(ids)),
+        prompt_ids=ask.prompt_ids,
+        response_ids=ids,
+        ended=bool(sampled.ended),
+        logprob=float(np.sum(sampled.logprobs, dtype=np.float64)),
+        given=len(ask.given_ids),
+    )

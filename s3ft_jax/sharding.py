@@ -95,6 +95,30 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
     return Mesh(_arranged(tuple(sizes.values()), devices), AXES, axis_types=(AxisType.Auto,) * 3)
 
 
+def slices_of(devices: Sequence[jax.Device]) -> list[list[jax.Device]]:
+    """The devices of each TPU slice; all others are of one."""
+    slices: dict[int, list[jax.Device]] = collections.defaultdict(list)
+    for device in devices:
+        slices[getattr(device, "slice_index", 0) if device.platform == "tpu" else 0].append(device)
+    return [slices[number] for number in sorted(slices)]
+
+
+def across_slices(data: int, fsdp: int, tensor: int, num_slices: int) -> tuple[int, int]:
+    """Into how many parts, each on slices of its own, data and fsdp fall.
+
+    Raises:
+      ShardingError: tensor would reach from slice to slice.
+    """
+    along_data = math.gcd(data, num_slices)
+    along_fsdp = num_slices // along_data
+    if fsdp % along_fsdp:
+        raise ShardingError(
+            f"mesh data {data} x fsdp {fsdp} x tensor {tensor} on {num_slices} slices: make data, or data x fsdp, a "
+            f"multiple of {num_slices}. Chips that share tensor must be of one slice."
+        )
+    return along_data, along_fsdp
+
+
 def _arranged(sizes: tuple[int, int, int], devices: Sequence[jax.Device]) -> np.ndarray:
     """Devices [data, fsdp, tensor], those next to each other on the last axes near each other in the network.
 
@@ -104,21 +128,12 @@ def _arranged(sizes: tuple[int, int, int], devices: Sequence[jax.Device]) -> np.
         two slices of 4 chips    data 2 x fsdp 4    0 1 2 3    data 1 x fsdp 8    0 1 2 3 4 5 6 7
                                                     4 5 6 7
     """
-    slices: dict[int, list[jax.Device]] = collections.defaultdict(list)
-    for device in devices:
-        slices[getattr(device, "slice_index", 0) if device.platform == "tpu" else 0].append(device)
+    slices = slices_of(devices)
     if len(slices) == 1:
         return _within_slice(sizes, devices[: math.prod(sizes)])
-    along_data = math.gcd(sizes[0], len(slices))
-    outer = (along_data, len(slices) // along_data, 1)
-    if sizes[1] % outer[1]:
-        shown = " x ".join(f"{axis} {size}" for axis, size in zip(AXES, sizes, strict=True))
-        raise ShardingError(
-            f"mesh {shown} on {len(slices)} slices: make data, or data x fsdp, a multiple of {len(slices)}. Chips that "
-            "share tensor must be of one slice."
-        )
+    outer = (*across_slices(*sizes, len(slices)), 1)
     inner = tuple(size // parts for size, parts in zip(sizes, outer, strict=True))
-    blocks = [_within_slice(inner, slices[number][: math.prod(inner)]) for number in sorted(slices)]
+    blocks = [_within_slice(inner, chips[: math.prod(inner)]) for chips in slices]
     return np.stack(blocks).reshape(*outer[:2], *inner).transpose(0, 2, 1, 3, 4).reshape(sizes)
 
 

@@ -15,7 +15,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -154,54 +154,18 @@ class Workdir:
                 f"{source}: damaged: byte {error.start} is no text. Delete it and run the stage that writes it again."
             ) from None
 
-    def sharded(
-        self,
-        kind: type[Record],
-        folder: str,
-        num_shards: int,
-        make: Callable[[int], Sequence[Record]],
-        *,
-        together: bool = False,
-    ) -> list[Record]:
-        """Make the shards that are not there yet, and read all of them.
-
-        Several processes share them out, each writes its own; the share follows from a shard's number, so that a run
-        may go on with another number of processes.
-
-        Args:
-          kind: the records' class.
-          folder: e.g. ``responses/own``; shards are ``responses/own-00003-of-00008.jsonl``.
-          num_shards: how many.
-          make: shard number -> its records; must give the same records whenever it is called.
-          together: all processes make every shard together, and the first writes it.
-        """
-        names = [f"{folder}-{shard:05d}-of-{num_shards:05d}.jsonl" for shard in range(num_shards)]
+    def expect_shards(self, names: Sequence[str]) -> None:
+        """Say which shards this stage writes, here or in other processes: their seals go when it is done."""
         self._sealed |= set(names)
-        found = {shard: self._whole_shard(kind, name) for shard, name in enumerate(names)}
-        self.processes.wait(f"shards of {folder} to be made")  # before the first is written: all make the same ones
-        for shard in self.own_shards(num_shards, together):
-            if found[shard] is None:
-                found[shard] = list(make(shard))
-                if self.processes.is_first or not together:
-                    self._write_shard(names[shard], found[shard])
-        self.processes.wait(f"shards of {folder}")
-        for shard, name in enumerate(names):
-            if found[shard] is None:
-                found[shard] = self.read_records(kind, name)
-        return [record for records in found.values() for record in records or ()]
 
-    def own_shards(self, num_shards: int, together: bool = False) -> list[int]:
-        """The shards that this process makes."""
-        return list(range(num_shards) if together else range(self.processes.index, num_shards, self.processes.count))
-
-    def _write_shard(self, name: str, records: Sequence[Record]) -> None:
-        """With a seal beside it until the stage is done; a bucket finds damage by itself."""
+    def write_shard(self, name: str, records: Sequence[Record]) -> None:
+        """By whichever process; with a seal beside it until the stage is done; a bucket finds damage by itself."""
         data = "".join(to_line(record) + "\n" for record in records).encode()
         if not storage.is_remote(self.path):
             self._write(_seal(name), digest(data).encode())
         self._write(name, data)
 
-    def _whole_shard(self, kind: type[Record], name: str) -> list[Record] | None:
+    def whole_shard(self, kind: type[Record], name: str) -> list[Record] | None:
         """Its records; None where it is not there, or was damaged by a dying disk."""
         if not (self.path / name).exists():
             return None

@@ -174,9 +174,31 @@ def test_asks_of_a_task_know_what_all_of_them_begin_with():
 def test_what_is_shared_reaches_the_engine(walked, monkeypatch):
     model, seen = load_model(walked[1]), []
     monkeypatch.setattr(
-        responder.FittingEngine, "generate", lambda engine, params, requests, **_: seen.extend(requests) or []
+        responder.FittingEngine, "generate", lambda engine, params, requests, *_: seen.extend(requests) or []
     )
     settings = ResponseSettings(sampling=GREEDY, max_new_tokens=5, seed=0, num_responses=2)
-    with pytest.raises(ValueError, match="zip"):  # the engine of this test returns nothing
-        answer([Ask("a", (1, 2, 3), shared=2)], "own", model, settings)
+    assert answer([Ask("a", (1, 2, 3), shared=2)], "own", model, settings) == [], "the engine of this test makes none"
     assert [request.shared for request in seen] == [2, 2]
+
+
+def test_shards_come_whole_one_by_one_with_the_same_responses(ask, walked):
+    _, examples = ask
+    model = load_model(walked[1])
+    settings = ResponseSettings(
+        sampling=Sampling(temperature=0.8),
+        max_new_tokens=24,
+        seed=3,
+        num_responses=2,
+        engine=EngineSettings(num_slots=8),
+    )
+    asks = responder.asks_of(examples[:20], "own", model.encoder)
+    parts, came, told = [asks[:7], [], asks[7:8], asks[8:]], {}, []
+
+    def take(shard, responses):
+        assert shard not in came
+        came[shard] = responses
+
+    responder.answer_shards(parts, "own", model, settings, take, lambda *counts: told.append(counts[:2]))
+    assert sorted(came) == [0, 1, 2, 3] and came[1] == []
+    assert [one for shard in range(4) for one in came[shard]] == answer(asks, "own", model, settings)
+    assert told[-1] == (40, 40)

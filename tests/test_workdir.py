@@ -98,21 +98,6 @@ def test_a_stage_that_was_not_run_is_named(tmp_path):
         finish(Workdir(tmp_path), "judge-own", settings={}, reads=["sample-own"])
 
 
-def test_shards_already_there_are_kept_and_a_cut_one_is_made_again(tmp_path):
-    workdir, made = Workdir(tmp_path), []
-
-    def make(shard):
-        made.append(shard)
-        return [verdict(2 * shard), verdict(2 * shard + 1)]
-
-    first = workdir.sharded(Verdict, "verdicts/own", 3, make)
-    cut = tmp_path / "verdicts/own-00001-of-00003.jsonl"
-    cut.write_text(cut.read_text()[:-10])
-    assert workdir.sharded(Verdict, "verdicts/own", 3, make) == first
-    assert made == [0, 1, 2, 1]
-    assert workdir.read_shards(Verdict, "verdicts/own") == first == [verdict(n) for n in range(6)]
-
-
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MissingStage, match=r"own\.jsonl is not there"):
         Workdir(tmp_path).read_records(Verdict, "verdicts/own.jsonl")
@@ -182,31 +167,6 @@ def test_where_a_disk_knows_no_locks_the_stage_runs(tmp_path, monkeypatch):
     assert finish(Workdir(tmp_path), "train", settings={})
 
 
-def test_a_shard_with_other_bytes_is_made_again_though_it_can_be_read(tmp_path):
-    workdir, made = Workdir(tmp_path), []
-
-    def make(shard):
-        made.append(shard)
-        return [verdict(shard)]
-
-    with pytest.raises(KeyboardInterrupt), workdir.stage("sample", settings={}, writes=["own-*-of-*.jsonl"]):
-        workdir.sharded(Verdict, "own", 3, make)
-        raise KeyboardInterrupt
-    path = tmp_path / "own-00001-of-00003.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'"x"', b'"y"'))
-    with Workdir(tmp_path).stage("sample", settings={}, writes=["own-*-of-*.jsonl"]):
-        assert workdir.sharded(Verdict, "own", 3, make) == [verdict(shard) for shard in range(3)]
-    assert made == [0, 1, 2, 1]
-
-
-def test_seals_stand_beside_shards_until_the_stage_is_done(tmp_path):
-    workdir = Workdir(tmp_path)
-    with workdir.stage("sample", settings={}, writes=["own-*-of-*.jsonl"]):
-        workdir.sharded(Verdict, "own", 2, lambda shard: [verdict(shard)])
-        assert (tmp_path / ".own-00001-of-00002.jsonl.sha256").exists()
-    assert not list(tmp_path.glob(".*")) and len(workdir.manifest("sample")["outputs"]) == 2
-
-
 def test_a_stage_does_not_read_what_another_did_not_write(tmp_path):
     finish(Workdir(tmp_path), "first", settings={}, writes=["first.txt"])
     (tmp_path / "first.txt").write_bytes(b"edited")
@@ -241,5 +201,3 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
     path.write_bytes(path.read_bytes()[:10] + b"\xff" + path.read_bytes()[11:])
     with pytest.raises(RecordError, match=r"own\.jsonl: damaged: byte 10 is no text\. Delete it and run"):
         workdir.read_records(Verdict, "own.jsonl")
-    path.rename(tmp_path / "own-00000-of-00001.jsonl")  # without a seal, as of an older version
-    assert workdir.sharded(Verdict, "own", 1, lambda shard: [verdict(shard)]) == [verdict(0)]

@@ -182,7 +182,7 @@ class Engine:
 
         Args:
           params: from ``nnx.split(decoder)``.
-          requests: in any order; long prompts are run first, equal prompts together.
+          requests: in any order; of a turn, long prompts are run first, equal prompts together.
           on_progress: called after every chunk.
           on_finished: called as each one finishes, in order of finishing.
 
@@ -244,17 +244,31 @@ class Engine:
             )
 
     def _prefilled(self, params: nnx.State, requests: Sequence[Request]) -> Iterator[Prefilled]:
-        """Requests with prefilled prompts, longest prompt first; a batch is run when its first row is asked for."""
-        same_prompt: dict[tuple[tuple[int, ...], int], list[int]] = collections.defaultdict(list)
+        """Requests with prefilled prompts, of a turn the longest first; a batch is run when its first row is wanted."""
+        turns: dict[int, list[int]] = collections.defaultdict(list)
         for index, request in enumerate(requests):
-            same_prompt[tuple(request.prompt_ids), request.shared].append(index)
+            turns[request.turn].append(index)
+        prefixes: dict[tuple[int, ...], Prompts] = {}
+        for turn in sorted(turns):
+            yield from self._of_turn(params, requests, turns[turn], prefixes)
+
+    def _of_turn(
+        self,
+        params: nnx.State,
+        requests: Sequence[Request],
+        turn: Sequence[int],
+        prefixes: dict[tuple[int, ...], Prompts],
+    ) -> Iterator[Prefilled]:
+        """Of the requests of these numbers; ``prefixes`` are those prefilled so far."""
+        same_prompt: dict[tuple[tuple[int, ...], int], list[int]] = collections.defaultdict(list)
+        for index in turn:
+            same_prompt[tuple(requests[index].prompt_ids), requests[index].shared].append(index)
         batches: dict[tuple[int, int, tuple[int, ...]], list[tuple[int, ...]]] = collections.defaultdict(list)
         for prompt, shared in sorted(same_prompt, key=lambda one: (-len(one[0]), one)):
             # how many tokens are computed for it, to how many it is filled up, and behind which
             new = bucket_of(len(prompt) - 1 - shared, self.prompt_buckets)
             whole = new + (bucket_of(shared, self.prompt_buckets) if shared else 0)
             batches[whole, new, prompt[:shared]].append(prompt)
-        prefixes: dict[tuple[int, ...], Prompts] = {}
         for (whole, new, prefix), prompts in sorted(batches.items(), reverse=True):
             if prefix and prefix not in prefixes:
                 length = bucket_of(len(prefix), self.prompt_buckets)

@@ -15,7 +15,7 @@ from s3ft_jax.generation.sampling import GenerationError
 from s3ft_jax.models import head_copies
 from s3ft_jax.models.cached_attention import IMPLEMENTATIONS, CachedAttention
 from s3ft_jax.models.config import DecoderConfig
-from s3ft_jax.sharding import make_mesh
+from s3ft_jax.sharding import make_mesh, slices_of
 
 DTYPES = ("float32", "bfloat16")
 SLOTS_ON_CPU = 16
@@ -146,7 +146,8 @@ def sampling_mesh(
     """
     mine = list(jax.local_devices() if devices is None else devices)
     every = jax.devices() if devices is None else mine
-    tensor = settings.tensor or fewest_chips(_memory(mine[0]), num_heads, param_bytes, len(every))
+    chips_of_slice = len(every) // len(slices_of(every))
+    tensor = settings.tensor or fewest_chips(_memory(mine[0]), num_heads, param_bytes, chips_of_slice)
     if tensor > len(every) or num_heads % tensor:
         raise GenerationError(
             f"sample.tensor = {tensor}: it must divide the model's {num_heads} heads, and there are {len(every)} chips"
@@ -168,7 +169,7 @@ def fewest_chips(memory: int | None, num_heads: int, param_bytes: int, num_devic
       memory: bytes of a chip; None: not known, which is one chip.
       num_heads: the number of chips divides it, and the number of all chips.
       param_bytes: of the parameters.
-      num_devices: chips there are.
+      num_devices: chips there are, of one slice.
     """
     if memory is None:
         return 1

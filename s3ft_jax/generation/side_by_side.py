@@ -88,16 +88,16 @@ class SideBySide:
         return [results[index] for index in range(len(requests))]
 
     def _parts(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Numbers of the requests of each call: long prompts dealt out first, equal prompts together."""
+        """Numbers of the requests of each call: of a turn, long prompts dealt out first, equal prompts together."""
         count = min(self._most, -(-len(requests) // self.num_slots))
         if count < 2:
             return [list(range(len(requests)))]
-        same: dict[tuple[int, ...], list[int]] = collections.defaultdict(list)
+        same: dict[tuple[int, tuple[int, ...]], list[int]] = collections.defaultdict(list)
         for index, request in enumerate(requests):
-            same[tuple(request.prompt_ids)].append(index)
+            same[request.turn, tuple(request.prompt_ids)].append(index)
         parts: list[list[int]] = [[] for _ in range(count)]
-        for prompt in sorted(same, key=lambda one: (-len(one), one)):
-            min(parts, key=len).extend(same[prompt])
+        for turn, prompt in sorted(same, key=lambda one: (one[0], -len(one[1]), one[1])):
+            min(parts, key=len).extend(same[turn, prompt])
         return [part for part in parts if part]
 
 

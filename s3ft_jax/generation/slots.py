@@ -27,6 +27,7 @@ class Request:
       sampling: how tokens are drawn.
       shared: how many of the prompt's first tokens other requests have, too; they are prefilled once for all that say
         so. It decides the shapes of the prefill, and so belongs to what is asked: for the same bits, the same number.
+      turn: requests of an earlier turn are begun first; within a turn long prompts are. It changes no response.
       over: (ids sampled so far, how many of them were asked about before) -> how many of them are the response, where
         a stop string says that it is over; else None. Asked once per chunk.
     """
@@ -36,6 +37,7 @@ class Request:
     max_new_tokens: int
     sampling: Sampling
     shared: int = 0
+    turn: int = 0
     over: Callable[[Sequence[int], int], int | None] | None = None
 
 

@@ -32,6 +32,7 @@ class Chip:
       flops: bfloat16 operations per second, two per multiply-add.
       hbm_bandwidth: bytes per second.
       ici_bandwidth: bytes per second between chips, in and out together.
+      dcn_bandwidth: bytes per second from other slices, over the data center's network.
       axes: of its network: 2 or 3.
       max_chips: of one slice.
       source: where the figures stand.
@@ -43,6 +44,7 @@ class Chip:
     flops: float
     hbm_bandwidth: float
     ici_bandwidth: float
+    dcn_bandwidth: float
     axes: int
     max_chips: int
     source: str
@@ -53,10 +55,18 @@ class Chip:
 
 
 def _chip(
-    name: str, hbm: float, usable: float, tflops: float, hbm_gbps: float, ici_gbps: float, axes: int, max_chips: int
+    name: str,
+    hbm: float,
+    usable: float,
+    tflops: float,
+    hbm_gbps: float,
+    ici_gbps: float,
+    dcn_gbits: float,
+    axes: int,
+    max_chips: int,
 ) -> Chip:
-    """GiB, GiB, TFLOP/s, GB/s, GB/s, axes, chips -> Chip."""
-    rates = (tflops * 1e12, hbm_gbps * 1e9, ici_gbps * 1e9)
+    """GiB, GiB, TFLOP/s, GB/s, GB/s, Gbit/s, axes, chips -> Chip."""
+    rates = (tflops * 1e12, hbm_gbps * 1e9, ici_gbps * 1e9, dcn_gbits * 1e9 / 8)
     source = f"https://docs.cloud.google.com/tpu/docs/{name}"
     return Chip(name, round(hbm * GIB), round(usable * GIB), *rates, axes, max_chips, source)
 
@@ -64,11 +74,12 @@ def _chip(
 CHIPS: dict[str, Chip] = {
     chip.name: chip
     for chip in (
-        # v4's page does not name the speed of its links: 6 of 50 GB/s each way (Jouppi et al., arXiv 2304.01433)
-        _chip("v4", 32, 30.75, 275, 1200, 600, 3, 4096),
-        _chip("v5e", 16, 15.75, 197, 819, 400, 2, 256),
-        _chip("v5p", 95, 95.74, 459, 2765, 1200, 3, 6144),
-        _chip("v6e", 32, 31.25, 918, 1638, 800, 2, 256),
+        # v4's page does not name the speed of its links: 6 of 50 GB/s each way (Jouppi et al., arXiv 2304.01433); nor
+        # that of its hosts' network, which is taken to be v5p's. For v5e and v6e that of a pod of 256 chips is given
+        _chip("v4", 32, 30.75, 275, 1200, 600, 50, 3, 4096),
+        _chip("v5e", 16, 15.75, 197, 819, 400, 6400 / 256, 2, 256),
+        _chip("v5p", 95, 95.74, 459, 2765, 1200, 50, 3, 6144),
+        _chip("v6e", 32, 31.25, 918, 1638, 800, 25600 / 256, 2, 256),
     )
 }
 
@@ -101,39 +112,71 @@ def peak_flops(device_kind: str, activation_dtype: str) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """A slice: chips of one kind in a grid.
+    """A slice, chips of one kind in a grid; or several of a shape.
 
     Attributes:
       chip: what each of them is.
-      shape: chips along each axis of the network.
+      shape: chips along each axis of a slice's network.
+      num_slices: how many there are.
     """
 
     chip: Chip
     shape: tuple[int, ...]
+    num_slices: int = 1
 
     @property
-    def name(self) -> str:
-        """E.g. ``v5e:4x4``."""
+    def slice_name(self) -> str:
+        """Of one slice, e.g. ``v5e:4x4``."""
         return f"{self.chip.name}:{'x'.join(map(str, self.shape))}"
 
     @property
+    def name(self) -> str:
+        """E.g. ``v5e:4x4``, or ``2xv5e:16x16`` for two slices."""
+        return self.slice_name if self.num_slices == 1 else f"{self.num_slices}x{self.slice_name}"
+
+    @property
     def num_chips(self) -> int:
-        """Chips of the slice."""
-        return math.prod(self.shape)
+        """Chips of all slices."""
+        return self.num_slices * math.prod(self.shape)
+
+
+# chips -> shape, and accelerator types' names: https://docs.cloud.google.com/tpu/docs/v6e, /v5p and /v5e
+FLAT = {1: (1, 1), 4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 64: (8, 8), 128: (8, 16), 256: (16, 16)}
+CUBES = {
+    **{4: (2, 2, 1), 8: (2, 2, 2), 16: (2, 2, 4), 32: (2, 4, 4), 64: (4, 4, 4), 128: (4, 4, 8), 256: (4, 8, 8)},
+    **{512: (8, 8, 8), 1024: (8, 8, 16), 2048: (8, 16, 16)},
+}
+CORES = {"v4": 2, "v5p": 2}
+"""Cores of a chip where accelerator types count these: a v5p-512 has 256 chips."""
+
+
+def _of_accelerator(text: str, name: str, count: int) -> tuple[int, ...]:
+    """``v5p``, 512 -> (4, 8, 8)."""
+    shapes = FLAT if CHIPS[name].axes == 2 else CUBES
+    cores = CORES.get(name, 1)
+    if count % cores or count // cores not in shapes:
+        known = ", ".join(f"{name}-{cores * chips}" for chips in shapes)
+        raise PlanError(f"--topology={text}: no such accelerator type; known: {known}; or give the shape")
+    return shapes[count // cores]
 
 
 def parse_topology(text: str) -> Topology:
-    """``v5e:4x4`` or ``v5p:2x2x1`` -> Topology.
+    """``v5e:4x4``, ``v5p:2x2x1`` or an accelerator type, v5litepod-16; ``2xv5e:16x16`` for two slices -> Topology.
 
     Raises:
       PlanError: an unknown chip, or a shape that this chip's network cannot have.
     """
-    name, _, shape = text.strip().lower().partition(":")
+    number, rest = re.fullmatch(r"(?:([1-9]\d*)x(?=[a-z]))?(.*)", text.strip().lower()).groups()
+    accelerator = re.fullmatch(r"(\w+)-(\d+)", rest)
+    name, _, shape = rest.partition(":")
+    name = (accelerator[1] if accelerator else name).replace("v5litepod", "v5e")
     if name not in CHIPS:
         close = difflib.get_close_matches(name, CHIPS, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise PlanError(f"--topology={text}: no chip {name!r}; {hint}known: {', '.join(map(_example, CHIPS.values()))}")
     chip = CHIPS[name]
+    if accelerator:
+        return Topology(chip, _of_accelerator(text, name, int(accelerator[2])), int(number or 1))
     sizes = tuple(int(size) for size in shape.split("x")) if re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape) else ()
     if len(sizes) != chip.axes:
         raise PlanError(
@@ -141,7 +184,7 @@ def parse_topology(text: str) -> Topology:
         )
     if math.prod(sizes) > chip.max_chips:
         raise PlanError(f"--topology={text}: a slice of {name} has at most {chip.max_chips} chips; see {chip.source}")
-    return Topology(chip, sizes)
+    return Topology(chip, sizes, int(number or 1))
 
 
 def _example(chip: Chip) -> str:

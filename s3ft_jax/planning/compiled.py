@@ -77,10 +77,12 @@ def topology_devices(topology: Topology) -> list[jax.Device]:
     options: dict[str, Any] = {}
     if topology.chip.name == "v4":
         options["chip_config_name"] = "megacore"  # one device per chip, as JAX shows it on a v4 machine
+    if topology.num_slices > 1:
+        options["num_slices"] = topology.num_slices
     if any(size % 2 for size in topology.shape[:2]):  # libtpu takes a host to have 2 x 2 chips
         options["chips_per_host_bounds"] = (1, 1, 1)
     try:
-        return topologies.get_topology_desc(topology.name, "tpu", **options).devices
+        return topologies.get_topology_desc(topology.slice_name, "tpu", **options).devices
     except jax.errors.JaxRuntimeError as error:
         raise PlanError(f"--topology={topology.name}: libtpu refuses it: {_first_line(error)}") from None
 

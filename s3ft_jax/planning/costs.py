@@ -13,7 +13,8 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
-from s3ft_jax.models import kernels
+from s3ft_jax import sharding
+from s3ft_jax.models import head_copies, kernels
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.planning.chips import Chip
 
@@ -123,17 +124,19 @@ class SampleSizes:
 class Work(NamedTuple):
     """What one run of a program asks of each chip: operations, bytes of memory, bytes received from other chips.
 
-    ``tokens`` are those of all chips together.
+    ``tokens`` are those of all chips together; ``dcn_bytes`` come from other slices, over the data center's network.
     """
 
     flops: float
     hbm_bytes: float
     ici_bytes: float
     tokens: int
+    dcn_bytes: float = 0.0
 
 
 class Bound(NamedTuple):
-    """No faster than this: seconds a run, tokens per second and chip, and ``compute``, ``memory`` or ``network``."""
+    """No faster than this: seconds a run, tokens per second and chip, and what takes so long: ``compute``, ``memory``,
+    ``network`` or, between slices, ``data center network``."""
 
     seconds: float
     tokens_per_chip: float
@@ -141,17 +144,23 @@ class Bound(NamedTuple):
 
 
 def bound(work: Work, chip: Chip, num_chips: int, activation_dtype: str) -> Bound:
-    """The roofline (Williams et al., 2009): the slowest of the three, as if the others cost nothing.
+    """The roofline (Williams et al., 2009): the slowest of them, as if the others cost nothing.
 
     A chip receives at most half of its two-way network bandwidth.
     """
-    seconds = {
+    seconds = sides(work, chip, activation_dtype)
+    by = max(seconds, key=seconds.__getitem__)
+    return Bound(seconds[by], work.tokens / seconds[by] / num_chips, by)
+
+
+def sides(work: Work, chip: Chip, activation_dtype: str) -> dict[str, float]:
+    """Seconds that each part of the chip is busy; see ``bound``."""
+    return {
         "compute": work.flops / chip.peak_flops(activation_dtype),
         "memory": work.hbm_bytes / chip.hbm_bandwidth,
         "network": work.ici_bytes / (chip.ici_bandwidth / 2),
+        "data center network": work.dcn_bytes / chip.dcn_bandwidth,
     }
-    by = max(seconds, key=seconds.__getitem__)
-    return Bound(seconds[by], work.tokens / seconds[by] / num_chips, by)
 
 
 def projections(config: DecoderConfig) -> dict[str, tuple[int, int]]:
@@ -258,8 +267,11 @@ def layer_activations(config: DecoderConfig, remat: str) -> int:
     return config.model_dim + kept.get(remat, outputs + more)
 
 
-def train_work(config: DecoderConfig, sizes: TrainSizes, weights: Weights, split: Split) -> Work:
-    """One optimizer step, per chip."""
+def train_work(config: DecoderConfig, sizes: TrainSizes, weights: Weights, split: Split, num_slices: int = 1) -> Work:
+    """One optimizer step, per chip.
+
+    What slices exchange is counted as if the chips of a slice shared it out: each brings in its part once.
+    """
     tokens = sizes.tokens / split.row_parts
     kept = config.num_layers * layer_activations(config, sizes.remat) * sizes.activation_bytes
     logits = 4 * config.vocab_size / split.tensor
@@ -269,10 +281,14 @@ def train_work(config: DecoderConfig, sizes: TrainSizes, weights: Weights, split
     moved += GRADIENT_BYTES * weights.num_trainable + 2 * (weights.trainable + weights.optimizer)
     moved += 2 * tokens * (kept / split.tensor + logits)
     stream = config.num_layers * config.model_dim * sizes.activation_bytes
-    received = _received(sizes.micro_batches * (2 * weights.gathered + weights.gathered_trainable), split.fsdp)
-    received += _received(2 * sizes.micro_batches * weights.trainable, split.data)
+    along_data, along_fsdp = sharding.across_slices(*split, num_slices)
+    gathered = sizes.micro_batches * (2 * weights.gathered + weights.gathered_trainable)
+    summed = 2 * sizes.micro_batches * weights.trainable
+    received = _received(gathered, split.fsdp) + _received(summed, split.data // along_data)
     received += _received(2 * 4 * tokens * stream, split.tensor)  # two sums forward and two backward in a layer
-    return Work(train_flops(config, sizes) / split.chips, moved, received, sizes.tokens)
+    far = _received(gathered, along_fsdp) / (split.fsdp // along_fsdp)
+    far += _received(summed, along_data) / (split.data // along_data)
+    return Work(train_flops(config, sizes) / split.chips, moved, received, sizes.tokens, far)
 
 
 def prefill_work(config: DecoderConfig, sizes: SampleSizes, weights: Weights, split: Split) -> Work:
@@ -310,8 +326,10 @@ def cache_bytes(config: DecoderConfig, number_bytes: int) -> int:
 
 
 def cache_parts(config: DecoderConfig, split: Split) -> int:
-    """Parts into which the cache's heads fall; heads that tensor does not divide are kept whole."""
-    return split.tensor if config.num_kv_heads % split.tensor == 0 else 1
+    """Parts into which the cache's heads fall. Heads that do not fall to the chips evenly are kept several times
+    (``head_copies``), or whole by each."""
+    copies = head_copies.num_copies(config, split.tensor)
+    return split.tensor // copies if copies * config.num_kv_heads % split.tensor == 0 else 1
 
 
 def _received(size: float, parts: int) -> float:

@@ -18,7 +18,7 @@ from jax.sharding import AbstractMesh, Mesh
 from s3ft_jax import sharding, training
 from s3ft_jax.generation.engine import PREFILL_TOKENS, Engine
 from s3ft_jax.generation.settings import EngineSettings, fitting_slots
-from s3ft_jax.models import cached_attention
+from s3ft_jax.models import cached_attention, head_copies
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.lora import Lora
 from s3ft_jax.models.weights import flat_params
@@ -92,12 +92,18 @@ class Program(Protocol):
 
 
 class TrainStep:
-    """The optimizer step; a size is rows of all micro-batches together."""
+    """The optimizer step; a size is rows of all micro-batches together.
+
+    Args:
+      experiment: whose settings count.
+      split: the mesh.
+      num_slices: TPU slices that it lies on.
+    """
 
     name, counted = "train", "rows"
 
-    def __init__(self, experiment: Experiment, split: costs.Split):
-        self.experiment, self.split = experiment, split
+    def __init__(self, experiment: Experiment, split: costs.Split, num_slices: int = 1):
+        self.experiment, self.split, self.num_slices = experiment, split, num_slices
         self.step = experiment.step(memory.abstract_mesh(split))
         self.dtype = self.step["activation_dtype"]
         self.unit = experiment.accumulation * split.row_parts
@@ -151,7 +157,7 @@ class TrainStep:
 
     def work(self, size: int) -> costs.Work:
         """See ``Program``."""
-        return costs.train_work(self.experiment.config, self.sizes(size), self._kept[1], self.split)
+        return costs.train_work(self.experiment.config, self.sizes(size), self._kept[1], self.split, self.num_slices)
 
     def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
         """See ``Program``."""
@@ -202,8 +208,8 @@ class _Sampling:
         engine, attention = self.experiment.engine, cached_attention.suiting("tpu")
         if engine.num_slots:
             return self.experiment
-        room = capacity - self._weights.frozen
-        slots = fitting_slots(engine, self.experiment.config, attention, room, PREFILL_TOKENS)
+        room = capacity - memory.bytes_per_chip(sharding.placed(self._own[1], memory.abstract_mesh(self.split)))
+        slots = fitting_slots(engine, self.experiment.config, attention, room, PREFILL_TOKENS, self.split.tensor)
         return dataclasses.replace(self.experiment, engine=dataclasses.replace(engine, num_slots=slots))
 
     @property
@@ -213,8 +219,22 @@ class _Sampling:
 
     @functools.cached_property
     def _weights(self) -> costs.Weights:
-        params = sharding.placed(self._own[1], memory.abstract_mesh(self.split))
-        return memory.weights_of(self.experiment.config, params, self.split, memory.number_bytes(self.dtype))
+        own = self.experiment.config
+        return memory.weights_of(own, self._params, self.split, memory.number_bytes(self.dtype))
+
+    @functools.cached_property
+    def _params(self) -> nnx.State:
+        """As the programs take them, in their places."""
+        own, mesh = self.experiment.config, memory.abstract_mesh(self.split)
+        copies = head_copies.num_copies(own, self.split.tensor)
+        return head_copies.copied(sharding.placed(self._own[1], mesh), own, copies, mesh)
+
+    @functools.cached_property
+    def _once(self) -> int:
+        """Bytes per chip of parameters that are kept beside their copies."""
+        loaded = flat_params(sharding.placed(self._own[1], memory.abstract_mesh(self.split)))
+        used = flat_params(self._params)
+        return memory.bytes_per_chip([leaf for path, leaf in loaded.items() if leaf.shape != used[path].shape])
 
     def sizes(self, slots: int, prompts: int) -> costs.SampleSizes:
         """The shapes that the engine gives the two programs."""
@@ -260,16 +280,22 @@ class Prefill(_Sampling):
 
     def beside(self, size: int) -> int:
         """The cache of the slots that are being decoded, and the parameters that only logits need."""
-        return self._cache(self.experiment.engine.num_slots, self.sizes(1, size).cache_length) + self._unread
+        slots = self._cache(self.experiment.engine.num_slots, self.sizes(1, size).cache_length)
+        return slots + self._unread + self._once
 
     def work(self, size: int) -> costs.Work:
         """See ``Program``."""
-        return costs.prefill_work(self.experiment.config, self.sizes(1, size), self._weights, self.split)
+        return self.work_of(size, self.sizes(1, size).prompt_length)
+
+    def work_of(self, prompts: int, length: int) -> costs.Work:
+        """Of prompts of another length."""
+        sizes = dataclasses.replace(self.sizes(1, prompts), prompt_length=length)
+        return costs.prefill_work(self.experiment.config, sizes, self._weights, self.split)
 
     @functools.cached_property
     def _unread(self) -> int:
         """Bytes of the parameters that make logits of what the layers give: a prefill makes none."""
-        params = flat_params(sharding.placed(self._own[1], memory.abstract_mesh(self.split)))
+        params = flat_params(self._params)
         return memory.bytes_per_chip([leaf for path, leaf in params.items() if path.startswith(("head", "final_norm"))])
 
     def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
@@ -301,11 +327,17 @@ class Decode(_Sampling):
 
     def beside(self, size: int) -> int:
         """The cache of one batch of prompts that wait for a slot."""
-        return self._cache(*self._own[0].prefill_shape(self.experiment.prompt_tokens))
+        return self._cache(*self._own[0].prefill_shape(self.experiment.prompt_tokens)) + self._once
 
     def work(self, size: int) -> costs.Work:
         """See ``Program``."""
-        return costs.decode_work(self.experiment.config, self.sizes(size, 1), self._weights, self.split)
+        sizes = self.sizes(size, 1)
+        return self.work_of(size, sizes.cache_length, sizes.steps)
+
+    def work_of(self, slots: int, length: int, steps: int) -> costs.Work:
+        """Of so many steps with the cache filled so far."""
+        sizes = dataclasses.replace(self.sizes(slots, 1), cache_length=length, steps=steps)
+        return costs.decode_work(self.experiment.config, sizes, self._weights, self.split)
 
     def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
         """See ``Program``."""

@@ -6,8 +6,11 @@ largest batch that fits, and notes on what was chosen on the way (the mesh, how 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 
@@ -21,6 +24,10 @@ from s3ft_jax.planning.search import Largest, largest
 
 MARGIN = 0.9
 """Share of a chip's memory that an estimate may fill when a mesh is chosen by it."""
+FASTER = 1.25
+"""How many times as fast another mesh must be to be told of, ..."""
+NOTICED_S = 1e-3
+"""... and by how many seconds a step."""
 LARGEST_BATCH = 2**16
 """No larger one is searched for."""
 
@@ -85,7 +92,8 @@ def forecasts(experiment: Experiment, place: Slice) -> tuple[list[Forecast], lis
     """
     split, notes = choose_split(experiment, place.topology)
     sampling, more = choose_sampling_split(experiment, place.topology)
-    step, sized = TrainStep(experiment, split), Decode(experiment, sampling).sized(place.capacity)
+    step = TrainStep(experiment, split, place.topology.num_slices)
+    sized = Decode(experiment, sampling).sized(place.capacity)
     programs = [step, Prefill(sized, sampling), Decode(sized, sampling)]
     return [forecast(program, place) for program in programs], [f"train: {step.settings}", *notes, *more]
 
@@ -147,43 +155,89 @@ def _answer(program: Program, place: Slice, size: int) -> Compiled:
 def choose_split(experiment: Experiment, topology: Topology) -> tuple[costs.Split, list[str]]:
     """The config's mesh on this slice, and notes.
 
-    Where the config leaves it at its default (all chips to data) and no chip can hold that, the parameters are split
-    over the fewest chips with which the estimate of the smallest step fits.
+    Where the config leaves it at its default (all chips to data) and no chip can hold that, the mesh whose step is
+    soonest done, by the roofline, of those with which the estimate of the smallest step fits; if none does, the one
+    that needs least. Where it fits and another mesh is far faster, as with more chips than rows, that is told.
 
     Raises:
-      ShardingError: the config's sizes do not suit the number of chips.
+      ShardingError: the config's sizes do not suit the number of chips or slices.
     """
     split = costs.Split(**sharding.mesh_sizes(**experiment.mesh, num_devices=topology.num_chips))
+    sharding.across_slices(*split, topology.num_slices)
     idle = topology.num_chips - split.chips
     notes = [f"mesh {shown(split)}: {idle} of {topology.num_chips} chips stay idle"] if idle else []
-    need = _smallest_step(experiment, split)
-    limit = MARGIN * topology.chip.usable_hbm
-    if experiment.mesh != {"data": -1, "fsdp": 1, "tensor": 1} or need <= limit or topology.num_chips == 1:
+    if experiment.mesh != {"data": -1, "fsdp": 1, "tensor": 1} or topology.num_chips == 1:
         return split, notes
-    tried = [costs.Split(topology.num_chips // parts, parts) for parts in _divisors(topology.num_chips)[1:]]
-    chosen = next((other for other in tried if _smallest_step(experiment, other) <= limit), tried[-1])
-    return chosen, [
-        f"mesh {shown(chosen)}, chosen by plan: with the config's {shown(split)} a chip would need some "
-        f"{need / GIB:,.1f} GiB. To run so: --config.mesh.data={chosen.data} --config.mesh.fsdp={chosen.fsdp}"
-    ]
+    limit = MARGIN * topology.chip.usable_hbm
+    own = Choice.of(experiment, split, topology)
+    others = [Choice.of(experiment, other, topology) for other in splits(experiment, topology)]
+    fitting = [one for one in others if one.need <= limit]
+    best = min(fitting, key=lambda one: one.rank, default=min(others, key=lambda one: one.need))
+    flags = " ".join(f"--config.mesh.{axis}={size}" for axis, size in best.split._asdict().items())
+    if own.need > limit:
+        return best.split, [
+            f"mesh {shown(best.split)}, chosen by plan: with the config's {shown(split)} a chip would need some "
+            f"{own.need / GIB:,.1f} GiB. To run so: {flags}"
+        ]
+    if own.seconds > max(FASTER * best.seconds, best.seconds + NOTICED_S):
+        return split, [
+            f"mesh {shown(split)} takes at least {own.seconds:.3g} s a step, of {own.rows} rows; {shown(best.split)} "
+            f"could be done in {best.seconds:.3g} s: {flags}"
+        ]
+    return split, notes
+
+
+class Choice(NamedTuple):
+    """A mesh for the train step.
+
+    Attributes:
+      split: the mesh.
+      need: estimated bytes per chip of a step with one row in each part.
+      rows: of the experiment's step, filled up to the parts of this mesh.
+      seconds: that the step takes at least.
+      rank: parts of fsdp on slices of their own, between which all parameters would travel; seconds; all sides
+        of the roofline together.
+    """
+
+    split: costs.Split
+    need: int
+    rows: int
+    seconds: float
+    rank: tuple[int, float, float]
+
+    @classmethod
+    def of(cls, experiment: Experiment, split: costs.Split, topology: Topology) -> Choice:
+        """The experiment on this mesh."""
+        step = TrainStep(experiment, split, topology.num_slices)
+        need = sum(step.estimate(step.unit)) + step.beside(step.unit)
+        sides = costs.sides(step.work(step.size), topology.chip, step.dtype).values()
+        _, far = sharding.across_slices(*split, topology.num_slices)
+        return cls(split, need, step.size, max(sides), (far, max(sides), sum(sides)))
+
+
+def splits(experiment: Experiment, topology: Topology) -> list[costs.Split]:
+    """Meshes of all chips. Tensor divides the key-value heads: more parts than those only cost."""
+    found = []
+    for tensor in _divisors(math.gcd(experiment.config.num_kv_heads, topology.num_chips // topology.num_slices)):
+        for fsdp in _divisors(topology.num_chips // tensor):
+            split = costs.Split(topology.num_chips // tensor // fsdp, fsdp, tensor)
+            with contextlib.suppress(sharding.ShardingError):
+                sharding.across_slices(*split, topology.num_slices)
+                found.append(split)
+    return found
 
 
 def choose_sampling_split(experiment: Experiment, topology: Topology) -> tuple[costs.Split, list[str]]:
     """The chips that share a copy of the model, as ``s3ft sample`` chooses them, and how many copies there are."""
     engine, heads = experiment.engine, experiment.config.num_heads
     size = Decode(experiment, costs.Split()).param_bytes
-    number = engine.tensor or fewest_chips(topology.chip.usable_hbm, heads, size, topology.num_chips)
+    in_slice = topology.num_chips // topology.num_slices
+    number = engine.tensor or fewest_chips(topology.chip.usable_hbm, heads, size, in_slice)
     copies = topology.num_chips // number
     if topology.num_chips == 1:
         return costs.Split(), []
     together = "a chip holds" if number == 1 else f"{number} chips together hold"
     return costs.Split(tensor=number), [f"prefill and decode: {together} a copy of the model; {copies} copies"]
-
-
-def _smallest_step(experiment: Experiment, split: costs.Split) -> int:
-    """Estimated bytes per chip of a step with one row in each part."""
-    step = TrainStep(experiment, split)
-    return sum(step.estimate(step.unit)) + step.beside(step.unit)
 
 
 def _divisors(number: int) -> list[int]:

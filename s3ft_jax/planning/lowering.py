@@ -128,7 +128,7 @@ def sampling_engine(
         "chunk_steps": settings.chunk_steps,
         "exact": settings.exact,
     } | settings.dtypes
-    return Engine(graphdef, config, stop_ids=(0,), pad_id=0, attention=attention, **sizes), params
+    return Engine(graphdef, config, stop_ids=(0,), pad_id=0, attention=attention, mesh=mesh, **sizes), params
 
 
 def abstract_state(engine: Engine, length: int, mesh: Mesh | AbstractMesh) -> State:

@@ -104,7 +104,10 @@ class Scorer:
         # devices that wait for each other must all begin the same program first
         self._side_by_side = SIDE_BY_SIDE if mesh is None else 1
         self._num_compiles = self._num_tokens = 0
-        self._score = jax.jit(self._score_program)
+        # every host of the mesh reads what was found
+        self._score = jax.jit(
+            self._score_program, out_shardings=None if mesh is None else NamedSharding(mesh, PartitionSpec())
+        )
 
     @property
     def num_compiles(self) -> int:

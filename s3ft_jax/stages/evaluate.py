@@ -18,7 +18,8 @@ from s3ft_jax.evaluation.scores import ACCURACY, score_choices, score_verdicts
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Score
-from s3ft_jax.responder import Model, answer, asks_of, scorer_of, sharing
+from s3ft_jax.responder import Model, answer_shards, asks_of, scorer_of, sharing
+from s3ft_jax.shards import Shards, Take
 from s3ft_jax.stages import few_shot
 from s3ft_jax.stages.judge import describe_sandbox, judge_responses, settings_of
 from s3ft_jax.stages.launch import BASE, mesh_to_sample, plain_settings
@@ -151,15 +152,14 @@ def _answer(config: ConfigDict, workdir: Workdir, model: Model, examples: list[E
     settings = answer_settings(config, config.evaluate.temperature)
     size = max(config.sample.shard_size, 1024)
     asks = sharing(asks_of(examples, "own", model.encoder), examples)
-    shards = [asks[i : i + size] for i in range(0, len(asks), size)]
-    together = model.spans_hosts
-    mine = sum(len(shards[shard]) for shard in workdir.own_shards(len(shards), together))
-    with progress(f"answer {where}", mine) as ticker:
+    parts = [asks[i : i + size] for i in range(0, len(asks), size)]
+    shards = Shards(workdir, Response, f"{where}-responses", len(parts), together=model.spans_hosts)
+    with progress(f"answer {where}", sum(len(parts[shard]) for shard in shards.missing)) as ticker:
 
-        def make(shard: int) -> list[Response]:
-            return answer(shards[shard], "own", model, settings, ticker.from_here())
+        def make(numbers: list[int], take: Take) -> None:
+            answer_shards([parts[shard] for shard in numbers], "own", model, settings, take, ticker.from_here())
 
-        return workdir.sharded(Response, f"{where}-responses", len(shards), make, together=together)
+        return shards.all(make)
 
 
 def _score_choices(

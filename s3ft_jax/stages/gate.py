@@ -16,6 +16,7 @@ from s3ft_jax.progress import progress, say
 from s3ft_jax.records import Example, Likelihood, Response, Verdict
 from s3ft_jax.responder import Model, scorer_of
 from s3ft_jax.selection import less_likely, refusal
+from s3ft_jax.shards import Shards, Take
 from s3ft_jax.stages.launch import load_model
 from s3ft_jax.stages.select import GATE, GATED, LIKELIHOODS, check_settings, encode_gold, is_gated
 from s3ft_jax.workdir import Workdir, WorkdirError
@@ -45,15 +46,18 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
         examples, right = right_ones(workdir)
         model = load_model(workdir)
         size = config.sample.shard_size
-        shards = [examples[i : i + size] for i in range(0, len(examples), size)]
-        with progress("gate", sum(len(right[e.id]) + 1 for e in examples)) as ticker:
+        parts = [examples[i : i + size] for i in range(0, len(examples), size)]
+        shards = Shards(workdir, Likelihood, LIKELIHOODS, len(parts))
+        missing = [example for shard in shards.missing for example in parts[shard]]
+        with progress("gate", sum(len(right[e.id]) + 1 for e in missing)) as ticker:
 
-            def make(shard: int) -> list[Likelihood]:
-                made = score(shards[shard], right, model, config.evaluate.batch_tokens)
-                ticker.advance(len(made))
-                return made
+            def make(numbers: list[int], take: Take) -> None:
+                for place, shard in enumerate(numbers):
+                    made = score(parts[shard], right, model, config.evaluate.batch_tokens)
+                    ticker.advance(len(made))
+                    take(place, made)
 
-            likelihoods = workdir.sharded(Likelihood, LIKELIHOODS, len(shards), make)
+            likelihoods = shards.all(make)
         number = sum(len(responses) for responses in right.values())
         refused = Counter(reason for mine in less_likely(likelihoods).values() for reason in mine.values())
         stage.facts = {

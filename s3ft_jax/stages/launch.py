@@ -54,7 +54,7 @@ def mesh_to_sample(settings: EngineSettings, workdir: Workdir, folder: str = BAS
     width = np.dtype(settings.dtypes["activation_dtype"]).itemsize
     devices = jax.local_devices() if processes.is_alone() and jax.process_count() > 1 else None
     if devices is not None and settings.tensor > len(devices):
-        settings = dataclasses.replace(settings, tensor=0)
+        settings = dataclasses.replace(settings, tensor=0, num_replicas=0)
     return sampling_mesh(settings, meta.config.num_heads, width * sum(leaf.size for leaf in params), devices)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import re
 import types
 from typing import Any
 
@@ -18,9 +19,10 @@ from s3ft_jax import hf_folder
 from s3ft_jax.models import families
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.weights import count_params
-from s3ft_jax.planning import compiled
+from s3ft_jax.planning import compiled, durations
 from s3ft_jax.planning.chips import FLOAT32_PASSES, GIB, PlanError, Topology, parse_topology
-from s3ft_jax.planning.experiment import Experiment
+from s3ft_jax.planning.durations import Questions
+from s3ft_jax.planning.experiment import Decode, Experiment, Prefill, TrainStep
 from s3ft_jax.planning.forecast import Forecast, Slice, forecasts
 from s3ft_jax.progress import console, say
 from s3ft_jax.stages import method_settings
@@ -33,7 +35,7 @@ BOUND = (
 )
 
 
-def run(config: ConfigDict, topology: str, *, json_file: str = "", compiles: int = 4) -> None:
+def run(config: ConfigDict, topology: str, *, json_file: str = "", compiles: int = 4, questions: str = "") -> None:
     """Print a table and notes.
 
     Args:
@@ -41,6 +43,7 @@ def run(config: ConfigDict, topology: str, *, json_file: str = "", compiles: int
       topology: e.g. ``v5e:4x4``.
       json_file: where to write the same as JSON; empty: nowhere.
       compiles: how many the search for each program's largest batch may take.
+      questions: see ``read_questions``; empty: only training's time is told.
 
     Raises:
       PlanError, ShardingError, UnsupportedModel, HFFolderError: what cannot be planned, and why.
@@ -48,10 +51,11 @@ def run(config: ConfigDict, topology: str, *, json_file: str = "", compiles: int
     place = parse_topology(topology)
     architecture = read_model(config)
     experiment = describe(config, architecture)
+    asked = read_questions(questions, experiment, config.sample.num_own)
     say(f"{config.model.path}: {count_params(architecture):,} parameters")
     say(_hardware(place))
     found, notes = plan(experiment, place, compiles)
-    notes = [*notes, *filter(None, map(advice, found)), BOUND]
+    notes = [*notes, *filter(None, map(advice, found)), *times(experiment, place, found, asked, config), BOUND]
     console.print(table(found, place))
     for note in notes:
         say(f"* {note}")
@@ -69,6 +73,44 @@ def plan(experiment: Experiment, topology: Topology, compiles: int) -> tuple[lis
     devices = compiled.topology_devices(topology) if compiled.has_libtpu() else None
     found, notes = forecasts(experiment, Slice(topology, devices, compiles, say))
     return found, notes if devices is not None else [*notes, compiled.HOW_TO_GET_LIBTPU]
+
+
+def read_questions(text: str, experiment: Experiment, num_responses: int) -> Questions | None:
+    """``7217,180,140``: questions, tokens of a prompt and of a response in the mean; without these the longest ones.
+
+    Raises:
+      PlanError: anything else.
+    """
+    if not text:
+        return None
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*(\.\d*)?){2}|[1-9]\d*", text):
+        raise PlanError(f"--questions={text}: give their number, or number,prompt tokens,response tokens: 7217,180,140")
+    number, *lengths = text.split(",")
+    prompt, response = map(float, lengths) if lengths else (experiment.prompt_tokens, experiment.new_tokens)
+    return Questions(int(number), prompt, response, num_responses)
+
+
+def times(
+    experiment: Experiment, place: Topology, found: list[Forecast], asked: Questions | None, config: ConfigDict
+) -> list[str]:
+    """How long training takes at least, and sampling if it is known how much is asked."""
+    train, prefill, decode = found
+    step, steps = TrainStep(experiment, train.split, place.num_slices), config.train.num_steps
+    trained = durations.train_duration(step, step.size, steps, place.chip)
+    lines = [f"train: {steps:,} steps take at least {durations.shown(trained.seconds)} ({trained.by})"]
+    if asked is None:
+        return lines
+    copies = place.num_chips // decode.split.chips
+    slots = dataclasses.replace(experiment.engine, num_slots=decode.size)
+    sampling = dataclasses.replace(experiment, engine=slots)
+    read = durations.prefill_duration(Prefill(sampling, prefill.split), asked, copies, place.chip)
+    written = durations.decode_duration(Decode(sampling, decode.split), asked, copies, place.chip)
+    return [
+        *lines,
+        f"sample: {asked.number:,} questions of {asked.prompt_tokens:g} tokens with {asked.responses} responses of "
+        f"{asked.response_tokens:g} take at least {durations.shown(read.seconds + written.seconds)}: prompts "
+        f"{durations.shown(read.seconds)} ({read.by}), responses {durations.shown(written.seconds)} ({written.by})",
+    ]
 
 
 def read_model(config: ConfigDict) -> DecoderConfig:

@@ -14,9 +14,10 @@ from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import SAMPLED, Example, Response, Selection, Verdict
-from s3ft_jax.responder import Model, answer, asks_of, sharing
+from s3ft_jax.responder import Model, answer_shards, asks_of, sharing
 from s3ft_jax.rungs import pass_rates, sampled_tokens
 from s3ft_jax.selection import METHODS
+from s3ft_jax.shards import Shards, Take
 from s3ft_jax.stages import sample, select
 from s3ft_jax.stages.judge import judge_responses, with_noise
 from s3ft_jax.stages.launch import BASE, mesh_to_sample
@@ -110,13 +111,15 @@ def _answer(
     settings = sample.response_settings(config, config.sample.num_own, current.number)
     size = config.sample.shard_size
     asks = sharing(asks_of(examples, "own", model.encoder), examples)
-    shards = [asks[i : i + size] for i in range(0, len(asks), size)]
-    with progress(f"sample own, round {current.number}", len(examples) * settings.num_responses) as ticker:
+    parts = [asks[i : i + size] for i in range(0, len(asks), size)]
+    shards = Shards(workdir, Response, f"{folder(method, seed, current.number)}/own-responses", len(parts))
+    total = settings.num_responses * sum(len(parts[shard]) for shard in shards.missing)
+    with progress(f"sample own, round {current.number}", total) as ticker:
 
-        def make(shard: int) -> list[Response]:
-            return answer(shards[shard], "own", model, settings, ticker.from_here())
+        def make(numbers: list[int], take: Take) -> None:
+            answer_shards([parts[shard] for shard in numbers], "own", model, settings, take, ticker.from_here())
 
-        return workdir.sharded(Response, f"{folder(method, seed, current.number)}/own-responses", len(shards), make)
+        return shards.all(make)
 
 
 def _choose(

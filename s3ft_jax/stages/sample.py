@@ -16,6 +16,7 @@ from s3ft_jax.records import Example, Origin, Response, Verdict
 from s3ft_jax.responder import Ask, ResponseSettings, asks_of, sharing
 from s3ft_jax.rungs import sampled_tokens
 from s3ft_jax.selection import asked_after, refusal
+from s3ft_jax.shards import Shards, Take
 from s3ft_jax.stages import sampler
 from s3ft_jax.stages.select import GATE, GATED, encode_gold, is_gated, read_refusals
 from s3ft_jax.workdir import Workdir
@@ -150,14 +151,14 @@ def _sample(
         asked = asks_of(examples, origin, writer.encoder)
     asked = sharing(asked, examples)
     size = config.sample.shard_size
-    shards = [asked[i : i + size] for i in range(0, len(asked), size)]
-    mine = sum(len(shards[shard]) for shard in workdir.own_shards(len(shards), writer.together))
-    with progress(f"sample {origin}", mine * count) as ticker:
+    parts = [asked[i : i + size] for i in range(0, len(asked), size)]
+    shards = Shards(workdir, Response, f"responses/{origin}", len(parts), together=writer.together)
+    with progress(f"sample {origin}", count * sum(len(parts[shard]) for shard in shards.missing)) as ticker:
 
-        def make(shard: int) -> list[Response]:
-            return writer.answer(shards[shard], origin, settings, ticker.from_here())
+        def make(numbers: list[int], take: Take) -> None:
+            writer.answer([parts[shard] for shard in numbers], origin, settings, take, ticker.from_here())
 
-        made = workdir.sharded(Response, f"responses/{origin}", len(shards), make, together=writer.together)
+        made = shards.all(make)
     return made, left
 
 

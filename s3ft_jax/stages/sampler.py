@@ -22,7 +22,7 @@ from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Origin, Response
-from s3ft_jax.responder import Ask, ResponseSettings, answer
+from s3ft_jax.responder import Ask, ResponseSettings, answer_shards
 from s3ft_jax.selection import weighs
 from s3ft_jax.stages.launch import BASE, load_model, plain_settings
 from s3ft_jax.workdir import Workdir, WorkdirError
@@ -32,7 +32,8 @@ OWN = ("num_slots", "chunk_steps", "activation_dtype", "cache_dtype", "attention
 LINE_EVERY_S = 10.0
 """Seconds between two lines about requests that are tried again."""
 
-Answer = Callable[[Sequence[Ask], Origin, ResponseSettings, Callable[[int, int], None] | None], list[Response]]
+OnShard = Callable[[int, list[Response]], object]
+Answer = Callable[[Sequence[Sequence[Ask]], Origin, ResponseSettings, OnShard, Callable[..., None]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Sampler:
     """Who writes.
 
     Attributes:
-      answer: asks, origin, settings, progress -> responses; see ``responder.answer``.
+      answer: of shards of asks, origin, settings, what takes each shard, progress; see ``responder.answer_shards``.
       encoder: messages <-> token ids.
       max_positions: longest sequence of the model, tokens.
       facts: the responses of all shards -> what the manifest says of an outside engine; nothing of our own.
@@ -103,8 +104,8 @@ def open_sampler(config: ConfigDict, workdir: Workdir) -> Sampler:
         return _outside(config, workdir)
     model = load_model(workdir, engine=engine_settings(config))
 
-    def own(asks: Sequence[Ask], origin: Origin, *rest: Any) -> list[Response]:
-        return answer(asks, origin, model, *rest)
+    def own(shards: Sequence[Sequence[Ask]], origin: Origin, *rest: Any) -> None:
+        answer_shards(shards, origin, model, *rest)
 
     return Sampler(own, model.encoder, model.config.max_positions, lambda _: {}, model.spans_hosts)
 
@@ -133,7 +134,7 @@ def _outside(config: ConfigDict, workdir: Workdir) -> Sampler:
     endpoint = dataclasses.replace(_endpoint(config), on_retry=retries.count)
     engine = OutsideEngine(Server(endpoint, config.sample.outside.name, encoder))
 
-    def ask(asks: Sequence[Ask], origin: Origin, settings: ResponseSettings, *rest: Any) -> list[Response]:
+    def ask(asks: Sequence[Ask], origin: Origin, settings: ResponseSettings, tell: Callable) -> list[Response]:
         if asks and engine.offer is None:
             offer = engine.open(asks, settings)
             say(f"sample {origin}: {engine.server.model} ({offer.known_as}) at {endpoint.address}")
@@ -146,12 +147,28 @@ def _outside(config: ConfigDict, workdir: Workdir) -> Sampler:
                     f"responses, but {endpoint.address} gives no log-probabilities ({'; '.join(offer.missing)}). Set "
                     "select.pick to first or diverse, sample one response, or sample by our own engine."
                 )
-        return engine.answer(asks, origin, settings, *rest)
+        return engine.answer(asks, origin, settings, tell)
+
+    def ask_shards(
+        shards: Sequence[Sequence[Ask]],
+        origin: Origin,
+        settings: ResponseSettings,
+        on_shard: OnShard,
+        on_progress: Callable[..., None],
+    ) -> None:
+        done, total = 0, settings.num_responses * sum(map(len, shards))
+        for number, asks in enumerate(shards):
+
+            def tell(finished: int, _: int, before: int = done) -> None:
+                on_progress(before + finished, total)
+
+            on_shard(number, ask(asks, origin, settings, tell))
+            done += settings.num_responses * len(asks)
 
     def facts(responses: Sequence[Response]) -> dict[str, Any]:
         return {"outside": engine.facts() | {"retries": retries.number} | count_sources(responses)}
 
-    return Sampler(ask, encoder, checkpoints.read_meta(workdir / BASE).config.max_positions, facts)
+    return Sampler(ask_shards, encoder, checkpoints.read_meta(workdir / BASE).config.max_positions, facts)
 
 
 def count_sources(responses: Iterable[Response]) -> dict[str, int]:

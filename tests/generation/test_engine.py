@@ -95,6 +95,20 @@ def test_order_and_company_change_no_bit():
     assert all(_same(left, right) for left, right in zip(part, _together()[7:12], strict=True))
 
 
+def test_turns_are_begun_one_after_the_other_and_change_no_bit():
+    """A slot that an earlier turn has no use for any more is the next one's: no turn is waited for."""
+    requests = [dataclasses.replace(one, turn=2 - number // 11) for number, one in enumerate(_requests())]
+    ended = {}
+    sampled = _engine().generate(
+        _model()[1], requests, on_finished=lambda number, _: ended.setdefault(number, len(ended))
+    )
+    for left, right in zip(sampled, _together(), strict=True):
+        assert _same(left, right)
+    places = [[ended[number] for number in range(32) if requests[number].turn == turn] for turn in range(3)]
+    assert [sum(one) / len(one) for one in places] == sorted(sum(one) / len(one) for one in places)
+    assert max(places[0]) > min(places[1]), "the second begins before the first has ended"
+
+
 def test_chunk_length_changes_no_bit():
     others = _engine(chunk_steps=7).generate(_model()[1], _requests())
     assert all(_same(left, right) for left, right in zip(others, _together(), strict=True))

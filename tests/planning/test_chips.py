@@ -12,12 +12,19 @@ from s3ft_jax.planning.chips import CHIPS, GIB, PlanError, parse_topology, peak_
         ("v5p:2x2x1", "v5p:2x2x1", 4),
         (" V6E:2x4 ", "v6e:2x4", 8),
         ("v4:2x2x2", "v4:2x2x2", 8),
+        ("2xv5e:16x16", "2xv5e:16x16", 512),
+        ("v5litepod-16", "v5e:4x4", 16),
+        ("v5e-256", "v5e:16x16", 256),
+        ("v5p-512", "v5p:4x8x8", 256),
+        ("v4-8", "v4:2x2x1", 4),
+        ("3xv6e-8", "3xv6e:2x4", 24),
     ],
 )
 def test_a_topology_is_a_chip_and_a_shape(text, name, chips):
     topology = parse_topology(text)
     assert (topology.name, topology.num_chips) == (name, chips)
-    assert topology.chip is CHIPS[name[: name.index(":")]]
+    assert topology.slice_name == name[name.index("v") :]
+    assert topology.chip is CHIPS[topology.slice_name.partition(":")[0]]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +38,9 @@ def test_a_topology_is_a_chip_and_a_shape(text, name, chips):
         ("v5e:4x", "2 axes"),
         ("v5e:0x4", "2 axes"),
         ("v6e:32x32", "at most 256 chips"),
+        ("v5p-7", "no such accelerator type; known: v5p-8, v5p-16"),
+        ("v5e-512", "known: v5e-1, v5e-4"),
+        ("0xv5e:2x2", "no chip '0xv5e'"),
     ],
 )
 def test_what_cannot_be_says_what_can(text, part):

@@ -186,9 +186,11 @@ def test_sampling_by_hand_and_as_traced():
     assert prefill.flops == through(2, 32, 32) - 64 * costs.head_flops(CONFIG)
 
 
-def test_heads_that_do_not_divide_are_read_whole():
+def test_heads_for_more_chips_than_there_are():
+    """Two heads on two chips, one each; on four a head on every chip, twice in all; on three whole on every one."""
     sizes = costs.SampleSizes(prompts=1, prompt_length=32, slots=4, cache_length=64, steps=1)
-    two, four = (costs.decode_work(CONFIG, sizes, WEIGHTS, costs.Split(tensor=n)).hbm_bytes for n in (2, 4))
+    two, four, three = (costs.decode_work(CONFIG, sizes, WEIGHTS, costs.Split(tensor=n)).hbm_bytes for n in (2, 4, 3))
     logits = 2 * 4 * 4 * 128
     assert two == 1600 + 4 * 64 * 512 / 2 + logits / 2
-    assert four == 1600 + 4 * 64 * 512 + logits / 4
+    assert four == 1600 + 4 * 64 * 512 / 2 + logits / 4
+    assert three == 1600 + 4 * 64 * 512 + logits / 3

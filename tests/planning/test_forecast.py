@@ -113,10 +113,34 @@ def test_all_programs_of_an_experiment():
 def test_a_model_too_large_for_a_chip_is_split_and_the_flags_are_told():
     own = changed(config=LARGE)
     split, (note,) = forecast.choose_split(own, V5E)
-    assert split == costs.Split(2, 2)
-    assert "--config.mesh.data=2 --config.mesh.fsdp=2" in note and "data 4 x fsdp 1 x tensor 1" in note
-    assert forecast.choose_split(own, parse_topology("v5p:2x2x1")) == (costs.Split(4), [])
+    assert split == costs.Split(1, 2, 2)
+    flags = "--config.mesh.data=1 --config.mesh.fsdp=2 --config.mesh.tensor=2"
+    assert note.endswith(f"To run so: {flags}") and "data 4 x fsdp 1 x tensor 1" in note
+    large = dataclasses.replace(own, batch_size=512)
+    assert forecast.choose_split(large, parse_topology("v5p:2x2x1")) == (costs.Split(4), [])
     assert forecast.choose_split(own, parse_topology("v5e:1x1")) == (costs.Split(), [])
+
+
+def test_more_chips_than_rows_are_told_of():
+    own, place = changed(config=LARGE, batch_size=2), parse_topology("v5p:2x2x2")
+    split, (note,) = forecast.choose_split(own, place)
+    assert split == costs.Split(8)
+    assert note.startswith("mesh data 8 x fsdp 1 x tensor 1 takes at least ") and " s a step, of 8 rows; data " in note
+    found = [int(part.partition("=")[2]) for part in note.split(": ")[1].split()]
+    assert found[0] * found[1] <= 2, "no more parts than rows"
+    assert forecast.choose_split(dataclasses.replace(own, batch_size=512), place) == (costs.Split(8), [])
+
+
+def test_slices_share_no_tensor_and_meet_once_a_step():
+    own, two = changed(config=LARGE), parse_topology("2xv5e:2x2")
+    split, _ = forecast.choose_split(own, two)
+    assert split.chips == 8 and split.data % 2 == 0
+    assert all(sharding.across_slices(*one, 2) for one in forecast.splits(own, two))
+    assert costs.Split(1, 1, 8) not in forecast.splits(own, two)
+    with pytest.raises(sharding.ShardingError, match="on 2 slices"):
+        forecast.choose_split(changed(config=LARGE, mesh={"data": 1, "fsdp": 1, "tensor": 8}), two)
+    sampling, (note,) = forecast.choose_sampling_split(changed(config=dataclasses.replace(LARGE, num_layers=96)), two)
+    assert sampling == costs.Split(tensor=2) and note.endswith("4 copies")
 
 
 def test_a_mesh_that_is_asked_for_is_kept():

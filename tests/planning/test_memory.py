@@ -100,7 +100,8 @@ def test_the_cache_is_that_of_the_engine():
     cache = jax.eval_shape(lambda: KVCache.empty(CONFIG, 8, 64))
     assert memory.cache_per_chip(CONFIG, 8, 64, 4, costs.Split()) == memory.bytes_per_chip(cache)
     assert memory.cache_per_chip(CONFIG, 8, 64, 4, costs.Split(tensor=2)) == memory.bytes_per_chip(cache) // 2
-    assert memory.cache_per_chip(CONFIG, 8, 64, 4, costs.Split(tensor=4)) == memory.bytes_per_chip(cache)
+    assert memory.cache_per_chip(CONFIG, 8, 64, 4, costs.Split(tensor=4)) == memory.bytes_per_chip(cache) // 2
+    assert memory.cache_per_chip(CONFIG, 8, 64, 4, costs.Split(tensor=3)) == memory.bytes_per_chip(cache)
 
 
 def test_temporaries_follow_what_makes_them():

@@ -112,15 +112,6 @@ def test_a_stage_without_devices_is_done_by_the_first(unsampled):
     assert "judge own" in said[0] and said[1] == ""
 
 
-def test_shards_are_shared_out_by_number():
-    def own(index, count, **options):
-        return Workdir("unused", Processes(index, count)).own_shards(5, **options)
-
-    assert (own(0, 2), own(1, 2)) == ([0, 2, 4], [1, 3])
-    assert own(1, 2, together=True) == own(0, 1) == [0, 1, 2, 3, 4]
-    assert own(7, 8) == []
-
-
 def test_only_the_first_process_writes_what_all_share(tmp_path):
     other = Workdir(str(tmp_path), Processes(1, 2))
     assert other.write_records("examples/train.jsonl", []) == tmp_path / "examples/train.jsonl"

@@ -18,6 +18,7 @@ from s3ft_jax.stages import evaluate, train
 from s3ft_jax.workdir import Workdir
 
 pytestmark = pytest.mark.walk
+COPIES = ("sample.tensor=2", "sample.num_replicas=2")
 RECIPE = ("methods=('s3ft',)", "general.limit=1", "report.num_scored=4")
 
 
@@ -38,6 +39,8 @@ def check_alike(one, both):
         (2, ("mesh.data=2",)),
         pytest.param(2, ("mesh.data=1", "mesh.fsdp=2", "sample.tensor=2"), marks=pytest.mark.slow),
         pytest.param(4, ("mesh.data=2", "mesh.fsdp=2"), marks=pytest.mark.slow),
+        # two copies of the model, each of two hosts
+        pytest.param(4, ("mesh.data=2", "mesh.fsdp=2", *COPIES), marks=pytest.mark.slow),
     ],
 )
 def test_as_in_one(count, overrides, tmp_path):

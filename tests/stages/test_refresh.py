@@ -9,6 +9,7 @@ from s3ft_jax.progress import console
 from s3ft_jax.records import Response, Selection, Verdict
 from s3ft_jax.selection import METHODS
 from s3ft_jax.stages import refresh, show, train
+from s3ft_jax.workdir import Workdir
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_run_in_rounds_ends_with_the_same_bits_whenever_it_is_killed(in_rounds
     undisturbed = workdir.manifest("train-s3ft-seed-0")
     answers = (workdir / refresh.folder("s3ft", 0, 1) / "selections.jsonl").read_text()
     places = [
-        (refresh, "answer", 2),  # the second shard of new answers
+        (Workdir, "write_shard", 2),  # the second shard of new answers
         (refresh, "judge_responses", 1),
         (train.batches, "build_batch", 4),
     ]
@@ -73,19 +74,24 @@ def test_a_run_in_rounds_ends_with_the_same_bits_whenever_it_is_killed(in_rounds
 def test_shards_sampled_before_a_kill_are_kept(in_rounds, monkeypatch):
     config, workdir = in_rounds
     with monkeypatch.context() as patched:
-        patched.setattr(refresh, "answer", dying(refresh.answer, 2))
+        patched.setattr(Workdir, "write_shard", dying(Workdir.write_shard, 2))
         with pytest.raises(KeyboardInterrupt):
             train.run(config, workdir, "s3ft", 0)
-    asked, answer = [], refresh.answer
-    monkeypatch.setattr(refresh, "answer", lambda asks, *rest: asked.append(len(asks)) or answer(asks, *rest))
+    asked, answer = [], refresh.answer_shards
+
+    def ask(shards, *rest):
+        asked.extend(map(len, shards))
+        answer(shards, *rest)
+
+    monkeypatch.setattr(refresh, "answer_shards", ask)
     train.run(config, workdir, "s3ft", 0)
-    assert asked == [8], "the second shard alone"
+    assert asked == [8], "the shard alone that was not written"
 
 
 def test_a_run_that_ended_at_the_last_step_of_a_round_ends_there_again(in_rounds, monkeypatch):
     config, workdir = in_rounds
     with monkeypatch.context() as patched:
-        patched.setattr(refresh, "answer", dying(refresh.answer, 1))
+        patched.setattr(refresh, "answer_shards", dying(refresh.answer_shards, 1))
         with pytest.raises(KeyboardInterrupt):
             train.run(config, workdir, "s3ft", 0)
     where = workdir / train.folder("s3ft", 0) / "2"
