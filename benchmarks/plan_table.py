@@ -93,7 +93,8 @@ def measure(case: Case, compiles: int) -> dict[str, Any]:
         program = TrainStep(experiment, forecast.choose_split(experiment, topology)[0])
     else:
         split, _ = forecast.choose_sampling_split(experiment, topology)
-        program = {"prefill": Prefill, "decode": Decode}[case.program](experiment, split)
+        copies = topology.num_chips // split.chips
+        program = {"prefill": Prefill, "decode": Decode}[case.program](experiment, split, copies)
     return {"case": case.name} | plan.plain(forecast.forecast(program, place))
 
 

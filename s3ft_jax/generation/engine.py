@@ -157,7 +157,8 @@ class Engine:
         Args:
           params: arrays or ``jax.ShapeDtypeStruct``, whose places are the program's.
         """
-        return self.programs.lower_prefill(self.spread(params), self.prefill_shape(num_tokens))
+        count, length = self.prefill_shape(num_tokens)
+        return self.programs.lower_prefill(self.spread(params), (self.num_replicas * count, length))
 
     def lower_decode(self, params: nnx.State, state: State) -> jax.stages.Lowered:
         """The decode chunk over ``state``, as ``lower_prefill``."""

@@ -33,7 +33,7 @@ class EngineSettings:
     """Shape and precision of an engine.
 
     Attributes:
-      num_slots: responses decoded side by side; 0: as many as the device's memory has room for, a power of two.
+      num_slots: responses decoded side by side; 0: as many as the device's memory has room for (``fitting_slots``).
       chunk_steps: decode steps between two looks of the host.
       activation_dtype: of the decoder's stream.
       cache_dtype: of keys and values; empty: as the stream.
@@ -103,7 +103,7 @@ def fitting_slots(
       tensor: chips that share a copy of the model, and with it the heads of the cache.
 
     Returns:
-      A power of two, 1 to ``MOST_SLOTS``.
+      A power of two or half as many again, 1 to ``MOST_SLOTS``: few different numbers, so that it seldom changes.
     """
     if room is None:
         return SLOTS_ON_CPU
@@ -124,13 +124,15 @@ def fitting_slots(
     scores = 8 * longest * config.num_heads // tensor
     prompts = prefill_tokens * (2 * token + widest * numbers["activation_dtype"] + scores)
     slots = max(1, int((room * (1 - KEPT_FREE) - prompts) // slot))
-    return min(MOST_SLOTS, 1 << (slots.bit_length() - 1))
+    power = 1 << (slots.bit_length() - 1)
+    return min(MOST_SLOTS, power + power // 2 if 2 * slots >= 3 * power else power)
 
 
 def sampling_mesh(
     settings: EngineSettings, num_heads: int, param_bytes: int, devices: Sequence[jax.Device] | None = None
 ) -> Mesh | None:
-    """The chips to sample on: replicas on those of this host; on all hosts' together where this host's hold none.
+    """The chips to sample on: replicas on those of this host; on all hosts' together where this host's hold none, or
+    where the chips want to run one program all together (``needs_whole_slice``).
 
     Args:
       settings: ``tensor`` and ``num_replicas``.
@@ -152,7 +154,8 @@ def sampling_mesh(
         raise GenerationError(
             f"sample.tensor = {tensor}: it must divide the model's {num_heads} heads, and there are {len(every)} chips"
         )
-    chips, whose = (every, "all hosts together have") if tensor > len(mine) else (mine, "this host has")
+    alone = tensor <= len(mine) and (tensor == 1 or len(every) == len(mine) or not needs_whole_slice(mine[0]))
+    chips, whose = (mine, "this host has") if alone else (every, "all hosts together have")
     most = len(chips) // tensor
     replicas = settings.num_replicas or (1 if mine[0].platform == "cpu" else most)
     if replicas > most:
@@ -160,6 +163,15 @@ def sampling_mesh(
             f"sample.num_replicas = {replicas}: {whose} {len(chips)} chips, of which each replica takes {tensor}"
         )
     return None if replicas * tensor == 1 else make_mesh(replicas, 1, tensor, devices=chips)
+
+
+def needs_whole_slice(device: jax.Device) -> bool:
+    """Whether chips that exchange anything must run a program with all others of their slice.
+
+    So says libtpu's compiler (0.0.42.1) of v5e:16x16: "on platforms with limited ICI routing device assignment should
+    include all slice devices"; for the four chips of a host of v5e:4x4 or v6e:4x4 it ends the process. v4 and v5p may.
+    """
+    return device.platform == "tpu" and "lite" in device.device_kind
 
 
 def fewest_chips(memory: int | None, num_heads: int, param_bytes: int, num_devices: int) -> int:

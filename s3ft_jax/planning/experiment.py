@@ -63,7 +63,7 @@ class Program(Protocol):
 
     Attributes:
       name, counted: train, prefill or decode, and what a size counts.
-      split: sizes of the mesh's axes.
+      split: sizes of the mesh's axes; of one of ``copies`` copies of the model that compute side by side.
       dtype: of the inputs of its products.
       size, unit: the experiment's own size; sizes are multiples of unit.
     """
@@ -71,6 +71,7 @@ class Program(Protocol):
     name: str
     counted: str
     split: costs.Split
+    copies: int
     dtype: str
     size: int
     unit: int
@@ -88,7 +89,7 @@ class Program(Protocol):
         """Operations and bytes of one run, per chip."""
 
     def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
-        """The real run's program."""
+        """The real run's program, on a mesh with all copies along data."""
 
 
 class TrainStep:
@@ -100,7 +101,7 @@ class TrainStep:
       num_slices: TPU slices that it lies on.
     """
 
-    name, counted = "train", "rows"
+    name, counted, copies = "train", "rows", 1
 
     def __init__(self, experiment: Experiment, split: costs.Split, num_slices: int = 1):
         self.experiment, self.split, self.num_slices = experiment, split, num_slices
@@ -179,12 +180,14 @@ class _Sampling:
     Args:
       experiment: with a number of slots (``sized``).
       split: the chips that share the model.
+      copies: of the model; the batch sizes are one's.
     """
 
     unit = 1
 
-    def __init__(self, experiment: Experiment, split: costs.Split):
-        self.experiment, self.split, self.dtype = experiment, split, experiment.engine.activation_dtype
+    def __init__(self, experiment: Experiment, split: costs.Split, copies: int = 1):
+        self.experiment, self.split, self.copies = experiment, split, copies
+        self.dtype = experiment.engine.activation_dtype
 
     def engine(self, slots: int, prompts: int, mesh: Mesh | None = None) -> tuple[Engine, nnx.State]:
         """The engine for so many slots, and for so many prompts in a prefill; its abstract parameters."""
@@ -342,5 +345,5 @@ class Decode(_Sampling):
     def lower(self, size: int, mesh: Mesh) -> jax.stages.Lowered:
         """See ``Program``."""
         engine, params = self.engine(size, 1, mesh)
-        state = lowering.abstract_state(engine, self.sizes(size, 1).cache_length, mesh)
+        state = lowering.abstract_state(engine, self.sizes(size, 1).cache_length)
         return engine.lower_decode(sharding.placed(params, mesh), state)

@@ -94,7 +94,8 @@ def forecasts(experiment: Experiment, place: Slice) -> tuple[list[Forecast], lis
     sampling, more = choose_sampling_split(experiment, place.topology)
     step = TrainStep(experiment, split, place.topology.num_slices)
     sized = Decode(experiment, sampling).sized(place.capacity)
-    programs = [step, Prefill(sized, sampling), Decode(sized, sampling)]
+    copies = place.topology.num_chips // sampling.chips
+    programs = [step, Prefill(sized, sampling, copies), Decode(sized, sampling, copies)]
     return [forecast(program, place) for program in programs], [f"train: {step.settings}", *notes, *more]
 
 
@@ -141,7 +142,7 @@ def _answer(program: Program, place: Slice, size: int) -> Compiled:
     peak = arguments + temporaries
     if place.devices is None:
         return Compiled(peak <= place.capacity, peak, place.capacity, arguments, temporaries, 0.0, 0.0)
-    mesh = sharding.make_mesh(*program.split, devices=place.devices)
+    mesh = sharding.make_mesh(program.copies * program.split.data, *program.split[1:], devices=place.devices)
     place.tell(f"compiling {program.name}, {program.shape(size)}")
     try:
         answer = compile_program(lambda: program.lower(size, mesh))

@@ -131,13 +131,10 @@ def sampling_engine(
     return Engine(graphdef, config, stop_ids=(0,), pad_id=0, attention=attention, mesh=mesh, **sizes), params
 
 
-def abstract_state(engine: Engine, length: int, mesh: Mesh | AbstractMesh) -> State:
-    """The engine's state, the cache ``length`` positions long: heads over tensor if it divides them, all else whole."""
-    axis = "tensor" if engine.config.num_kv_heads % mesh.shape["tensor"] == 0 else None  # as costs.cache_parts
-    place = NamedSharding(mesh, PartitionSpec(None, None, axis))
+def abstract_state(engine: Engine, length: int) -> State:
+    """The state of an engine that has a mesh, the cache ``length`` positions long."""
     state = jax.eval_shape(lambda: engine.programs.empty(length))
-    cache = jax.tree.map(lambda leaf: _with_sharding(leaf, place), state.cache)
-    return State(cache, _with_sharding(state.seen, NamedSharding(mesh, PartitionSpec())))
+    return jax.tree.map(_with_sharding, state, engine.programs.state_shardings(state))
 
 
 def _with_sharding(leaf: jax.ShapeDtypeStruct, place: Any) -> jax.ShapeDtypeStruct:

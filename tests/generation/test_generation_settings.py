@@ -63,13 +63,25 @@ def _slots(room, settings=BFLOAT16, attention="pallas"):
 def test_slots_follow_from_the_room_beside_the_parameters():
     """Mistral 7B: 128 KiB of keys and values a token in bfloat16, so a slot of 1,024 positions has 128 MiB."""
     assert _slots(None) == SLOTS_ON_CPU
-    assert _slots(16 * GIB) == 64, "64 slots take 8 GiB, 128 would take 16"
+    assert _slots(16 * GIB) == 96, "96 slots take 12 GiB, 128 would take 16"
+    assert _slots(12 * GIB) == 64
     assert _slots(100 * GIB) == MOST_SLOTS
     assert _slots(0) == 1, "at least one is tried; FittingEngine tells if it does not fit"
     assert _slots(16 * GIB, EngineSettings(num_slots=0)) == 32, "float32 takes twice as much"
     short = dataclasses.replace(BFLOAT16, length=256)
-    assert _slots(16 * GIB, short) == 256
-    assert _slots(16 * GIB, attention="xla") == 16, "64, 128, 192, ... 1,024 positions: 3.3 times one lane"
+    assert _slots(16 * GIB, short) == 384
+    assert _slots(16 * GIB, attention="xla") == 24, "64, 128, 192, ... 1,024 positions: 3.3 times one lane"
+
+
+def test_chips_that_share_a_model_share_the_cache_too():
+    """Four chips hold two of the eight heads each: a slot takes 32 MiB of one. Sixteen hold one each, twice in all."""
+
+    def slots(room, tensor):
+        return fitting_slots(BFLOAT16, MISTRAL, CachedAttention("pallas"), room, PREFILL_TOKENS, tensor)
+
+    assert slots(4 * GIB, 4) == 96 and slots(4 * GIB, 1) == 16
+    assert slots(4 * GIB, 8) == slots(4 * GIB, 16) == 192, "no chip keeps half a head"
+    assert slots(2 * GIB, 16) < slots(2 * GIB, 8) * 2, "and kernels of keys and values come twice"
 
 
 def test_what_fits_needs_less_than_the_room():
@@ -134,6 +146,21 @@ def _mesh(settings, param_gib=1, platform=None):
         settings = dataclasses.replace(settings, tensor=known, num_replicas=8 // known)
     mesh = sampling_mesh(settings, 32, param_gib * GIB, devices)
     return None if mesh is None else tuple(mesh.shape.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "tensor", "number"),
+    [("TPU v5 lite", 2, 16), ("TPU v6 lite", 4, 16), ("TPU v5 lite", 1, 4), ("TPU v5p", 2, 4), ("TPU v5p", 8, 16)],
+)
+def test_chips_that_run_programs_with_their_whole_slice_only(kind, tensor, number, monkeypatch):
+    """Four hosts of four chips: copies on each host's own, or on all hosts' together."""
+    chips = [type("Chip", (_Chip,), {"device_kind": kind, "slice_index": 0})() for _ in range(16)]
+    monkeypatch.setattr(settings_module.jax, "devices", lambda: chips)
+    monkeypatch.setattr(settings_module.jax, "local_devices", lambda: chips[4:8])
+    monkeypatch.setattr(settings_module, "make_mesh", lambda *sizes, devices: (sizes, list(devices)))
+    sizes, devices = sampling_mesh(EngineSettings(tensor=tensor), 32, GIB)
+    assert sizes == (number // tensor, 1, tensor)
+    assert devices == (chips if number == 16 else chips[4:8])
 
 
 def test_the_chips_to_sample_on():

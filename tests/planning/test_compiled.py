@@ -139,13 +139,16 @@ def test_a_decode_chunk_keeps_its_cache_where_it_is(tensor, head_dim):
     sizes = {"model_dim": 4096, "num_heads": 32, "num_kv_heads": 8, "head_dim": head_dim, "max_positions": 1024}
     config = dataclasses.replace(CONFIG, num_layers=8, **sizes)
     sampled = changed(config=config, dtype="bfloat16", prompt_tokens=512, new_tokens=512)
-    decode = Decode(sampled, costs.Split(tensor=tensor))
+    decode = Decode(sampled, costs.Split(tensor=tensor), 4 // tensor)
     devices = compiled.topology_devices(parse_topology("v5e:2x2"))
-    mesh = sharding.make_mesh(*decode.split, devices=devices)
+    mesh = sharding.make_mesh(4 // tensor, 1, tensor, devices=devices)
     assert "tpu_custom_call" in decode.lower(8, mesh).as_text()
     with jax.default_matmul_precision("highest"):  # as launch.prepare_jax sets it
         answer = compiled.compile_program(lambda: decode.lower(8, mesh))
-    cache = lowering.abstract_state(decode.engine(8, 1)[0], 1024, mesh).cache
-    assert cache.keys.shape == (8, 8, 8, 1024, head_dim)
-    matrices = 8 * 4096 * 32 * head_dim * 2  # of the queries, bfloat16
-    assert answer.fits and answer.temporaries < min(2 * cache.keys.size * 4, matrices) / tensor / 2
+    keys = lowering.abstract_state(decode.engine(8, 1, mesh)[0], 1024).cache.keys
+    assert keys.shape == (8, 8 * 4 // tensor, 8, 1024, head_dim)
+    cache, matrices = (
+        2 * keys.size * 4 // 4,
+        8 * 4096 * 32 * head_dim * 2 // tensor,
+    )  # a chip's; of the queries, bfloat16
+    assert answer.fits and answer.temporaries < min(cache, matrices) / 2

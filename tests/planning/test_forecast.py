@@ -20,7 +20,7 @@ LARGE = dataclasses.replace(CONFIG, num_layers=24, model_dim=2048, mlp_dim=8192,
 class Line:
     """A program that needs 2 GiB, 1 GiB more for each row, and keeps 3 GiB beside."""
 
-    name, counted, split, dtype, size, unit = "train", "rows", costs.Split(2), "bfloat16", 4, 2
+    name, counted, split, dtype, size, unit, copies = "train", "rows", costs.Split(2), "bfloat16", 4, 2, 1
 
     def shape(self, size):
         return f"{size} rows"
