@@ -54,7 +54,7 @@ def defaults() -> ConfigDict:
                 "exact": True,  # the same bits in any company and order; False may be faster
                 "tensor": 0,  # chips that share a copy of the model; 0: the fewest that hold it
                 "num_replicas": 0,  # copies on each host, with num_slots each; 0: all its chips, on a CPU one
-                "shard_size": 256,  # examples per file; a kill loses at most one file
+                "shard_size": 256,  # examples per file; a kill loses the files under way, none is waited for
                 # who samples from the base; tuned models are always sampled by our own engine
                 "outside": {
                     "endpoint": "",  # empty: our own engine; else an address, e.g. http://localhost:8000/v1

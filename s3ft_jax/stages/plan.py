@@ -105,10 +105,11 @@ def times(
     sampling = dataclasses.replace(experiment, engine=slots)
     read = durations.prefill_duration(Prefill(sampling, prefill.split), asked, copies, place.chip)
     written = durations.decode_duration(Decode(sampling, decode.split), asked, copies, place.chip)
+    questions = f"{asked.number:,} questions of {asked.prompt_tokens:g} tokens"
+    responses = f"{asked.number * asked.responses:,} responses of {asked.response_tokens:g}"
     return [
         *lines,
-        f"sample: {asked.number:,} questions of {asked.prompt_tokens:g} tokens with {asked.responses} responses of "
-        f"{asked.response_tokens:g} take at least {durations.shown(read.seconds + written.seconds)}: prompts "
+        f"sample: {questions}, {responses}, take at least {durations.shown(read.seconds + written.seconds)}: prompts "
         f"{durations.shown(read.seconds)} ({read.by}), responses {durations.shown(written.seconds)} ({written.by})",
     ]
 
@@ -229,6 +230,7 @@ def _hardware(topology: Topology) -> str:
     return (
         f"{topology.name}: {topology.num_chips} chips. Each has {chip.usable_hbm / GIB:.2f} GiB of memory for "
         f"programs, {chip.flops / 1e12:.0f} TFLOP/s in bfloat16 (in float32 1/{FLOAT32_PASSES} of that), "
-        f"{chip.hbm_bandwidth / 1e9:,.0f} GB/s from memory and {chip.ici_bandwidth / 2e9:,.0f} GB/s from other chips "
+        f"{chip.hbm_bandwidth / 1e9:,.0f} GB/s from memory, {chip.ici_bandwidth / 2e9:,.0f} GB/s from other chips"
+        f"{f', {chip.dcn_bandwidth / 1e9:.3g} GB/s from other slices' if topology.num_slices > 1 else ''} "
         f"({chip.source})"
     )

@@ -1,6 +1,7 @@
 """plan: from a config.json alone, without workdir, weights or accelerator, to a table and JSON."""
 
 import json
+import re
 
 import jax
 import pytest
@@ -48,6 +49,30 @@ def test_the_model_that_ships_on_paper(capsys):
         assert part in text
     assert text.count("not compiled") == 3 and "NO" not in text
     assert "all parameters, parameters float32, activations float32, remat none, attention splash" in text
+
+
+def test_how_long_it_takes_is_told(capsys):
+    text = planned(capsys, "train.num_steps=1400")
+    assert re.search(r"train: 1,400 steps take at least [\d.]+ (s|min) \((compute|memory|network)\)", text)
+    assert "sample:" not in text
+    text = planned(capsys, "sample.num_own=2", questions="7217,114,93.5")
+    asked = "sample: 7,217 questions of 114 tokens, 14,434 responses of 93.5, take at least "
+    assert re.search(re.escape(asked) + r"[\d.]+ s: prompts [\d.]+ s \(\w+\), responses [\d.]+ s \(\w+\)", text)
+    longest = planned(capsys, "sample.max_new_tokens=40", "train.max_length=128", questions="10")
+    assert "10 questions of 88 tokens, 10 responses of 40, take" in longest, "the longest where no lengths are given"
+
+
+@pytest.mark.parametrize("questions", ["some", "0", "10,20", "10,20,0", "10,x,5", "1.5"])
+def test_questions_that_are_none(questions):
+    with pytest.raises(PlanError, match=f"--questions={questions}: give their number, or number,prompt tokens"):
+        plan.run(small_config("mesh.data=-1"), "v5e:2x2", questions=questions)
+
+
+def test_two_slices_are_planned_for(capsys):
+    text = planned(capsys, topology="2xv5e-4")
+    assert "2xv5e:2x2: 8 chips" in text and "8 x 1 x 1" in text and "3.12 GB/s from other slices" in text
+    with pytest.raises(sharding.ShardingError, match="on 2 slices"):
+        plan.run(small_config("mesh.data=1", "mesh.tensor=8"), "2xv5e:2x2")
 
 
 def test_a_config_json_is_all_that_is_needed(folder, capsys):
