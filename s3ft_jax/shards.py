@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
+from s3ft_jax.processes import is_alone
 from s3ft_jax.records import Record
 from s3ft_jax.workdir import Workdir
 
@@ -35,9 +36,10 @@ class Shards:
 
     @property
     def own(self) -> list[int]:
-        """Those that this process makes."""
+        """Those that this process makes; all where it works alone."""
         processes, number = self.workdir.processes, len(self.names)
-        return list(range(number) if self.together else range(processes.index, number, processes.count))
+        whole = self.together or is_alone()
+        return list(range(number) if whole else range(processes.index, number, processes.count))
 
     @property
     def missing(self) -> list[int]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from s3ft_jax.processes import Processes
+from s3ft_jax.processes import Processes, alone
 from s3ft_jax.records import Verdict
 from s3ft_jax.shards import Shards
 from s3ft_jax.workdir import Workdir
@@ -84,3 +84,5 @@ def test_shards_are_shared_out_by_number():
     assert (own(0, 2), own(1, 2)) == ([0, 2, 4], [1, 3])
     assert own(1, 2, together=True) == own(0, 1) == [0, 1, 2, 3, 4]
     assert own(7, 8) == []
+    with alone():
+        assert own(0, 2) == [0, 1, 2, 3, 4]

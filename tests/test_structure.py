@@ -67,7 +67,7 @@ RULES = {
         {"jax", "flax", "numpy", "orbax", "etils"},
     ),
     "param_digests": (set(), {"jax", "numpy"}),
-    "shards": ({"records", "workdir"}, set()),
+    "shards": ({"processes", "records", "workdir"}, set()),
     "hf_folder": ({"storage"}, {"etils", "huggingface_hub"}),
     "model_card": ({"records", "selection"}, set()),
     "planning": (

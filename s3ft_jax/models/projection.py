@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from s3ft_jax.models.dropout import keep_mask
 from s3ft_jax.models.lora import Adapter, Lora, merged
 from s3ft_jax.models.quantization import QuantizationError, quantize
 
@@ -84,7 +85,7 @@ class Projection(nnx.Module):
             narrow = inputs
             if dropout_key is not None and self.lora.dropout > 0.0:
                 keep = 1.0 - self.lora.dropout
-                narrow = jnp.where(jax.random.bernoulli(dropout_key, keep, inputs.shape), inputs / keep, 0.0)
+                narrow = jnp.where(keep_mask(dropout_key, keep, inputs.shape), inputs / keep, 0.0)
             narrow = narrow.astype(inputs.dtype) @ self.lora_a[...].astype(inputs.dtype)
             outputs = outputs + (narrow @ self.lora_b[...].astype(inputs.dtype)) * self.lora.scale
         return outputs

@@ -65,13 +65,13 @@ class Processes:
         return self.index == 0
 
     def wait(self, name: str) -> None:
-        """Go on when all have come here, each for the same time in its life.
+        """Go on when all have come here, each for the same time in its life; at once inside of ``alone``.
 
         Raises:
           Lost: another one is gone; says which.
           ProcessError: one has not come in ``WAIT_SECONDS``.
         """
-        if self.link is not None:
+        if self.link is not None and not is_alone():
             self.link.wait(name, WAIT_SECONDS)
 
     def any(self, value: bool, name: str) -> bool:

@@ -25,7 +25,7 @@ from s3ft_jax.harness.settings import HarnessError, HarnessSettings
 from s3ft_jax.progress import console, say
 from s3ft_jax.records import Example, ItemScore, Score
 from s3ft_jax.stages import evaluate
-from s3ft_jax.stages.launch import BASE, POCKET, load_texts, plain_settings, pocket_model_folder
+from s3ft_jax.stages.launch import BASE, POCKET, load_texts, plain_settings, pocket_model_folder, spans_hosts
 from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.workdir import Workdir
 
@@ -87,12 +87,14 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
     reads = ["import"] + ([f"train-{name.replace('/', '-')}"] if seed is not None else [])
     where = folder(method, seed)
     files = {"benchmark.data": digest(wanted.data, wanted.tasks)} if wanted.data else {}
+    alone = not spans_hosts(engine, workdir)
     with workdir.stage(
-        key(method, seed), settings=settings, reads=reads, files=files, writes=[where], redo=redo, first_only=True
+        key(method, seed), settings=settings, reads=reads, files=files, writes=[where], redo=redo, first_only=alone
     ) as stage:
         if not stage.needed:
             return say(f"benchmark {name}: already done")
         left = [task for task in wanted.tasks if not (workdir / f"{where}/{task}.json").exists()]
+        workdir.processes.wait(f"benchmarks of {name} to begin")  # before the first is written: all run the same ones
         if left:
             from s3ft_jax.texts import TextEncoder
 
@@ -100,6 +102,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
             text = TextEncoder(workdir / BASE / "tokenizer")
             for outcome in _outcomes(wanted, left, model, text, engine, config.evaluate.batch_tokens):
                 _keep(outcome, workdir, where)
+        workdir.processes.wait(f"benchmarks of {name}")
         found = {task: workdir.read_json(f"{where}/{task}.json") for task in wanted.tasks}
         scores = [_score(task, values, method, seed) for task, values in found.items() if _is_share(values)]
         workdir.write_records(f"{where}/scores.jsonl", scores)

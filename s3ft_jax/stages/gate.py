@@ -17,7 +17,8 @@ from s3ft_jax.records import Example, Likelihood, Response, Verdict
 from s3ft_jax.responder import Model, scorer_of
 from s3ft_jax.selection import less_likely, refusal
 from s3ft_jax.shards import Shards, Take
-from s3ft_jax.stages.launch import load_model
+from s3ft_jax.stages.launch import load_model, spans_hosts
+from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.stages.select import GATE, GATED, LIKELIHOODS, check_settings, encode_gold, is_gated
 from s3ft_jax.workdir import Workdir, WorkdirError
 
@@ -33,21 +34,23 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     check_settings(config)
     if not is_gated(config):
         raise WorkdirError("select.paraphrase_gate is empty, so no paraphrase has to be scored; set it to `likelier`")
+    engine = engine_settings(config)
+    together = spans_hosts(engine, workdir)
     with workdir.stage(
         KEY,
         settings={"batch_tokens": config.evaluate.batch_tokens},
         reads=["import", "prepare", f"judge-{GATED}"],
         writes=[f"{LIKELIHOODS}-*.jsonl"],
         redo=redo,
-        first_only=True,
+        first_only=not together,
     ) as stage:
         if not stage.needed:
             return say("gate: already done")
         examples, right = right_ones(workdir)
-        model = load_model(workdir)
+        model = load_model(workdir, engine=engine if together else None)
         size = config.sample.shard_size
         parts = [examples[i : i + size] for i in range(0, len(examples), size)]
-        shards = Shards(workdir, Likelihood, LIKELIHOODS, len(parts))
+        shards = Shards(workdir, Likelihood, LIKELIHOODS, len(parts), together=together)
         missing = [example for shard in shards.missing for example in parts[shard]]
         with progress("gate", sum(len(right[e.id]) + 1 for e in missing)) as ticker:
 

@@ -58,6 +58,15 @@ def mesh_to_sample(settings: EngineSettings, workdir: Workdir, folder: str = BAS
     return sampling_mesh(settings, meta.config.num_heads, width * sum(leaf.size for leaf in params), devices)
 
 
+def spans_hosts(settings: EngineSettings, workdir: Workdir) -> bool:
+    """Whether what samples and scores lies on the chips of several hosts, which then compute together.
+
+    To be asked before a stage that one process might run alone.
+    """
+    mesh = mesh_to_sample(settings, workdir) if workdir.processes.count > 1 else None
+    return mesh is not None and len({device.process_index for device in mesh.devices.flat}) > 1
+
+
 def load_model(workdir: Workdir, folder: str = BASE, engine: EngineSettings | None = None) -> Model:
     """The model of a checkpoint folder below the workdir, on the chips that are to sample; without settings on the
     default device."""

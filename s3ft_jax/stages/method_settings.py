@@ -143,7 +143,6 @@ def step_settings(settings: dict[str, Any], architecture: DecoderConfig, mesh: j
         "activation_dtype": settings["activation_dtype"],
         "attention": attention,
         "unroll": platform == "cpu" and architecture.num_layers <= UNROLLED_LAYERS,
-        "prng": "threefry2x32" if platform == "cpu" else "rbg",
     }
 
 

@@ -12,7 +12,8 @@ from s3ft_jax.progress import console, say
 from s3ft_jax.records import Score
 from s3ft_jax.report import Control, build_contents, print_result, write_report
 from s3ft_jax.stages.gather import Entry, gather, models_of, reads_of
-from s3ft_jax.stages.launch import plain_settings
+from s3ft_jax.stages.launch import plain_settings, spans_hosts
+from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 KEY = "report"
@@ -28,13 +29,16 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
         files["control"] = Workdir(config.report.control).stage_digest(KEY)
     writes = ["report.html", "report.md", "report.json", "report-csv"]
     reads = reads_of(config, workdir, models)
+    alone = not spans_hosts(engine_settings(config), workdir)
     with workdir.stage(
-        KEY, settings=settings, reads=reads, files=files, writes=writes, redo=redo, first_only=True
+        KEY, settings=settings, reads=reads, files=files, writes=writes, redo=redo, first_only=alone
     ) as stage:
         if stage.needed:
-            contents = build_contents(gather(config, workdir, models, control_of(config)))
-            write_report(contents, workdir.path)
-            print_result(contents, console)
+            evidence = gather(config, workdir, models, control_of(config))
+            if workdir.processes.is_first:
+                contents = build_contents(evidence)
+                write_report(contents, workdir.path)
+                print_result(contents, console)
         else:
             say("report: already done")
 

@@ -138,7 +138,6 @@ def make_step(
     activation_dtype: str = "float32",
     attention: Attention = Attention(),  # noqa: B008 (frozen)
     unroll: bool = False,
-    prng: str = "threefry2x32",
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted optimizer step. The same arguments give the same step, so that runs in one process share its program.
 
@@ -148,8 +147,6 @@ def make_step(
       loss: what is minimised.
       base_graphdef: structure of the base, where ``loss.kl`` asks for one.
       chunk_tokens, remat, activation_dtype, attention, unroll: see ``next_token_loss`` and ``Decoder.hidden``.
-      prng: draws the adapters' dropout; see ``jax.random.key``. threefry2x32 is the same on every mesh and device, rbg
-        on one mesh and kind of device only, but compiles in a quarter of the time (benchmarks/RESULTS.md, "Plan").
 
     Returns:
       ``step(state, frozen, batch, seed, rate, base) -> (state, metrics)``; the state's buffers are donated. The batch's
@@ -170,7 +167,7 @@ def make_step(
     def step(
         state: TrainState, frozen: nnx.State, batch: Batch, seed: int, rate: float, base: nnx.State | None = None
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        step_key = jax.random.fold_in(jax.random.key(seed, impl=prng), state.step)
+        step_key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), state.step)
         sums, grads = _summed_gradients(sums_of, state.trainable, frozen, base, batch, step_key)
         objective, grads = sums.objective / sums.weight, jax.tree.map(lambda g: g / sums.weight, grads)
         norm = optax.tree.norm(grads)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from s3ft_jax.models.dropout import keep_mask
 from s3ft_jax.models.lora import Lora
 from s3ft_jax.models.projection import Projection, product
 from s3ft_jax.models.quantization import QuantizationError
@@ -52,7 +53,7 @@ def test_the_adapter_is_added_beside_kernel_and_bias():
 def test_dropout_reaches_the_adapters_input_and_nothing_else():
     layer, plain = projection(Lora(rank=3, dropout=0.5)), projection()
     key = jax.random.key(3)
-    kept = jnp.where(jax.random.bernoulli(key, 0.5, INPUTS.shape), INPUTS / 0.5, 0.0)
+    kept = jnp.where(keep_mask(key, 0.5, INPUTS.shape), INPUTS / 0.5, 0.0)
     update = kept @ layer.lora_a[...] @ layer.lora_b[...] * layer.lora.scale
     np.testing.assert_allclose(layer(INPUTS, key), plain(INPUTS) + update, rtol=1e-5, atol=1e-5)
 

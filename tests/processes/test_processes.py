@@ -9,7 +9,8 @@ import pytest
 from jobs import LIMIT_S, ended, start
 from s3ft_jax import processes
 from s3ft_jax.processes import COORDINATOR, EXIT_CODE, NUM_PROCESSES, PROCESS, ProcessError, Processes, join
-from s3ft_jax.records import Example, Response
+from s3ft_jax.records import Example, Likelihood, Response
+from s3ft_jax.stages.select import LIKELIHOODS
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 
@@ -97,6 +98,27 @@ def test_a_folder_that_is_not_shared_is_found_at_thestart(tmp_path, monkeypatch)
         own.check_shared()
     Workdir(str(tmp_path), Processes(0, 2)).check_shared()
     assert list((tmp_path / "manifests").iterdir()) == []
+
+
+def test_what_the_base_thinks_of_texts_is_asked_of_the_first_alone_or_of_all(copied):
+    """The gate and the report score texts; one host's chips do it, or those of all where none hold the model."""
+    _, workdir = copied
+    gate, files = "select.paraphrase_gate=likelier", [f"{LIKELIHOODS}-*.jsonl"]
+
+    def asked(count, *overrides):
+        workdir.remove("gate", files)
+        said = ended(start(workdir, count, gate, *overrides, stage=("gate",)))
+        assert "right paraphrases" in said[0] and all("gate" not in one for one in said[1:]), "the first alone talks"
+        return workdir.read_shards(Likelihood, LIKELIHOODS)
+
+    one, alone, together = asked(1), asked(2), asked(2, "sample.tensor=4")
+    assert alone == one and len(one) > 13
+    for left, right in zip(one, together, strict=True):
+        assert (left.example_id, left.origin, left.tokens) == (right.example_id, right.origin, right.tokens)
+        assert left.logprob == pytest.approx(right.logprob, abs=1e-3)
+    workdir.remove("report", ["report.html"])
+    said = ended(start(workdir, 2, "sample.tensor=4", stage=("report",)))
+    assert "report.html" in said[0] and (workdir / "report.html").exists() and "report" not in said[1]
 
 
 def test_a_stage_without_devices_is_done_by_the_first(unsampled):

@@ -1,11 +1,7 @@
 """method_settings: a method's settings lie on the shared ones, and what cannot be is refused before any work."""
 
-import types
-
-import numpy as np
 import pytest
 
-from s3ft_jax import checkpoints
 from s3ft_jax.losses import Loss
 from s3ft_jax.stages import method_settings
 from s3ft_jax.training import Optimizer, OptimizerError, Schedule
@@ -52,16 +48,6 @@ def test_trackers_change_nothing_that_is_trained():
         for more in ((), ("train.trackers=('wandb',)", "train.wandb_project=mine", "train.keep=5"))
     )
     assert before == after
-
-
-@pytest.mark.parametrize(("platform", "prng"), [("cpu", "threefry2x32"), ("tpu", "rbg"), ("cuda", "rbg")])
-def test_dropout_is_drawn_by_the_accelerator_where_there_is_one(walked, platform, prng):
-    config, workdir = walked
-    device = types.SimpleNamespace(platform=platform)
-    mesh = types.SimpleNamespace(devices=np.array([device]), shape={"data": 1, "fsdp": 1, "tensor": 1})
-    settings = method_settings.method_settings(config, "s3ft") | {"chunk_tokens": 8}
-    architecture = checkpoints.read_meta(workdir / "base").config
-    assert method_settings.step_settings(settings, architecture, mesh)["prng"] == prng
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,6 @@ def test_the_step_on_paper_is_that_of_a_run(split, chunk_tokens):
     real = method_settings.step_settings(settings, architecture, sharding.make_mesh(*split))
     assert paper.pop("attention").implementation == "splash" and real.pop("attention").implementation == "xla"
     assert paper.pop("unroll") is False and real.pop("unroll") is True  # on a CPU, a few layers are
-    assert (paper.pop("prng"), real.pop("prng")) == ("rbg", "threefry2x32")
     assert paper == real
     own = split.row_parts * (method_settings.LOGITS // architecture.vocab_size)
     assert paper["chunk_tokens"] == (chunk_tokens or own)
