@@ -175,9 +175,7 @@ class Page:
         """The program, on the mesh that plan chooses for it."""
         own, place = self.experiment(case), case.topology
         if case.program == "train":
-            choices = [forecast.Choice.of(own, split, place) for split in forecast.splits(own, place)]
-            fitting = [one for one in choices if one.need <= forecast.MARGIN * place.chip.usable_hbm]
-            best = min(fitting, key=lambda one: one.rank, default=min(choices, key=lambda one: one.need))
+            best = forecast.best_choice(own, place)
             return TrainStep(own, best.split, place.num_slices), own
         split, _ = forecast.choose_sampling_split(own, place)
         own = Decode(own, split).sized(place.chip.usable_hbm)

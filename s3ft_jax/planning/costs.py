@@ -252,19 +252,26 @@ def _unread_flops(config: DecoderConfig, sizes: TrainSizes) -> int:
     return 2 * config.num_layers * (config.model_dim * config.mlp_dim + adapter)
 
 
-def layer_activations(config: DecoderConfig, remat: str) -> int:
+def layer_activations(config: DecoderConfig, remat: str, tensor: int = 1) -> float:
     """Numbers that the forward pass keeps for the backward pass, for one token and layer, scores not counted.
 
     full: the layer's input. dots: that, and the outputs of the products with parameters. none: these, normed inputs,
-    turned queries and keys, attention's output and the MLP's product too.
+    turned queries and keys, attention's output and the MLP's product too. What is as wide as the stream (inputs, normed
+    ones, what o and down give) lies whole on each of ``tensor`` chips, the rest is cut.
     """
-    outputs = sum(b for _, b in projections(config).values())
+    outputs = {name: b for name, (_, b) in projections(config).items()}
+    wide = sum(b for name, b in outputs.items() if name not in ("o", "down"))
+    stream = sum(b for name, b in outputs.items() if name in ("o", "down"))
     if config.num_experts:
-        outputs += config.experts_per_token * (2 * config.mlp_dim + config.model_dim)
-    kept = {"full": 0, "dots": outputs}
-    more = 2 * config.model_dim + (2 * config.num_heads + config.num_kv_heads) * config.head_dim
-    more += config.mlp_dim * (config.experts_per_token if config.num_experts else 1)
-    return config.model_dim + kept.get(remat, outputs + more)
+        wide += config.experts_per_token * 2 * config.mlp_dim
+        stream += config.experts_per_token * config.model_dim
+    if remat == "full":
+        return config.model_dim
+    if remat == "dots":
+        return config.model_dim + stream + wide / tensor
+    wide += (2 * config.num_heads + config.num_kv_heads) * config.head_dim
+    wide += config.mlp_dim * (config.experts_per_token if config.num_experts else 1)
+    return 3 * config.model_dim + stream + wide / tensor
 
 
 def train_work(config: DecoderConfig, sizes: TrainSizes, weights: Weights, split: Split, num_slices: int = 1) -> Work:
@@ -273,13 +280,13 @@ def train_work(config: DecoderConfig, sizes: TrainSizes, weights: Weights, split
     What slices exchange is counted as if the chips of a slice shared it out: each brings in its part once.
     """
     tokens = sizes.tokens / split.row_parts
-    kept = config.num_layers * layer_activations(config, sizes.remat) * sizes.activation_bytes
+    kept = config.num_layers * layer_activations(config, sizes.remat, split.tensor) * sizes.activation_bytes
     logits = 4 * config.vocab_size / split.tensor
     # forward and backward; a gathered weight is read as it arrived
     moved = 2 * sizes.micro_batches * (weights.gathered if split.fsdp > 1 else weights.used)
     moved += sizes.micro_batches * 2 * GRADIENT_BYTES * weights.num_trainable  # the sum, read and written
     moved += GRADIENT_BYTES * weights.num_trainable + 2 * (weights.trainable + weights.optimizer)
-    moved += 2 * tokens * (kept / split.tensor + logits)
+    moved += 2 * tokens * (kept + logits)
     stream = config.num_layers * config.model_dim * sizes.activation_bytes
     along_data, along_fsdp = sharding.across_slices(*split, num_slices)
     gathered = sizes.micro_batches * (2 * weights.gathered + weights.gathered_trainable)

@@ -170,10 +170,7 @@ def choose_split(experiment: Experiment, topology: Topology) -> tuple[costs.Spli
     if experiment.mesh != {"data": -1, "fsdp": 1, "tensor": 1} or topology.num_chips == 1:
         return split, notes
     limit = MARGIN * topology.chip.usable_hbm
-    own = Choice.of(experiment, split, topology)
-    others = [Choice.of(experiment, other, topology) for other in splits(experiment, topology)]
-    fitting = [one for one in others if one.need <= limit]
-    best = min(fitting, key=lambda one: one.rank, default=min(others, key=lambda one: one.need))
+    own, best = Choice.of(experiment, split, topology), best_choice(experiment, topology)
     flags = " ".join(f"--config.mesh.{axis}={size}" for axis, size in best.split._asdict().items())
     if own.need > limit:
         return best.split, [
@@ -188,12 +185,23 @@ def choose_split(experiment: Experiment, topology: Topology) -> tuple[costs.Spli
     return split, notes
 
 
+def best_choice(experiment: Experiment, topology: Topology) -> Choice:
+    """The mesh of all chips that is soonest done with a step, of those with which all its rows fit, or else with which
+    one row in each part does (the others as micro-batches); if neither, the one that needs least."""
+    limit = MARGIN * topology.chip.usable_hbm
+    tried = [Choice.of(experiment, split, topology) for split in splits(experiment, topology)]
+    for fitting in ([one for one in tried if one.whole <= limit], [one for one in tried if one.need <= limit]):
+        if fitting:
+            return min(fitting, key=lambda one: one.rank)
+    return min(tried, key=lambda one: one.need)
+
+
 class Choice(NamedTuple):
     """A mesh for the train step.
 
     Attributes:
       split: the mesh.
-      need: estimated bytes per chip of a step with one row in each part.
+      need: estimated bytes per chip of a step with one row in each part; ``whole``: with all its rows.
       rows: of the experiment's step, filled up to the parts of this mesh.
       seconds: that the step takes at least.
       rank: parts of fsdp on slices of their own, between which all parameters would travel; seconds; all sides
@@ -202,6 +210,7 @@ class Choice(NamedTuple):
 
     split: costs.Split
     need: int
+    whole: int
     rows: int
     seconds: float
     rank: tuple[int, float, float]
@@ -210,10 +219,10 @@ class Choice(NamedTuple):
     def of(cls, experiment: Experiment, split: costs.Split, topology: Topology) -> Choice:
         """The experiment on this mesh."""
         step = TrainStep(experiment, split, topology.num_slices)
-        need = sum(step.estimate(step.unit)) + step.beside(step.unit)
+        need, whole = (sum(step.estimate(size)) + step.beside(size) for size in (step.unit, step.size))
         sides = costs.sides(step.work(step.size), topology.chip, step.dtype).values()
         _, far = sharding.across_slices(*split, topology.num_slices)
-        return cls(split, need, step.size, max(sides), (far, max(sides), sum(sides)))
+        return cls(split, need, whole, step.size, max(sides), (far, max(sides), sum(sides)))
 
 
 def splits(experiment: Experiment, topology: Topology) -> list[costs.Split]:

@@ -102,9 +102,9 @@ def train_temporaries(config: DecoderConfig, sizes: TrainSizes, weights: Weights
     if sizes.attention == "xla":  # one layer's scores and weights in float32, of all layers where none are recomputed
         scores = 2 * 4 * tokens * sizes.length * config.num_heads // split.tensor
         scores *= config.num_layers if sizes.remat == "none" else 1
-    kept = config.num_layers * layer_activations(config, sizes.remat)
-    working = layer_activations(config, "none") if sizes.remat != "none" else 0
-    activations = tokens * (kept + 2 * working) * sizes.activation_bytes // split.tensor
+    kept = config.num_layers * layer_activations(config, sizes.remat, split.tensor)
+    working = layer_activations(config, "none", split.tensor) if sizes.remat != "none" else 0
+    activations = round(tokens * (kept + 2 * working) * sizes.activation_bytes)
     logits = 2 * 4 * sizes.rows // split.row_parts * sizes.loss_places * config.vocab_size // split.tensor
     gathered = (3 if split.fsdp > 1 else 1) * weights.gathered_layer
     return gradients + activations + scores + logits + gathered
@@ -114,7 +114,7 @@ def prefill_temporaries(config: DecoderConfig, sizes: SampleSizes, split: Split)
     """Estimate for a prefill: one layer's activations and weights; the cache it makes is its output, and the kernel
     keeps the scores on the chip."""
     tokens = sizes.prompts * sizes.prompt_length
-    return 2 * tokens * layer_activations(config, "none") * sizes.activation_bytes // split.tensor
+    return round(2 * tokens * layer_activations(config, "none", split.tensor) * sizes.activation_bytes)
 
 
 def decode_temporaries(config: DecoderConfig, sizes: SampleSizes, split: Split) -> int:
