@@ -5,6 +5,7 @@ Kernels written for one kind of chip are chosen there only, and are tested where
 
 import ast
 import collections
+import dataclasses
 import inspect
 import pathlib
 import sys
@@ -20,7 +21,7 @@ from s3ft_jax import batches, sharding, training
 from s3ft_jax.generation.engine import Engine, Request
 from s3ft_jax.generation.sampling import Sampling, request_key
 from s3ft_jax.losses import Loss
-from s3ft_jax.models import placement
+from s3ft_jax.models import head_copies, placement
 from s3ft_jax.models.cached_attention import CachedAttention
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
@@ -132,10 +133,19 @@ def train_and_score():
     Scorer(base_graphdef, CONFIG, pad_id=0).score(base, [[1, 2]], [[3, 4]])
 
 
+def copy_heads():
+    """Two key-value heads for four chips."""
+    config = dataclasses.replace(CONFIG, num_heads=4, num_kv_heads=2)
+    mesh = sharding.make_mesh(1, 1, 4, devices=jax.devices()[:4])
+    params = sharding.shard_params(nnx.state(Decoder(config, rngs=nnx.Rngs(0))), mesh)
+    assert head_copies.copied(params, config, 2, mesh)["blocks"]["k"]["kernel"].get_value().shape == (2, 16, 4 * 8)
+
+
 def test_all_lower_for_three_platforms(exported):
     for implementation in ("xla", "pallas"):
         sample_in_two_replicas(implementation)
     train_and_score()
+    copy_heads()
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     placement._cast(jnp.dtype("bfloat16"), place)(jnp.ones(3))
     placement._put(place)(jnp.zeros((2, 3)), jnp.ones(3), jnp.zeros(1, jnp.int32))

@@ -14,7 +14,6 @@ of its copies: the same sums of the same numbers. (The other way, to cut the cac
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import re
 
@@ -60,7 +59,10 @@ def copied(params: nnx.State, config: DecoderConfig, copies: int, mesh: Mesh) ->
         return params
     flat = dict(nnx.to_flat_state(params))
     mine = {path: leaf.get_value() for path, leaf in flat.items() if _is_by_head(path, leaf, config)}
-    repeat = functools.partial(_repeated, head_dim=config.head_dim, copies=copies)
+
+    def repeat(arrays: dict[tuple, jax.Array]) -> dict[tuple, jax.Array]:
+        return _repeated(arrays, config.head_dim, copies)
+
     shapes = jax.eval_shape(repeat, mine)
     placed = sharding.placed(nnx.from_flat_state([(path, flat[path].replace(shapes[path])) for path in mine]), mesh)
     found = {path: leaf.get_value() for path, leaf in nnx.to_flat_state(placed)}
