@@ -69,6 +69,15 @@ def test_seals_stand_beside_shards_until_the_stage_is_done(tmp_path):
     assert not list(tmp_path.glob(".*")) and len(workdir.manifest("sample")["outputs"]) == 2
 
 
+def test_a_seal_that_is_no_text_is_a_broken_one(tmp_path):
+    workdir, make = Workdir(tmp_path), Maker()
+    with pytest.raises(KeyboardInterrupt), workdir.stage("sample", settings={}, writes=["own-*-of-*.jsonl"]):
+        Shards(workdir, Verdict, "own", 2).all(make)
+        raise KeyboardInterrupt
+    (tmp_path / ".own-00001-of-00002.jsonl.sha256").write_bytes(b"\xe6\xff")
+    assert Shards(Workdir(tmp_path), Verdict, "own", 2).missing == [1]
+
+
 def test_bytes_that_are_no_text_are_made_again(tmp_path):
     workdir = Workdir(tmp_path)
     workdir.write_records("own-00000-of-00001.jsonl", [verdict(0)])  # without a seal, as of an older version
