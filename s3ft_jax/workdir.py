@@ -170,7 +170,8 @@ class Workdir:
         if not (self.path / name).exists():
             return None
         seal = self.path / _seal(name)
-        if not storage.is_remote(self.path) and seal.exists() and seal.read_bytes() != self.output_digest(name).encode():
+        is_sealed = not storage.is_remote(self.path) and seal.exists()
+        if is_sealed and seal.read_bytes() != self.output_digest(name).encode():
             return None
         try:
             return self.read_records(kind, name)
