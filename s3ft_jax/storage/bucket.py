@@ -139,9 +139,10 @@ class BucketPath(PosixGPath):
         return patiently(super().stat, str(self))
 
     def mkdir(self, mode: int | None = None, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing to do: a bucket has no folders, only names with slashes."""
-        if not exist_ok and self.exists():
-            raise FileExistsError(f"{self} already exists")
+        """Nothing to do, and nothing to object to: a bucket has no folders, only names with slashes.
+
+        What lies below may be another process's, which was sooner: all of them write a step's arrays.
+        """
 
     def read_bytes(self) -> bytes:
         return patiently(lambda: filesystem().cat_file(str(self)), str(self))  # one call; epath's makes four

@@ -81,6 +81,15 @@ def test_what_another_process_wrote_and_this_one_removed_is_gone_at_once(store):
     assert bucket._listed("gs://bucket/run") == {"gs://bucket/run/b"} and not bucket._changes
 
 
+def test_a_folder_into_which_another_process_has_written_can_be_made(store):
+    """Orbax makes that of a step's arrays, with several processes perhaps after one of them has begun to write."""
+    path = epath.Path("gs://bucket/run/arrays")
+    storage.expect(path / "part.1" / "manifest")
+    store.put("bucket", "run/arrays/part.1/manifest", b"x")
+    path.mkdir()
+    assert path.exists() and names(path.iterdir()) == ["part.1"]
+
+
 def test_another_process_sees_a_late_listing_after_settle(store):
     path = epath.Path("gs://bucket/run")
     (path / "old.txt").write_text("old")
