@@ -60,5 +60,5 @@ def test_a_mesh_draws_the_same_and_each_device_its_own_part(sizes):
     inputs = jnp.ones(shape)
     program = jax.jit(drop, out_shardings=place).lower(jax.device_put(inputs, place)).compile()
     np.testing.assert_array_equal(program(jax.device_put(inputs, place)), jax.jit(drop)(inputs))
-    text = program.as_text()
-    assert "all-gather" not in text and "[8,16,64]" not in text.split("ENTRY")[1].split("ROOT")[1], "only parts"
+    # of a generator's draw (jax.random, rbg) the whole stands there, however the result is cut
+    assert "[8,16,64]" not in program.as_text(), "each device makes its own part"

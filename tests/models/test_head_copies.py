@@ -70,7 +70,6 @@ def test_copies_change_no_logit(settings, lora, int8):
     assert kernel.addressable_shards[0].data.shape == (2, 16, 4), "a whole head on each chip"
     whole = np.asarray(kernel).reshape(2, 16, 4, 4)
     np.testing.assert_array_equal(whole[:, :, 0], whole[:, :, 1])
-    assert more["embedding"].get_value() is not None
     shapes = copied(sharding.placed(jax.eval_shape(lambda: params), mesh), config, 2, mesh)
     for one, other in zip(jax.tree.leaves(shapes), jax.tree.leaves(more), strict=True):
         assert (one.shape, one.dtype, one.sharding.spec) == (other.shape, other.dtype, other.sharding.spec)
