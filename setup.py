@@ -29,7 +29,7 @@ setup(
         "tpu": ["jax[tpu]>=0.10.2", "gcsfs"],  # gcsfs: paths of buckets, gs://
         "cuda": ["jax[cuda12]>=0.10.2"],
         "gcs": ["gcsfs"],
-        "math": ["math-verify[antlr4_13_2]==0.9.0"],
+        "math": ["math-verify[antlr4-13-2]==0.9.0"],
         "language": ["py3langid>=0.4"],
         "tensorboard": ["tensorboardX>=2.6"],
         "wandb": ["wandb>=0.17"],
@@ -43,7 +43,7 @@ setup(
             "torch==2.13.0",
             "peft==0.21.2",
             "hypothesis",
-            "math-verify[antlr4_13_2]==0.9.0",
+            "math-verify[antlr4-13-2]==0.9.0",
             "lm_eval[hf]==0.4.13",
             "py3langid>=0.4",
             "tensorboardX>=2.6",
