@@ -131,7 +131,7 @@ WITHOUT_WORKDIR = ("ask", "doctor", "evaluate", "plan")
 
 UNJOINED = ("ask", "doctor", "plan", "show")
 """Stages that look and change nothing: each process is alone."""
-IN_ONE = ("compare", "pretrain")
+IN_ONE = ("pretrain",)
 """Stages that several processes cannot do together."""
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

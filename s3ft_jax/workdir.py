@@ -300,9 +300,7 @@ class Workdir:
                 + f"{', '.join(writes) or 'its output'} and what follows from it."
             )
         if changes:
-            self.processes.wait(f"{key}: all have read what stands there")
-            if self.processes.is_first:
-                self.remove(key, writes)
+            self.remove(key, writes)
         return done is not None and not changes
 
     def _write_manifest(self, run: StageRun, facts: Mapping[str, Any]) -> None:
@@ -335,12 +333,15 @@ class Workdir:
         self._checked.add((key, ending))
 
     def remove(self, key: str, writes: Sequence[str]) -> None:
-        """Forget a stage: its manifests and what it wrote."""
-        for name in self.matching(writes):
-            path = self.path / name
-            path.rmtree() if path.is_dir() else path.unlink()
-        for ending in ("json", "begun"):
-            (self.path / "manifests" / f"{key}.{ending}").unlink(missing_ok=True)
+        """Forget a stage: its manifests and what it wrote. The first process does it when all are here."""
+        self.processes.wait(f"{key}: all have read what stands there")
+        if self.processes.is_first:
+            for name in self.matching(writes):
+                path = self.path / name
+                path.rmtree() if path.is_dir() else path.unlink()
+            for ending in ("json", "begun"):
+                (self.path / "manifests" / f"{key}.{ending}").unlink(missing_ok=True)
+        self.processes.wait(f"{key} to be forgotten")
 
     def matching(self, patterns: Sequence[str]) -> list[str]:
         """Names below the workdir that match one of the patterns, sorted."""

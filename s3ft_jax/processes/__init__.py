@@ -64,6 +64,10 @@ class Processes:
         """Whether this one writes what only one may write."""
         return self.index == 0
 
+    @property
+    def _meets(self) -> bool:
+        return self.link is not None and not is_alone()
+
     def wait(self, name: str) -> None:
         """Go on when all have come here, each for the same time in its life; at once inside of ``alone``.
 
@@ -71,7 +75,7 @@ class Processes:
           Lost: another one is gone; says which.
           ProcessError: one has not come in ``WAIT_SECONDS``.
         """
-        if self.link is not None and not is_alone():
+        if self._meets:
             self.link.wait(name, WAIT_SECONDS)
 
     def any(self, value: bool, name: str) -> bool:
@@ -80,7 +84,23 @@ class Processes:
         Raises:
           Lost, ProcessError: see ``wait``.
         """
-        return value if self.link is None else self.link.any(value, name, WAIT_SECONDS)
+        return self.link.any(value, name, WAIT_SECONDS) if self._meets else value
+
+    def first(self, value: Any, name: str) -> Any:
+        """The first process's value, a JSON one; all wait for each other for it.
+
+        Raises:
+          Lost, ProcessError: see ``wait``.
+        """
+        return self.link.first(value, name, WAIT_SECONDS) if self._meets else value
+
+    def gather(self, value: Any, name: str) -> list[Any]:
+        """At the first process the values of all in their order, JSON ones; elsewhere nothing. All wait for each other.
+
+        Raises:
+          Lost, ProcessError: see ``wait``.
+        """
+        return self.link.gather(value, name, WAIT_SECONDS) if self._meets else [value]
 
     def standings(self) -> list[str]:
         """Where each process stands, a line each; nothing where there is one."""

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 MAX_BYTES = 1 << 24
-"""Of one message; a config has some thousand."""
+"""Of one message before both ends know each other; a config has some thousand."""
 
 
 class Lines:
@@ -20,13 +20,15 @@ class Lines:
     """
 
     def __init__(self, connection: socket.socket):
-        self._connection, self._lock, self._rest = connection, threading.Lock(), b""
+        self._connection, self._lock, self._rest = connection, threading.Lock(), bytearray()
+        self._max_bytes = MAX_BYTES
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def limit(self, seconds: float | None) -> None:
-        """Of a send or a receive from now on; None: none."""
+    def limit(self, seconds: float | None, max_bytes: int = MAX_BYTES) -> None:
+        """Of a send or a receive from now on, None: none; and of one message."""
         self._connection.settimeout(seconds)
+        self._max_bytes = max_bytes
 
     def send(self, message: dict[str, Any]) -> None:
         """Raises OSError: the other end is gone."""
@@ -41,14 +43,16 @@ class Lines:
           OSError: the connection broke, or nothing came within the limit.
           ValueError: what came is not of ours.
         """
-        while b"\n" not in self._rest:
+        looked = 0
+        while (end := self._rest.find(b"\n", looked)) < 0:
+            looked = len(self._rest)
             data = self._connection.recv(1 << 16)
             if not data:
                 return None
             self._rest += data
-            if len(self._rest) > MAX_BYTES:
+            if len(self._rest) > self._max_bytes:
                 raise ValueError("a message without an end")
-        line, _, self._rest = self._rest.partition(b"\n")
+        line, self._rest = bytes(self._rest[:end]), self._rest[end + 1 :]
         message = json.loads(line)
         if not isinstance(message, dict):
             raise ValueError("not a message")

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from s3ft_jax.processes.cluster import ProcessError
 from s3ft_jax.processes.lines import Lines
@@ -23,6 +24,8 @@ DEAD_S = 45.0
 """Seconds without a sign of life after which a process counts as gone."""
 GRACE_S = 5.0
 """Seconds the main thread has to end in order, once another process is gone."""
+MAX_BYTES = 1 << 30
+"""Of one message: what is brought to a barrier may be some thousand answers."""
 TELL_S = 60.0
 """Seconds between two lines about whom the others wait for."""
 EXIT_CODE = 75
@@ -32,6 +35,10 @@ AGAIN = "Start all of them again with the same command; what is finished is kept
 
 class Lost(ProcessError):
     """Another process of the job is gone, or has failed. The message says which, and where it stood."""
+
+
+def _nothing(_: list[Any]) -> None:
+    """What is told where all only wait."""
 
 
 def _end(message: str) -> None:
@@ -66,16 +73,17 @@ class Link:
         self._describe, self._tell, self._end = describe, tell, end
         self._changed = threading.Condition()
         self._number = self._passed = 0
-        self._arrived: dict[int, dict[int, str]] = {}
-        self._votes: dict[int, bool] = {}  # by barrier: whether one of those that came said yes
-        self._answer = False
+        self._arrived: dict[int, dict[int, tuple[str, Any]]] = {}  # by barrier: its name, and what was brought there
+        self._settle: Callable[[list[Any]], Any] = _nothing  # process 0: what was brought -> what all are told
+        self._brought: list[Any] = []
+        self._answer: Any = None
         self._stands: dict[int, tuple[str, float]] = {}
         self._left: set[int] = set()
         self._deaf: set[int] = set()  # nothing will be heard of them any more
         self._closing = threading.Event()
         self._threads = [threading.Thread(target=self._beat, name="signs of life", daemon=True)]
         for other, one in self.lines.items():
-            one.limit(DEAD_S)
+            one.limit(DEAD_S, MAX_BYTES)
             self._threads.append(
                 threading.Thread(target=self._listen, args=(other,), name=f"link {other}", daemon=True)
             )
@@ -101,13 +109,27 @@ class Link:
           Lost: another one is gone, or waits elsewhere.
           ProcessError: one has not come in time; process 0 says which.
         """
-        self.any(False, name, seconds)
+        self._meet(None, name, seconds, _nothing)
 
     def any(self, value: bool, name: str, seconds: float) -> bool:
         """``wait``, and whether ``value`` is true for one of them."""
+        return self._meet(value, name, seconds, any)
+
+    def first(self, value: Any, name: str, seconds: float) -> Any:
+        """``wait``, and process 0's value, a JSON one."""
+        return self._meet(value if self.index == 0 else None, name, seconds, lambda values: values[0])
+
+    def gather(self, value: Any, name: str, seconds: float) -> list[Any]:
+        """``wait``, and at process 0 the values of all in their order, JSON ones; elsewhere nothing."""
+        self._meet(value, name, seconds, _nothing)
+        return self._brought
+
+    def _meet(self, value: Any, name: str, seconds: float, settle: Callable[[list[Any]], Any]) -> Any:
+        """A barrier to which each brings a value; what process 0's ``settle`` makes of these is the answer for all."""
         self._number += 1
         number, until, told = self._number, time.monotonic() + seconds, time.monotonic()
         if self.index == 0:
+            self._settle = settle
             self._arrive(number, 0, name, value)
         else:
             self._send(0, {"at": number, "name": name, "value": value})
@@ -165,24 +187,24 @@ class Link:
         lines = [one for one in self.standings() if any(one.startswith(f"{self.name(index)}:") for index in missing)]
         return "; ".join(lines)
 
-    def _arrive(self, number: int, index: int, name: str, value: bool) -> None:
+    def _arrive(self, number: int, index: int, name: str, value: Any) -> None:
         """Process 0: somebody came to its n-th barrier."""
         with self._changed:
             here = self._arrived.setdefault(number, {})
-            here[index] = name
-            self._votes[number] = self._votes.get(number, False) or value
+            here[index] = name, value
             whole = len(here) == len(self.lines) + 1
         if not whole:
             return
-        if len(set(here.values())) > 1:
-            ways = ", ".join(f"{self.name(i)} at {here[i]!r}" for i in sorted(here))
+        if len({name for name, _ in here.values()}) > 1:
+            ways = ", ".join(f"{self.name(i)} at {here[i][0]!r}" for i in sorted(here))
             return self._lose(f"the processes wait for each other at different places: {ways}")
-        answer = self._votes.pop(number)
+        brought = [here[i][1] for i in sorted(here)]
+        answer = self._settle(brought)  # of this barrier: process 0 is here itself
         for other in self.lines:
             self._send(other, {"go": number, "answer": answer})
         with self._changed:
             del self._arrived[number]
-            self._passed, self._answer = number, answer
+            self._passed, self._answer, self._brought = number, answer, brought
             self._changed.notify_all()
 
     def _send(self, other: int, message: dict) -> None:

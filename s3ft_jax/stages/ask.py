@@ -10,9 +10,9 @@ from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.progress import console, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.responder import Model, engine_of
+from s3ft_jax.stages import tuned_model
 from s3ft_jax.stages.evaluate import UNTUNED
 from s3ft_jax.stages.launch import BASE, load_folder, load_model, pocket_model_folder
-from s3ft_jax.stages.train import load_tuned
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 CHUNK_STEPS = 4
@@ -63,7 +63,7 @@ def _load(workdir: Workdir | None, path: str, method: str, seed: int) -> Model:
         return load_folder(str(pocket_model_folder()) if path == "pocket" else path)
     if method == UNTUNED:
         return load_model(workdir)
-    return Model.of(load_tuned(workdir, method, seed), PromptEncoder(str(workdir / BASE / "tokenizer")))
+    return Model.of(tuned_model.load(workdir, method, seed), PromptEncoder(str(workdir / BASE / "tokenizer")))
 
 
 class _Written:

@@ -25,14 +25,15 @@ from s3ft_jax.grid import Cell, Contender, GridError, check_rule, choose, points
 from s3ft_jax.progress import console, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Score
-from s3ft_jax.report import GridPoint, build_contents, print_result, write_report
+from s3ft_jax.report import Evidence, GridPoint, build_contents, print_result, write_report
 from s3ft_jax.report.wording import count_of, duration
 from s3ft_jax.selection import METHODS
-from s3ft_jax.stages import benchmark, drift, evaluate, few_shot, import_model, prepare, recipe, train
+from s3ft_jax.stages import benchmark, drift, evaluate, few_shot, import_model, prepare, recipe, train, tuned_model
 from s3ft_jax.stages.gather import Entry, gather, models_of, reads_of
-from s3ft_jax.stages.launch import BASE, plain_settings
+from s3ft_jax.stages.launch import BASE, plain_settings, spans_hosts
 from s3ft_jax.stages.method_settings import check_settings, method_settings, variant_name
 from s3ft_jax.stages.report import control_of
+from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.variants import method_of, settings_of
 from s3ft_jax.workdir import Workdir
 
@@ -226,9 +227,11 @@ class Comparison:
         """One tuned model with its scores; what is done is skipped."""
         common = {"redo": self.redo}
         keys = self._keys(variant, seed, final)
-        if not train.is_kept(self.workdir, variant, seed) and any(self.workdir.manifest(key) is None for key in keys):
-            self.workdir.remove(train.key(variant, seed), [])  # tuned before, but not kept: again, with the same bits
-        self.clock.begin(variant, seed, self.workdir.manifest(train.key(variant, seed)) is None)
+        tuned = tuned_model.key(variant, seed)
+        is_kept = tuned_model.is_kept(self.workdir, variant, seed)
+        if not is_kept and any(self.workdir.manifest(key) is None for key in keys):
+            self.workdir.remove(tuned, [])  # tuned before, but not kept: again, with the same bits
+        self.clock.begin(variant, seed, self.workdir.manifest(tuned) is None)
         train.run(self.config, self.workdir, variant, seed, **common)
         parts = (*self.parts, "test") if final else self.parts
         evaluate.run(self.config, self.workdir, variant, seed, parts=parts, **common)
@@ -291,7 +294,7 @@ class Comparison:
         taken = {cell.variant for cell in chosen}
         for cell in found if self.config.compare.keep == "chosen" else ():
             for seed in self.seeds if cell.variant not in taken else ():
-                train.drop_model(self.workdir, cell.variant, seed)
+                tuned_model.drop(self.workdir, cell.variant, seed)
 
     def _write(self, cells: Sequence[Cell], chosen: dict[str, Cell]) -> None:
         entries = [Entry(evaluate.FEW_SHOT, evaluate.FEW_SHOT)] if evaluate.FEW_SHOT in self.plan.baselines else []
@@ -302,17 +305,22 @@ class Comparison:
         settings |= {"title": config.title, "methods": config.methods, "seeds": self.seeds}
         reads = reads_of(config, self.workdir, models)
         reads += [evaluate.key(c.variant, seed, part) for c in cells for seed in c.scores for part in self.parts]
-        with self.workdir.stage(KEY, settings=settings, reads=sorted(set(reads)), writes=writes, redo=True) as stage:
+        told = {"settings": settings, "reads": sorted(set(reads)), "writes": writes}
+        alone = not spans_hosts(engine_settings(config), self.workdir)
+        with self.workdir.stage(KEY, **told, redo=True, first_only=alone) as stage:
             if not stage.needed:
                 return say("compare: already done")
-            grid = self._grid(cells, chosen)
-            lines = "".join(json.dumps(dataclasses.asdict(point)) + "\n" for point in grid)
-            self.workdir.write_bytes(GRID, lines.encode())
             evidence = gather(config, self.workdir, models, control_of(config))
-            notes = (*self.plan.notes, *evidence.notes)
-            contents = build_contents(dataclasses.replace(evidence, grid=grid, notes=notes))
-            write_report(contents, self.workdir.path, "comparison")
-            print_result(contents, console)
+            if self.workdir.processes.is_first:
+                self._report(evidence, self._grid(cells, chosen))
+
+    def _report(self, evidence: Evidence, grid: tuple[GridPoint, ...]) -> None:
+        lines = "".join(json.dumps(dataclasses.asdict(point)) + "\n" for point in grid)
+        self.workdir.write_bytes(GRID, lines.encode())
+        notes = (*self.plan.notes, *evidence.notes)
+        contents = build_contents(dataclasses.replace(evidence, grid=grid, notes=notes))
+        write_report(contents, self.workdir.path, "comparison")
+        print_result(contents, console)
 
     def _grid(self, cells: Sequence[Cell], chosen: dict[str, Cell]) -> tuple[GridPoint, ...]:
         """The base, then every model of the grid."""

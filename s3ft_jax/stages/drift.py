@@ -18,11 +18,9 @@ from s3ft_jax import batches, checkpoints, sharding, training
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import say
 from s3ft_jax.records import Response, Selection
-from s3ft_jax.stages import evaluate
+from s3ft_jax.stages import evaluate, tuned_model
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.stages.method_settings import method_settings, step_settings
-from s3ft_jax.stages.train import key as train_key
-from s3ft_jax.stages.train import load_tuned
 from s3ft_jax.stages.validate import probe_batches
 from s3ft_jax.workdir import Workdir
 
@@ -52,7 +50,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, split: 
     if not config.evaluate.kl:
         return
     settings = {"kl": config.evaluate.kl, "mesh": plain_settings(config.mesh)}
-    reads = ["import", "prepare", evaluate.key(evaluate.UNTUNED, None, split), train_key(method, seed)]
+    reads = ["import", "prepare", evaluate.key(evaluate.UNTUNED, None, split), tuned_model.key(method, seed)]
     name = file(method, seed, split)
     with workdir.stage(key(method, seed, split), settings=settings, reads=reads, writes=[name], redo=redo) as stage:
         if not stage.needed:
@@ -88,7 +86,7 @@ def _base(tuned: Decoder, workdir: Workdir, mesh: Mesh) -> Decoder:
 def _measure(config: ConfigDict, workdir: Workdir, method: str, seed: int, rows: list[Selection]) -> dict[str, Any]:
     mesh = sharding.make_mesh(**plain_settings(config.mesh))
     settings = method_settings(config, method)
-    tuned = load_tuned(workdir, method, seed, merge=False, mesh=mesh)
+    tuned = tuned_model.load(workdir, method, seed, merge=False, mesh=mesh)
     graphdef, params = nnx.split(tuned)
     base = nnx.split(_base(tuned, workdir, mesh))
     step = step_settings(settings, checkpoints.read_meta(workdir / BASE).config, mesh)

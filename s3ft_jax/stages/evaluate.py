@@ -20,13 +20,11 @@ from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Score
 from s3ft_jax.responder import Model, answer_shards, asks_of, scorer_of, sharing
 from s3ft_jax.shards import Shards, Take
-from s3ft_jax.stages import few_shot
+from s3ft_jax.stages import few_shot, tuned_model
 from s3ft_jax.stages.judge import describe_sandbox, judge_responses, settings_of
 from s3ft_jax.stages.launch import BASE, mesh_to_sample, plain_settings
 from s3ft_jax.stages.sample import answer_settings
 from s3ft_jax.stages.sampler import engine_settings
-from s3ft_jax.stages.train import key as train_key
-from s3ft_jax.stages.train import load_tuned
 from s3ft_jax.workdir import Workdir
 
 UNTUNED = "base"
@@ -81,7 +79,7 @@ def run(
     shown = []
     for part in parts or parts_of(config):
         settings, reads = _settings(config, method, part), ["import", "prepare"]
-        reads += [train_key(method, seed)] if is_tuned(method) else []
+        reads += [tuned_model.key(method, seed)] if is_tuned(method) else []
         writes = [f"scores/{name(method, seed)}/{part}-*"]
         with workdir.stage(key(method, seed, part), settings=settings, reads=reads, writes=writes, redo=redo) as stage:
             if stage.needed:
@@ -141,7 +139,7 @@ def load(config: ConfigDict, workdir: Workdir, method: str, seed: int | None) ->
     """The base or a tuned model, on the chips that sample."""
     mesh = mesh_to_sample(engine_settings(config), workdir)
     if is_tuned(method):
-        decoder = load_tuned(workdir, method, seed, mesh=mesh)
+        decoder = tuned_model.load(workdir, method, seed, mesh=mesh)
     else:
         decoder = checkpoints.load_decoder(workdir / BASE, mesh)
     return Model.of(decoder, PromptEncoder(str(workdir / BASE / "tokenizer")))

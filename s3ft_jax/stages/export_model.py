@@ -23,11 +23,9 @@ from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import ORIGINS, Score
 from s3ft_jax.selection import METHODS
-from s3ft_jax.stages import evaluate, select
+from s3ft_jax.stages import evaluate, select, tuned_model
 from s3ft_jax.stages.launch import BASE, POCKET, pocket_model_folder
 from s3ft_jax.stages.method_settings import method_settings
-from s3ft_jax.stages.train import key as train_key
-from s3ft_jax.stages.train import load_tuned
 from s3ft_jax.variants import method_of
 from s3ft_jax.workdir import Workdir, WorkdirError
 
@@ -47,7 +45,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
     name = f"{method}/seed-{seed}" + ("-adapter" if form == "adapter" else "")
     where = f"export/{name}"
     rule = method_of(method)
-    reads = ["import", select.key(rule), train_key(method, seed)]
+    reads = ["import", select.key(rule), tuned_model.key(method, seed)]
     models = ((evaluate.UNTUNED, None), (method, seed))
     scored = [(*model, part) for model in models for part in evaluate.parts_of(config)]
     scored = [one for one in scored if workdir.manifest(evaluate.key(*one))]
@@ -60,7 +58,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
         provenance = checkpoints.read_meta(workdir / BASE).provenance
         source = hf_folder.read(workdir / BASE / "tokenizer")
         _, weight_map = families.read_config(source.config)
-        decoder = load_tuned(workdir, method, seed, merge=form == "merged")
+        decoder = tuned_model.load(workdir, method, seed, merge=form == "merged")
         counts = workdir.manifest(select.key(rule))["facts"]
         card = model_card(
             name=f"{provenance['source'].rstrip('/').rsplit('/', 1)[-1]}-{config.task.name}-{method}",
@@ -73,7 +71,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
             settings=flatten({"train": method_settings(config, method)}),
             seed=seed,
             library="peft" if form == "adapter" else "transformers",
-            notes=_notes(form, workdir.manifest(train_key(method, seed))["facts"]),
+            notes=_notes(form, workdir.manifest(tuned_model.key(method, seed))["facts"]),
         )
         hf_folder.write_model(
             workdir / where,

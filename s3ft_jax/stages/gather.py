@@ -18,7 +18,7 @@ from s3ft_jax.report import BrowsedAnswer, BrowsedExample, Control, Evidence, Re
 from s3ft_jax.report.claims import SUBJECT
 from s3ft_jax.responder import scorer_of
 from s3ft_jax.selection import replays
-from s3ft_jax.stages import agree, benchmark, drift, evaluate, judge, sampler, select, train
+from s3ft_jax.stages import agree, benchmark, drift, evaluate, judge, sampler, select, tuned_model
 from s3ft_jax.stages.launch import load_model
 from s3ft_jax.workdir import Workdir
 
@@ -112,7 +112,8 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
     origins = [o for o in SAMPLED if workdir.manifest(f"sample-{o}") is not None]
     facts = {origin: _facts(workdir, f"sample-{origin}") for origin in origins}
     chosen = {label: _facts(workdir, select.key(method)) for label, method in methods.items()}
-    trainings = {(label, seed): _facts(workdir, train.key(entry.model, seed)) for (label, seed), entry in tuned.items()}
+    keys = {one: tuned_model.key(entry.model, one[1]) for one, entry in tuned.items()}
+    trainings = {one: _facts(workdir, key) for one, key in keys.items()}
     return Evidence(
         title=config.title or f"{config.task.name} on {config.model.path}",
         task=tests[0].task,
@@ -265,7 +266,7 @@ def base_logprobs(config: ConfigDict, workdir: Workdir) -> dict[str, list[tuple[
 def _curves(workdir: Workdir, tuned: Models) -> dict[tuple[str, int], list[tuple[int, float]]]:
     curves = {}
     for (label, seed), entry in tuned.items():
-        path = workdir / train.folder(entry.model, seed) / "metrics.jsonl"
+        path = workdir / tuned_model.folder(entry.model, seed) / "metrics.jsonl"
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         curves[label, seed] = [(row["step"], row["loss"]) for row in rows if "loss" in row]
     return curves

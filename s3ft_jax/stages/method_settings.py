@@ -198,5 +198,7 @@ def check_settings(config: ConfigDict, workdir: Workdir, names: Sequence[str] = 
         optimizer(settings)
         schedule(settings)
         check_validation(settings["validate"])
+        if settings["validate"]["every"] and settings["validate"]["score"]:
+            sharding.check_movable(mesh)
         lora = adapters(settings["lora"], architecture) if settings["tune"] == "lora" else None
         training.take_apart(checkpoints.abstract_decoder(architecture, lora), settings["tune"], settings["freeze"])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from s3ft_jax import rounds, sharding
+from s3ft_jax import rounds
 from s3ft_jax.models.decoder import Decoder
+from s3ft_jax.processes import alone
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import SAMPLED, Example, Response, Selection, Verdict
@@ -37,7 +38,10 @@ def folder(method: str, seed: int, number: int) -> str:
 
 
 def forget(workdir: Workdir, method: str, seed: int, step: int) -> None:
-    """Remove the rounds that begin after ``step``: the model they were made with is to be trained again."""
+    """Remove the rounds that begin after ``step``: the model they were made with is to be trained again.
+
+    All processes call this and find the same, since none removes anything before all have looked.
+    """
     for name in workdir.matching([f"manifests/{key(method, seed, 0)[:-1]}*"]):
         # of a round that was begun only, too: a kill must not cost the shards that were sampled
         if workdir.read_json(name)["settings"]["step"] > step:
@@ -53,16 +57,17 @@ def run(
     current: rounds.Round,
     before: Sequence[Selection],
     settings: dict[str, Any],
-    load: Callable[[int], Decoder],
+    load: Callable[[Mesh | None], Decoder],
 ) -> list[Selection]:
-    """The selections of a round.
+    """The selections of a round: all processes answer, the first judges and chooses.
 
     Args:
       config, workdir, method, seed: of the run.
       current: the round.
       before: selections of the round before. Only their questions are asked; replayed rows stay.
       settings: what the checkpoint follows from.
-      load: step -> the model as it is after that step, adapters merged; called if the answers are not there yet.
+      load: mesh -> the model as it is when the round begins, adapters merged, its parameters there; called if the
+        answers are not there yet.
     """
     where = folder(method, seed, current.number)
     reads = ["import", "prepare", select.key(method_of(method))]
@@ -77,14 +82,10 @@ def run(
             wanted = {one.example_id for one in before if one.origin != "replay"}
             examples = [e for e in workdir.read_records(Example, "examples/train.jsonl") if e.id in wanted]
             new = _answer(config, workdir, method, seed, current, examples, load)
-            title = f"judge own, round {current.number}"
-            verdicts = with_noise(config, judge_responses(config, workdir, examples, new, title), title)
-            workdir.write_records(f"{where}/own-verdicts.jsonl", verdicts)
-            chosen = _choose(config, workdir, method, seed, current.number, examples)
-            chosen += [one for one in before if one.origin == "replay"]
-            workdir.write_records(f"{where}/selections.jsonl", chosen)
-            stage.facts = _told(before, chosen, new, verdicts)
-            say(f"refresh {method} seed {seed}, round {current.number}: {describe(stage.facts)}")
+            if workdir.processes.is_first:  # the others wait for it at the end of the stage
+                with alone():
+                    stage.facts = _choose_anew(config, workdir, method, seed, current.number, examples, before, new)
+                say(f"refresh {method} seed {seed}, round {current.number}: {describe(stage.facts)}")
     return workdir.read_records(Selection, f"{where}/selections.jsonl")
 
 
@@ -101,18 +102,17 @@ def _answer(
     seed: int,
     current: rounds.Round,
     examples: Sequence[Example],
-    load: Callable[[int], Decoder],
+    load: Callable[[Mesh | None], Decoder],
 ) -> list[Response]:
     """Own answers of the model as it is, in shards as when sampling before training."""
-    model = Model.of(load(current.first), PromptEncoder(str(workdir / BASE / "tokenizer")))
-    mesh = mesh_to_sample(engine_settings(config), workdir)
-    if mesh is not None:
-        model = dataclasses.replace(model, params=sharding.shard_params(model.params, mesh))
+    decoder = load(mesh_to_sample(engine_settings(config), workdir))
+    model = Model.of(decoder, PromptEncoder(str(workdir / BASE / "tokenizer")))
     settings = sample.response_settings(config, config.sample.num_own, current.number)
     size = config.sample.shard_size
     asks = sharing(asks_of(examples, "own", model.encoder), examples)
     parts = [asks[i : i + size] for i in range(0, len(asks), size)]
-    shards = Shards(workdir, Response, f"{folder(method, seed, current.number)}/own-responses", len(parts))
+    where = f"{folder(method, seed, current.number)}/own-responses"
+    shards = Shards(workdir, Response, where, len(parts), together=model.spans_hosts)
     total = settings.num_responses * sum(len(parts[shard]) for shard in shards.missing)
     with progress(f"sample own, round {current.number}", total) as ticker:
 
@@ -120,6 +120,26 @@ def _answer(
             answer_shards([parts[shard] for shard in numbers], "own", model, settings, take, ticker.from_here())
 
         return shards.all(make)
+
+
+def _choose_anew(
+    config: ConfigDict,
+    workdir: Workdir,
+    method: str,
+    seed: int,
+    number: int,
+    examples: Sequence[Example],
+    before: Sequence[Selection],
+    new: Sequence[Response],
+) -> dict[str, Any]:
+    """Verdicts on the new answers and the selections that follow, written; and what the manifest says of them."""
+    where, title = folder(method, seed, number), f"judge own, round {number}"
+    verdicts = with_noise(config, judge_responses(config, workdir, examples, new, title), title)
+    workdir.write_records(f"{where}/own-verdicts.jsonl", verdicts)
+    chosen = _choose(config, workdir, method, seed, number, examples)
+    chosen += [one for one in before if one.origin == "replay"]
+    workdir.write_records(f"{where}/selections.jsonl", chosen)
+    return _told(before, chosen, new, verdicts)
 
 
 def _choose(

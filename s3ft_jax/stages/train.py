@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from flax import nnx
 from ml_collections import ConfigDict
 
 from s3ft_jax import batches, checkpoints, rounds, sharding, training, tuning
-from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import say
 from s3ft_jax.records import Selection
 from s3ft_jax.responder import scorer_of
@@ -30,25 +26,15 @@ from s3ft_jax.stages.method_settings import (
     step_settings,
 )
 from s3ft_jax.stages.sampler import engine_settings
+from s3ft_jax.stages.tuned_model import folder, key, load_at
 from s3ft_jax.stages.validate import Validation
 from s3ft_jax.variants import method_of
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 
-def key(method: str, seed: int) -> str:
-    """Name of the stage in ``manifests/``."""
-    return f"train-{method}-seed-{seed}"
-
-
-def folder(method: str, seed: int) -> str:
-    """Where its checkpoints lie, below the workdir."""
-    return f"checkpoints/{method}/seed-{seed}"
-
-
 def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: bool = False) -> None:
     """Fine-tune, resuming from the newest checkpoint."""
     settings = method_settings(config, method)
-    check_processes(settings, workdir)
     where = folder(method, seed)
     with workdir.stage(
         key(method, seed),
@@ -63,19 +49,6 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
         stage.outputs = {where: meta.params_digest}
 
 
-def check_processes(settings: Mapping[str, Any], workdir: Workdir) -> None:
-    """Refuse what several processes cannot do yet.
-
-    Raises:
-      WorkdirError: names the setting.
-    """
-    asked = {"refresh_epochs": settings["refresh_epochs"], "validate.score": settings["validate"]["score"]}
-    asked["validate.score"] = asked["validate.score"] and settings["validate"]["every"]
-    for name, value in asked.items():
-        if value and workdir.processes.count > 1:
-            raise WorkdirError(f"train.{name} = {value}: answers while it trains are sampled in one process only")
-
-
 def _run_rounds(
     config: ConfigDict, workdir: Workdir, method: str, seed: int, settings: dict[str, Any]
 ) -> tuple[checkpoints.CheckpointMeta, dict[str, Any]]:
@@ -84,13 +57,13 @@ def _run_rounds(
     chosen = batches.draw(workdir.read_records(Selection, name), settings["num_examples"], seed)
     plan = plan_round(chosen, settings, seed, rounds.Round(0, 0, settings["num_steps"]))
     every = rounds.split(settings["num_steps"], _steps_per_round(method, settings, chosen, plan))
-    newest, ended = _newest(workdir / folder(method, seed)) if len(every) > 1 else (0, False)
+    newest, ended = _newest(workdir, method, seed) if len(every) > 1 else (0, False)
     refresh.forget(workdir, method, seed, newest)
     told, dropped = [], set(plan.dropped)
     for current in every:
         if current.number:
             own = settling(settings) | {"seed": seed}
-            load = functools.partial(_load_at, workdir, method, seed)
+            load = functools.partial(load_at, workdir, method, seed, current.first)
             chosen = refresh.run(config, workdir, method, seed, current, chosen, own, load)
             told.append(workdir.manifest(refresh.key(method, seed, current.number))["facts"] | {"step": current.first})
         if len(every) > 1:
@@ -107,9 +80,10 @@ def _run_rounds(
     return meta, facts | ({"rounds": told} if told else {})
 
 
-def _newest(where: epath.Path) -> tuple[int, bool]:
+def _newest(workdir: Workdir, method: str, seed: int) -> tuple[int, bool]:
     """Step of the newest whole checkpoint, 0 without one; and whether the run ended early there."""
-    newest = tuning.newest_whole(where, say)
+    where = workdir / folder(method, seed)
+    newest = tuning.newest_whole(where, say, workdir.processes)
     return newest, bool(newest and checkpoints.read_meta(where / str(newest)).ended)
 
 
@@ -329,70 +303,3 @@ def base_losses(config: ConfigDict, workdir: Workdir, selections: Sequence[Selec
     scorer = scorer_of(model, config.evaluate.batch_tokens)
     prompts, responses = ([getattr(one, name) for one in selections] for name in ("prompt_ids", "response_ids"))
     return [-np.asarray(one, np.float32) for one in scorer.logprobs(model.params, prompts, responses)]
-
-
-def _load_at(workdir: Workdir, method: str, seed: int, step: int) -> Decoder:
-    """``load_tuned`` in the middle of a run, of this step's checkpoint and no other."""
-    where = workdir / folder(method, seed)
-    newest = checkpoints.newest(where)
-    if newest != step:
-        raise WorkdirError(
-            f"{where}: a round begins at step {step}, but the newest checkpoint is of step {newest}. Remove that "
-            "folder; training then begins anew."
-        )
-    return load_tuned(workdir, method, seed)
-
-
-def is_kept(workdir: Workdir, method: str, seed: int) -> bool:
-    """Whether there is a checkpoint, or nothing has been trained yet."""
-    return workdir.manifest(key(method, seed)) is None or checkpoints.newest(workdir / folder(method, seed)) > 0
-
-
-def drop_model(workdir: Workdir, method: str, seed: int) -> None:
-    """Remove the checkpoints of a tuned model; its metrics stay."""
-    checkpoints.keep_only(workdir / folder(method, seed), ())
-
-
-def load_tuned(
-    workdir: Workdir, method: str, seed: int, *, merge: bool = True, mesh: jax.sharding.Mesh | None = None
-) -> Decoder:
-    """The tuned decoder. Adapters lie on the base as imported, also where they were trained on a rounded one.
-
-    Args:
-      merge: add adapters into the kernels, so that the model is a plain one, ready to generate.
-      mesh: where the parameters go; None: whole on the default device.
-
-    Raises:
-      CheckpointError: it has not been trained, or its arrays belong to another base.
-    """
-    where = workdir / folder(method, seed)
-    newest = where / str(checkpoints.newest(where))
-    meta = checkpoints.read_meta(newest)
-    if not meta.base_digest:
-        return checkpoints.load_decoder(newest, mesh)
-    checkpoints.check_base(newest, checkpoints.read_meta(workdir / BASE).params_digest)
-    # a sum in bfloat16 would lose small updates
-    decoder = checkpoints.load_decoder(workdir / BASE, mesh, jnp.float32 if merge else None)
-    return laid_on(decoder, newest, meta, merge=merge, mesh=mesh)
-
-
-def laid_on(
-    decoder: Decoder,
-    where: Any,
-    meta: checkpoints.CheckpointMeta,
-    *,
-    merge: bool,
-    mesh: jax.sharding.Mesh | None = None,
-) -> Decoder:
-    """The base with a checkpoint's arrays on it: adapters, or those parameters that were not frozen."""
-    if meta.lora is not None:
-        decoder.add_adapters(meta.lora, nnx.Rngs(0))
-    frozen: Mapping[str, Any] = meta.provenance["settings"]
-    parts = training.take_apart(decoder, "full" if meta.lora is None else "lora", frozen["freeze"])
-    tuned = checkpoints.restore_tree(where, meta.use, parts.trainable)
-    decoder = nnx.merge(parts.graphdef, jax.tree.map(jnp.asarray, tuned), parts.frozen)
-    if mesh is not None:
-        nnx.update(decoder, sharding.shard_params(nnx.state(decoder), mesh))
-    if merge:
-        decoder.merge_adapters()
-    return decoder

@@ -5,6 +5,8 @@ Part of the stage ``train``; what is measured goes to metrics.jsonl, beside the 
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,10 +18,10 @@ from ml_collections import ConfigDict
 from s3ft_jax import batches, sharding, training
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
-from s3ft_jax.records import Example, Selection
+from s3ft_jax.records import Example, Response, Selection, from_line, to_line
 from s3ft_jax.responder import Model, respond
 from s3ft_jax.stages.judge import judge_responses
-from s3ft_jax.stages.launch import BASE, plain_settings
+from s3ft_jax.stages.launch import BASE, mesh_to_sample, plain_settings
 from s3ft_jax.stages.sample import answer_settings
 from s3ft_jax.tuning.saving import is_cost
 from s3ft_jax.workdir import Workdir, WorkdirError
@@ -95,10 +97,24 @@ class Validation:
         return ""
 
     def _score(self, params: nnx.State) -> float:
-        """Share of the examples answered right, greedily; prints a few answers."""
-        decoder = nnx.merge(self.graphdef, params, self.frozen)
-        settings = answer_settings(self.config, temperature=0.0)
-        responses = respond(self.examples, "own", Model.of(decoder, self.encoder), settings)
+        """Share of the examples answered right, greedily; prints a few answers.
+
+        Of several processes each answers its share, or all together where they share a copy; the first one judges.
+        """
+        settings, processes = answer_settings(self.config, temperature=0.0), self.workdir.processes
+        model = Model.of(nnx.merge(self.graphdef, params, self.frozen), self.encoder)
+        mesh = mesh_to_sample(settings.engine, self.workdir)
+        model = dataclasses.replace(model, params=sharding.moved(model.params, mesh))
+        share = slice(None) if model.spans_hosts else slice(processes.index, None, processes.count)
+        mine = respond(self.examples[share], "own", model, settings)
+        brought = [to_line(response) for response in mine if processes.is_first or not model.spans_hosts]
+        lines = itertools.chain(*processes.gather(brought, "answers to validation questions"))
+        score = self._judge([from_line(Response, line, "an answer") for line in lines]) if processes.is_first else None
+        return processes.first(score, "the score of validation questions")
+
+    def _judge(self, found: Sequence[Response]) -> float:
+        by_id = {response.example_id: response for response in found}
+        responses = [by_id[example.id] for example in self.examples]
         verdicts = judge_responses(self.config, self.workdir, self.examples, responses, "judge validation answers")
         for response, verdict in list(zip(responses, verdicts, strict=True))[: self.settings["samples"]]:
             text = " ".join(response.text.split())

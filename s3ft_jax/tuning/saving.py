@@ -213,9 +213,7 @@ def resume(
       CheckpointError: its arrays belong to another base than ``base_digest``.
     """
     state = training.start(parts, optimizer, copy=False)
-    first = newest_whole(folder, say) if processes.is_first else 0
-    processes.wait("damaged checkpoints to be put aside")
-    first = first or checkpoints.newest(folder)
+    first = newest_whole(folder, say, processes)
     if first:
         checkpoints.check_base(folder / str(first), base_digest)
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
@@ -229,8 +227,20 @@ def resume(
     return state, first
 
 
-def newest_whole(folder: epath.Path, warn: Callable[[str], object]) -> int:
-    """Step of the newest checkpoint whose files are what was written; 0 if there is none. Others are put aside."""
+def newest_whole(
+    folder: epath.Path,
+    warn: Callable[[str], object],
+    processes: Processes = Processes(),  # noqa: B008 (frozen)
+) -> int:
+    """Step of the newest checkpoint whose files are what was written; 0 if there is none. Others are put aside.
+
+    Of several processes the first one looks, and tells the others.
+    """
+    found = _put_aside(folder, warn) if processes.is_first else 0
+    return processes.first(found, "damaged checkpoints to be put aside")
+
+
+def _put_aside(folder: epath.Path, warn: Callable[[str], object]) -> int:
     for step in reversed(checkpoints.finished(folder)):
         where, aside = folder / str(step), folder / f"{step}.damaged"
         damage = checkpoints.find_damage(where)

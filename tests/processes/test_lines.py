@@ -4,7 +4,6 @@ import socket
 
 import pytest
 
-from s3ft_jax.processes import lines
 from s3ft_jax.processes.lines import Lines
 
 
@@ -29,13 +28,13 @@ def test_messages_arrive_whole_and_in_order(pair):
     assert right.receive() is None
 
 
-def test_what_is_no_message_is_refused(pair, monkeypatch):
+def test_what_is_no_message_is_refused(pair):
     left, right = pair
     for data in (b"[1]\n", b"not json\n"):
         left._connection.sendall(data)
         with pytest.raises(ValueError):
             right.receive()
-    monkeypatch.setattr(lines, "MAX_BYTES", 100)
+    right.limit(None, 100)
     left._connection.sendall(b"x" * 200)
     with pytest.raises(ValueError, match="without an end"):
         right.receive()

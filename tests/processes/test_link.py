@@ -58,6 +58,15 @@ def test_all_learn_whether_one_says_yes(linked, who):
         assert in_threads(*(lambda one=one: one.any(False, "stop?", 20) for one in linked[0])) == [False] * 3
 
 
+def test_the_first_tells_the_others_and_is_told_by_them(linked):
+    long = "x" * 20_000_000  # more than two that do not know each other yet would take
+    for _ in range(2):
+        brought = in_threads(*(lambda one=one: one.gather([one.index, long], "a", 20) for one in linked[0]))
+        assert brought == [[[0, long], [1, long], [2, long]], [], []]
+        told = in_threads(*(lambda one=one: one.first({"index": one.index}, "b", 20) for one in linked[0]))
+        assert told == [{"index": 0}] * 3
+
+
 def test_one_that_does_not_come_is_named(linked, monkeypatch):
     (first, second, third), ended = linked
     monkeypatch.setattr(links, "TELL_S", 0.2)

@@ -159,5 +159,5 @@ def test_stages_that_run_in_one_process_refuse_several(tmp_path, monkeypatch, ca
 
     monkeypatch.setattr(processes, "join", lambda **_: Processes(0, 2))
     monkeypatch.setattr("os._exit", lambda code: None)
-    assert cli.main(["compare", "--config=configs/quickstart.py", f"--workdir={tmp_path}"]) == 1
-    assert "s3ft compare runs in one process, and 2 were started" in capsys.readouterr().err
+    assert cli.main(["pretrain", "--config=configs/pocket_model.py", f"--workdir={tmp_path}"]) == 1
+    assert "s3ft pretrain runs in one process, and 2 were started" in capsys.readouterr().err

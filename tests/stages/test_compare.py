@@ -8,7 +8,7 @@ from s3ft_jax.config import load_config
 from s3ft_jax.grid import GridError
 from s3ft_jax.records import Score
 from s3ft_jax.report import GridPoint
-from s3ft_jax.stages import compare, evaluate, train
+from s3ft_jax.stages import compare, evaluate, tuned_model
 from s3ft_jax.storage import files_below
 from s3ft_jax.variants import VariantError
 from s3ft_jax.workdir import Workdir, WorkdirError
@@ -67,7 +67,7 @@ def test_the_choice_is_by_validation_and_the_chosen_alone_meet_the_test_split(co
         for seed in (0, 1):
             tested = (workdir / evaluate.file(point.variant, seed, "test")).exists()
             assert tested == (point.variant in names)
-            assert train.is_kept(workdir, point.variant, seed) or not tested, "others are not kept"
+            assert tuned_model.is_kept(workdir, point.variant, seed) or not tested, "others are not kept"
 
 
 def test_the_report_has_each_line_and_what_was_left_out(compared):
@@ -88,10 +88,12 @@ def test_a_second_run_makes_nothing_and_a_lost_model_is_made_again(compared, cap
     assert " made, " not in capsys.readouterr().out
     # chosen otherwise: the point that was not kept is tuned again with the same bits, so that its scores stay
     other = next(p for p in grid_of(workdir) if p.label == "s3ft" and not p.chosen)
-    digest = workdir.stage_digest(train.key(other.variant, 0))
-    assert not train.is_kept(workdir, other.variant, 0)
+    digest = workdir.stage_digest(tuned_model.key(other.variant, 0))
+    assert not tuned_model.is_kept(workdir, other.variant, 0)
     compare.run(config_of(f"compare.learning_rates={other.learning_rate}", "compare.keep=all"), workdir)
-    assert workdir.stage_digest(train.key(other.variant, 0)) == digest and train.is_kept(workdir, other.variant, 0)
+    assert workdir.stage_digest(tuned_model.key(other.variant, 0)) == digest and tuned_model.is_kept(
+        workdir, other.variant, 0
+    )
     assert " made, " in capsys.readouterr().out
 
 
@@ -155,7 +157,7 @@ def test_what_another_line_has_chosen_is_kept(tmp_path):
     compare.run(config, workdir)
     grid = grid_of(workdir)
     assert {point.variant for point in grid[1:]} == {"sft@learning_rate=0.0001"}
-    assert train.is_kept(workdir, "sft@learning_rate=0.0001", 0)
+    assert tuned_model.is_kept(workdir, "sft@learning_rate=0.0001", 0)
     assert all(point.general is None and point.kl is None for point in grid[1:])
     text = (workdir / "comparison.md").read_text()
     assert "Every setting that was tried" in text and "says nothing about forgetting" in text

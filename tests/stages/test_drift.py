@@ -7,7 +7,7 @@ import pytest
 
 from s3ft_jax import checkpoints
 from s3ft_jax.records import Response
-from s3ft_jax.stages import drift, evaluate, train
+from s3ft_jax.stages import drift, evaluate, train, tuned_model
 from s3ft_jax.stages.launch import BASE
 
 
@@ -27,7 +27,7 @@ def logprobs(decoder, ids):
 def check_by_hand(workdir):
     """What the stage wrote against the sum over the vocabulary, on the base and the merged model."""
     found = json.loads((workdir / drift.file("sft", 0, "test")).read_text())
-    base, tuned = checkpoints.load_decoder(workdir / BASE), train.load_tuned(workdir, "sft", 0)
+    base, tuned = checkpoints.load_decoder(workdir / BASE), tuned_model.load(workdir, "sft", 0)
     total = count = 0
     for one in workdir.read_shards(Response, "scores/base/test-responses"):
         ids = one.prompt_ids + one.response_ids

@@ -6,7 +6,7 @@ import pytest
 
 from s3ft_jax.models.lora import LoraError
 from s3ft_jax.records import Response
-from s3ft_jax.stages import export_model, train
+from s3ft_jax.stages import export_model, train, tuned_model
 from s3ft_jax.workdir import WorkdirError
 
 
@@ -53,7 +53,7 @@ def test_peft_loads_the_adapter_and_gives_the_same_logits(copied):
         found = model(torch.from_numpy(tokens)).logits.numpy()
         with model.disable_adapter():
             plain = model(torch.from_numpy(tokens)).logits.numpy()
-    decoder = train.load_tuned(workdir, "sft", 0, merge=False)
+    decoder = tuned_model.load(workdir, "sft", 0, merge=False)
     expected, _ = decoder(jnp.asarray(tokens), jnp.arange(20)[None], jnp.ones((1, 20), jnp.int32))
     assert np.max(np.abs(expected - found)) <= 1e-5 * np.max(np.abs(found))
     assert np.max(np.abs(plain - found)) > 1e-2 * np.max(np.abs(found))

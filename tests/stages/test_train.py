@@ -12,12 +12,10 @@ import pytest
 from flax import nnx
 
 from s3ft_jax import checkpoints, stopping
-from s3ft_jax.processes import Processes
 from s3ft_jax.records import Selection
-from s3ft_jax.stages import train
-from s3ft_jax.stages.method_settings import method_settings
-from s3ft_jax.workdir import Workdir, WorkdirError
-from small import ROOT, SMALL, small_config
+from s3ft_jax.stages import train, tuned_model
+from s3ft_jax.workdir import WorkdirError
+from small import ROOT, SMALL
 
 
 def test_an_example_longer_than_the_model_reads_is_refused_by_name():
@@ -85,7 +83,7 @@ def test_lora_trains_and_loads_merged(copied):
     train.run(config, workdir, "s3ft", 0, redo=True)
     meta = checkpoints.read_meta(workdir / train.folder("s3ft", 0) / "4")
     assert meta.lora.targets == ("q", "v", "down")
-    decoder = train.load_tuned(workdir, "s3ft", 0)
+    decoder = tuned_model.load(workdir, "s3ft", 0)
     base = checkpoints.load_decoder(workdir / "base")
     assert decoder.lora is None
     moved = {
@@ -114,12 +112,12 @@ def test_adapters_on_an_int8_base(copied):
     again = workdir.manifest("train-s3ft-seed-0")
     assert (again["outputs"], again["facts"]) == (done["outputs"], done["facts"]), "a kill changes no bit"
 
-    tuned = train.load_tuned(workdir, "s3ft", 0, merge=False)
+    tuned = tuned_model.load(workdir, "s3ft", 0, merge=False)
     for name, projection in checkpoints.load_decoder(workdir / "base").projections().items():
         np.testing.assert_array_equal(tuned.projections()[name].kernel[...], projection.kernel[...])
     checkpoints.write_meta(workdir / "base", dataclasses.replace(base, params_digest="another"))
     with pytest.raises(checkpoints.CheckpointError, match=f"{base.params_digest}, but the base here is another"):
-        train.load_tuned(workdir, "s3ft", 0)
+        tuned_model.load(workdir, "s3ft", 0)
 
 
 def test_sigterm_in_the_middle_saves_the_newest_state_and_the_next_start_ends_with_the_same_bits(copied):
@@ -175,19 +173,9 @@ def test_a_model_with_frozen_parameters_is_laid_on_its_base(copied):
     with config.unlocked():
         config.train.freeze = ("embedding", "blocks.q.kernel")
     train.run(config, workdir, "s3ft", 0, redo=True)
-    tuned = dict(nnx.to_flat_state(nnx.state(train.load_tuned(workdir, "s3ft", 0))))
+    tuned = dict(nnx.to_flat_state(nnx.state(tuned_model.load(workdir, "s3ft", 0))))
     base = dict(nnx.to_flat_state(nnx.state(checkpoints.load_decoder(workdir / "base"))))
     still = {".".join(map(str, path)) for path in base if np.array_equal(tuned[path][...], base[path][...])}
     assert still == {"embedding", "blocks.q.kernel"}
     stored = (workdir / train.folder("s3ft", 0) / "4" / checkpoints.MARK).read_text()
     assert json.loads(stored)["base_digest"] == checkpoints.read_meta(workdir / "base").params_digest
-
-
-@pytest.mark.parametrize(
-    ("override", "name"), [("refresh_epochs=1", "refresh_epochs"), ("validate.score=True", "validate.score")]
-)
-def test_what_several_processes_cannot_do_yet_is_refused(override, name, tmp_path):
-    settings = method_settings(small_config(f"train.{override}", "train.validate.every=2"), "s3ft")
-    with pytest.raises(WorkdirError, match=rf"train\.{name}.* in one process only"):
-        train.check_processes(settings, Workdir(str(tmp_path), Processes(0, 2)))
-    train.check_processes(settings, Workdir(str(tmp_path)))
