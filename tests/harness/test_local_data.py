@@ -41,10 +41,10 @@ def test_rows_have_the_columns_of_the_hubs_copies(data, tmp_path):
     assert set(found) == {
         "hellaswag", "winogrande", "arc_easy", "truthfulqa_mc1", "truthfulqa_mc2", "mmlu_virology",
     }  # fmt: skip
-    assert "capital" in found["hellaswag"] and not found["winogrande"]
+    assert "small letter" in found["hellaswag"] and not found["winogrande"]
     (one,) = rows(out / "hellaswag-validation.jsonl")
     assert one == {
-        "activity_label": "Canoeing", "ctx_a": "A man rows. he", "ctx_b": "", "label": "2",
+        "activity_label": "Canoeing", "ctx_a": "A man rows.", "ctx_b": "he", "label": "2",
         "endings": ["sinks.", "flies.", "rows on.", "reads."],
     }  # fmt: skip
     (one,) = rows(out / "winogrande-validation.jsonl")
@@ -57,6 +57,25 @@ def test_rows_have_the_columns_of_the_hubs_copies(data, tmp_path):
     assert one["mc2_targets"] == {"choices": ["no", "so", "thus"], "labels": [0, 1, 1]}
     (one,) = rows(out / "mmlu_virology-test.jsonl")
     assert one == {"question": 'A, or "B"?', "subject": "virology", "choices": ["1", "2", "3", "4"], "answer": 2}
+
+
+@pytest.mark.parametrize(
+    ("context", "begun"),
+    [
+        ("A man, e.g. Bob, rows. He is fast! the man", "the man"),
+        ("A man rows. He is fast.", ""),
+        ('She holds a sign. " power dribble', ""),
+        ("1 a guy is rowing. 2 a guy", ""),
+        ("the man", ""),
+    ],
+)
+def test_the_sentence_that_hellaswags_endings_go_on_with(context, begun, tmp_path):
+    (tmp_path / "hellaswag").mkdir()
+    text = f"Canoeing: {context}\n0\na\nb\nc\nd\n"
+    (tmp_path / "hellaswag/hellaswag_val_full.txt.bz2").write_bytes(bz2.compress(text.encode()))
+    write_tasks(str(tmp_path), tmp_path / "out")
+    (one,) = rows(tmp_path / "out/hellaswag-validation.jsonl")
+    assert one["ctx_b"] == begun and f"{one['ctx_a']} {one['ctx_b']}".strip() == context
 
 
 def test_what_did_not_change_is_not_written_again(data, tmp_path):
