@@ -24,8 +24,8 @@ from s3ft_jax.harness.settings import HarnessError
 Row = dict[str, Any]
 LETTERS = "ABCDEFGH"
 BEGUN = re.compile(r"(?<=[.!?]) ([a-z][^.!?]*)$")
-"""The sentence that HellaSwag's endings go on with. 3,236 of the 10,042 items have one. All 3,243 from ActivityNet should;
-the other 7 begin it with a number or a quotation mark, which no capital changes."""
+"""The sentence that HellaSwag's endings go on with. 3,236 of the 10,042 items have one. All 3,243 from ActivityNet
+should; the other 7 begin it with a number or a quotation mark, which no capital changes."""
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 """What a task file calls the splits that it reads."""
 
