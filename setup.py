@@ -44,7 +44,7 @@ setup(
             "peft==0.21.2",
             "hypothesis",
             "math-verify[antlr4-13-2]==0.9.0",
-            "lm_eval[hf]==0.4.13",
+            "lm_eval[hf,ifeval]==0.4.13",
             "py3langid>=0.4",
             "tensorboardX>=2.6",
             "filelock",

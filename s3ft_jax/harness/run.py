@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import logging
 import math
@@ -23,6 +24,12 @@ from lm_eval.tasks import TaskManager
 from s3ft_jax.harness.language_model import LanguageModel
 from s3ft_jax.harness.local_data import write_tasks
 from s3ft_jax.harness.settings import HarnessError, HarnessSettings
+
+SENTENCE_ENDS = "tokenizers/punkt_tab"
+NO_SENTENCE_ENDS = (
+    "it splits answers by nltk's list of sentence ends, which nltk fetches when it first needs it, and could not. On a "
+    "machine with network: python -m nltk.downloader -d FOLDER punkt_tab. Then here: NLTK_DATA=FOLDER."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +91,8 @@ class Harness:
           HarnessError: its data cannot be had, it runs code of the model, or it does not fit the model.
         """
         settings = self.settings
+        if "ifeval" in task:
+            _check_sentence_ends(task)
         model.counts.clear()
         try:
             with _quiet():
@@ -102,7 +111,7 @@ class Harness:
                     torch_random_seed=None,
                     fewshot_random_seed=settings.seed,
                 )
-        except (OSError, ValueError, KeyError, ImportError, DatasetsError) as error:
+        except (OSError, ValueError, LookupError, ImportError, DatasetsError) as error:
             if type(error).__module__.startswith("s3ft_jax."):
                 raise
             raise HarnessError(f"benchmark {task}: {_why(task, error)}") from error
@@ -135,6 +144,26 @@ class Harness:
         return Outcome(task, metrics, headline, items, value, samples, facts)
 
 
+def _check_sentence_ends(task: str) -> None:
+    """Before hours of sampling, of whose answers some are split into sentences.
+
+    Raises:
+      HarnessError: nltk has no list of sentence ends and cannot fetch it.
+    """
+    if importlib.util.find_spec("nltk") is None:
+        return  # lm_eval names all that is not installed
+    import nltk
+
+    with contextlib.suppress(LookupError):
+        nltk.data.find(SENTENCE_ENDS)
+        return
+    nltk.download("punkt_tab", quiet=True)
+    try:
+        nltk.data.find(SENTENCE_ENDS)
+    except LookupError as error:
+        raise HarnessError(f"benchmark {task}: {NO_SENTENCE_ENDS}") from error
+
+
 def _headline(task: str, results: Mapping[str, Any]) -> str:
     """The first metric of the first task below, in the filter that comes first."""
     leaf = next(iter(results["samples"]))
@@ -157,6 +186,8 @@ def _why(task: str, error: Exception) -> str:
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if "unsafe" in text.lower() or "code_eval" in text:
         return f"it runs programs that the model writes, outside of our sandbox ({text}). For MBPP use configs/mbpp.py."
+    if "punkt_tab" in str(error):
+        return NO_SENTENCE_ENDS
     if isinstance(error, ImportError):
         return f"{text}. Install what it needs (s3ft_jax[eval] brings what IFEval needs), or leave the task out."
     return f"{text}. Its data come from the hub unless benchmark.data holds them; or leave the task out."

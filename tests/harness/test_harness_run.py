@@ -1,7 +1,10 @@
 """Benchmarks from local files on real and on trained weights, metrics against lm-eval's own backend."""
 
 import collections
+import dataclasses
 import json
+import shutil
+import sys
 
 import pytest
 
@@ -48,9 +51,52 @@ def test_every_metric_is_that_of_the_hugging_face_backend(name, settings, cache,
     assert one.value == pytest.approx(sum(one.items.values()) / 12)
 
 
-def test_a_group_is_the_mean_over_the_items_of_its_tasks(settings, cache, data_dir):
-    import dataclasses
+@pytest.fixture
+def sentence_ends(tmp_path, monkeypatch):
+    """A folder for nltk, which would fetch its list of sentence ends; ``fill`` makes one that knows no abbreviation."""
+    import nltk
 
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    monkeypatch.setattr(nltk, "download", lambda *_, **__: False)
+    for name in [name for name in sys.modules if name.startswith("lm_eval.tasks.ifeval")]:
+        monkeypatch.delitem(sys.modules, name)  # it looks for them once
+
+    def fill():
+        where = tmp_path / "tokenizers/punkt_tab/english"
+        where.mkdir(parents=True)
+        for name in ("collocations.tab", "sent_starters.txt", "abbrev_types.txt", "ortho_context.tab"):
+            (where / name).touch()
+
+    return fill
+
+
+def with_positions(folder, number, where):
+    """A copy of the model that reads so many tokens."""
+    shutil.copytree(folder, where)
+    config = json.loads((where / "config.json").read_text())
+    (where / "config.json").write_text(json.dumps(config | {"max_position_embeddings": number}))
+    return where
+
+
+def test_ifeval_is_that_of_the_hugging_face_backend(settings, stories260k_folder, sentence_ends, tmp_path):
+    sentence_ends()
+    folder = with_positions(stories260k_folder, 1024, tmp_path / "stories")
+    harness = Harness(dataclasses.replace(settings, tasks=("ifeval",), limit=24), tmp_path / "rows")
+    with (tmp_path / "rows" / "ifeval.yaml").open("a") as file:  # the task's own 1,280 take a minute
+        file.write("generation_kwargs: {until: [], do_sample: false, max_gen_toks: 96}\n")
+    mine = harness.run("ifeval", LanguageModel(*load_texts(str(folder), ENGINE), ENGINE))
+    theirs = harness.run("ifeval", backend(folder))
+    assert mine.metrics == theirs.metrics and mine.items == theirs.items
+    assert mine.headline == "prompt_level_strict_acc,none" and mine.metrics["ifeval"]["inst_level_loose_acc,none"] > 0
+
+
+def test_ifeval_without_sentence_ends_says_where_to_get_them(settings, cache, sentence_ends):
+    harness = Harness(dataclasses.replace(settings, tasks=("ifeval",)), cache)
+    with pytest.raises(HarnessError, match=r"benchmark ifeval: .*nltk\.downloader -d FOLDER punkt_tab.*NLTK_DATA"):
+        harness.run("ifeval", LanguageModel(*load_texts(str(pocket_model_folder()), ENGINE), ENGINE))
+
+
+def test_a_group_is_the_mean_over_the_items_of_its_tasks(settings, cache, data_dir):
     harness = Harness(dataclasses.replace(settings, tasks=("mmlu_other",), limit=2), cache)
     outcome = harness.run("mmlu_other", LanguageModel(*load_texts(str(pocket_model_folder()), ENGINE), ENGINE))
     assert len(outcome.items) == 2 * 13 and "mmlu_virology/1" in outcome.items
@@ -61,8 +107,6 @@ def test_a_group_is_the_mean_over_the_items_of_its_tasks(settings, cache, data_d
 
 
 def test_shots_chat_and_system_change_the_prompt(settings, cache):
-    import dataclasses
-
     model = LanguageModel(*load_texts(str(pocket_model_folder()), ENGINE), ENGINE)
     few = dataclasses.replace(settings, tasks=("mmlu_virology",), limit=1, shots=2, chat=True)
     (line,) = map(json.loads, sample_lines(Harness(few, cache).run("mmlu_virology", model)))
@@ -75,15 +119,11 @@ def test_shots_chat_and_system_change_the_prompt(settings, cache):
 
 
 def test_an_unknown_benchmark_is_named_before_anything_runs(settings, cache):
-    import dataclasses
-
     with pytest.raises(HarnessError, match=r"lm_eval knows no \['hellaswagg'\]"):
         Harness(dataclasses.replace(settings, tasks=("hellaswagg",)), cache)
 
 
 def test_a_benchmark_that_needs_the_hub_says_so(settings, cache, monkeypatch):
-    import dataclasses
-
     import datasets
 
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("no network")))
