@@ -236,8 +236,8 @@ class Workdir:
         Raises:
           SettingsChanged: settings or inputs differ from those it was begun or done with.
           MissingStage: a stage it reads has not finished.
-          WorkdirError: another command is running it in this workdir, or a file it reads is damaged; neither is found
-            out in a bucket.
+          WorkdirError: another command is running it in this workdir, or a file it reads is damaged, which is not
+            found out in a bucket.
         """
         inputs = {name: self.stage_digest(name) for name in reads} | dict(files or {})
         facts = plain({"settings": settings, "inputs": inputs})
@@ -269,19 +269,17 @@ class Workdir:
 
     @contextlib.contextmanager
     def _claimed(self, key: str, facts: Mapping[str, Any]) -> Iterator[None]:
-        """Write ``KEY.begun``, and hold a lock on it, which ends with this process, however it ends."""
+        """Write ``KEY.begun``, and hold its lock or, in a bucket, its lease."""
         if not self.processes.is_first:
             yield
             return
         begun = self.path / "manifests" / f"{key}.begun"
         facts = dict(facts) | {"by": {"host": socket.gethostname(), "process": os.getpid()}}
         try:
-            with storage.hold(begun) if begun.exists() else contextlib.nullcontext():
-                self.write_bytes(f"manifests/{key}.begun", sealed(facts))
-            with storage.hold(begun):
+            with storage.claim(begun, lambda: self.write_bytes(f"manifests/{key}.begun", sealed(facts))):
                 yield
         except storage.Locked:
-            by = self._facts(begun).get("by", {})
+            by = self._facts(begun).get("by", {}) if begun.exists() else {}
             raise WorkdirError(
                 f"{self.path}: stage {key} is being run by process {by.get('process')} on {by.get('host')}. Wait for "
                 "its end, stop it, or take another --workdir."

@@ -77,7 +77,7 @@ RULES = {
     "texts": ({"prompts", "storage"}, {"jinja2"}),
     "harness": (
         {"texts", "responder", "generation", "progress"},
-        {"lm_eval", "datasets", "yaml", "numpy"},
+        {"lm_eval", "nltk", "datasets", "yaml", "numpy"},
     ),
     "outside": ({"records", "prompts", "endpoint", "generation", "responder"}, set()),
     "responder": (

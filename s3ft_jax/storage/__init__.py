@@ -2,7 +2,7 @@
 
 ``patience`` tries a call again that failed in passing, ``bucket`` is the path of an object, ``files`` publishes a file
 whole, fetches what a library wants on this machine and sends what one has written there, ``lock`` keeps two commands
-apart. No JAX.
+apart, in a bucket by a ``lease``. No JAX.
 """
 
 from s3ft_jax.storage.bucket import BucketPath, expect, settle
@@ -17,7 +17,8 @@ from s3ft_jax.storage.files import (
     matching,
     publish,
 )
-from s3ft_jax.storage.lock import Locked, hold
+from s3ft_jax.storage.lease import Locked
+from s3ft_jax.storage.lock import claim
 from s3ft_jax.storage.patience import StorageError
 
 __all__ = [
@@ -25,12 +26,12 @@ __all__ = [
     "Locked",
     "StorageError",
     "check",
+    "claim",
     "copy_folder",
     "digest_of",
     "expect",
     "fetch",
     "files_below",
-    "hold",
     "is_remote",
     "local_output",
     "matching",

@@ -59,6 +59,29 @@ def filesystem() -> Any:
     return fsspec.filesystem("gs")
 
 
+def put(path: str, data: bytes, *, new: bool = False) -> None:
+    """Write an object whole.
+
+    Args:
+      path: of the object.
+      data: what is to be in it.
+      new: only if there is none.
+
+    Raises:
+      FileExistsError: there is one already; it may be from a call of this very put whose answer was lost.
+      StorageError: see ``patiently``; or there is no such bucket.
+    """
+    options = {"mode": "create"} if new else {}
+    try:
+        patiently(lambda: filesystem().pipe_file(path, data, **options), path)
+    except FileNotFoundError:
+        name = path.removeprefix(PREFIX).partition("/")[0]
+        raise StorageError(
+            f"{path}: there is no bucket {name}, or this account may not see it. Make it: gcloud storage buckets "
+            f"create {PREFIX}{name} --location=REGION, in the region of the machines."
+        ) from None
+
+
 def _changed(path: str, written: bool) -> None:
     with _lock:
         _changes[path] = written
@@ -151,14 +174,7 @@ class BucketPath(PosixGPath):
         return self.read_bytes().decode(encoding or "utf-8")
 
     def write_bytes(self, data: bytes) -> int:
-        try:
-            patiently(lambda: filesystem().pipe_file(str(self), bytes(data)), str(self))
-        except FileNotFoundError:
-            name = str(self).removeprefix(PREFIX).partition("/")[0]
-            raise StorageError(
-                f"{self}: there is no bucket {name}, or this account may not see it. Make it: gcloud storage buckets "
-                f"create {PREFIX}{name} --location=REGION, in the region of the machines."
-            ) from None
+        put(str(self), bytes(data))
         _changed(str(self), True)
         return len(data)
 

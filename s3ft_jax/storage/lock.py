@@ -1,31 +1,49 @@
-"""A lock on a file, which ends with the process that holds it, however it ends. Files of this machine only."""
+"""One process at a time: a lock on a file, which ends with the process that holds it, or a lease in a bucket."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+from etils import epath
 
 from s3ft_jax.storage.files import is_remote
+from s3ft_jax.storage.lease import Locked, lease
 
 
-class Locked(RuntimeError):
-    """Another process holds the lock."""
+@contextlib.contextmanager
+def claim(path: epath.Path, write: Callable[[], object]) -> Iterator[None]:
+    """Within this block this process alone works on what the file stands for.
+
+    Args:
+      path: of the file.
+      write: writes it, which says who works; called when nobody else does.
+
+    Raises:
+      Locked: another process works on it.
+    """
+    if is_remote(path):
+        with lease(str(path.parent / f".{path.name}.lease")):
+            write()
+            yield
+        return
+    with hold(path) if path.exists() else contextlib.nullcontext():
+        write()
+    with hold(path):  # of the file that is there now
+        yield
 
 
 @contextlib.contextmanager
 def hold(path: str | os.PathLike) -> Iterator[None]:
-    """Hold the lock of an existing file within this block.
+    """Hold the lock of an existing file of this machine within this block.
 
-    A bucket has no locks, and a folder of another machine may have none: then nothing is held.
+    A folder of another machine may have no locks: then nothing is held.
 
     Raises:
       Locked: another process holds it.
     """
-    if is_remote(path):
-        yield
-        return
     with open(path, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

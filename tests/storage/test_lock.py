@@ -1,12 +1,14 @@
-"""lock: one process at a time, and none for ever."""
+"""lock: one process at a time, and none for ever; in a bucket see test_lease.py."""
 
 import errno
 import subprocess
 import sys
 
 import pytest
+from etils import epath
 
-from s3ft_jax.storage.lock import Locked, hold
+from s3ft_jax.storage import publish
+from s3ft_jax.storage.lock import Locked, claim, hold
 
 CODE = (
     "import sys, time; from s3ft_jax.storage.lock import hold\n"
@@ -34,5 +36,15 @@ def test_where_there_are_no_locks_nothing_is_held(tmp_path, monkeypatch):
 
     monkeypatch.setattr("fcntl.flock", none)
     (tmp_path / "x").write_text("")
-    with hold(tmp_path / "x"), hold(tmp_path / "x"), hold("gs://bucket/x"):
+    with hold(tmp_path / "x"), hold(tmp_path / "x"):
         pass
+
+
+def test_a_claim_writes_when_nobody_else_works_and_holds_what_it_wrote(tmp_path):
+    file = epath.Path(tmp_path / "x")
+    for number in range(2):
+        with claim(file, lambda number=number: publish(file, b"%d" % number)):
+            assert file.read_bytes() == b"%d" % number
+            with pytest.raises(Locked), claim(file, lambda: file.write_text("another")):
+                pass
+            assert file.read_bytes() == b"%d" % number
