@@ -144,3 +144,12 @@ def test_a_file_is_read_and_written_by_one_call(store):
 def test_a_bucket_that_is_not_there_is_named(store):
     with pytest.raises(StorageError, match=r"there is no bucket nobucket, or .* buckets create gs://nobucket "):
         epath.Path("gs://nobucket/run/x").write_text("x")
+
+
+def test_a_call_that_is_given_up_is_named_once_and_without_its_stack(store, impatient, monkeypatch, caplog, capfd):
+    monkeypatch.setenv("S3FT_STORAGE_MINUTES", "0")
+    store.fail_every = 1
+    with pytest.raises(StorageError, match=r"gs://bucket/x: .* for 0\.0 minutes"):
+        epath.Path("gs://bucket/x").read_bytes()
+    assert not caplog.records, "gcsfs logs the stack of what it gives up"
+    assert "Traceback" not in capfd.readouterr().err
