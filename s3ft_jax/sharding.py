@@ -190,63 +190,6 @@ def shard_params(params: nnx.State, mesh: Mesh) -> nnx.State:
     return jax.tree.map(_put, params, param_shardings(params, mesh))
 
 
-def moved(params: nnx.State, mesh: Mesh | None) -> nnx.State:
-    """Parameters that training has, on the chips that sample: those of all processes, or this process's own.
-
-    All processes call this at the same time. From fsdp 4 over two processes to two chips of each, which share a copy:
-
-        chip            0    1    2    3             0    1    2    3
-        process         0    0    1    1             0    0    1    1
-        quarters        a    b    c    d      ->     ab   cd   ab   cd
-
-    Args:
-      params: on this process's devices, or over those of all.
-      mesh: where they go; None: this process's first device.
-
-    Raises:
-      ShardingError: see ``check_movable``.
-    """
-    reach = mesh is not None and len({device.process_index for device in mesh.devices.flat}) > 1
-    far = [leaf.sharding.mesh for leaf in jax.tree.leaves(params) if not leaf.is_fully_addressable]
-    if far and not reach:
-        check_movable(far[0])
-        params = _whole_here(params, 1 if mesh is None else mesh.shape["tensor"])
-    return jax.device_put(params, jax.local_devices()[0]) if mesh is None else shard_params(params, mesh)
-
-
-def check_movable(mesh: Mesh) -> None:
-    """Refuse a mesh from which ``moved`` cannot reach the chips of all processes.
-
-    Raises:
-      ShardingError: it leaves some of them idle.
-    """
-    if jax.process_count() > 1 and mesh.size < jax.device_count():
-        raise ShardingError(
-            f"train.validate.score in {jax.process_count()} processes: the model that trains is copied to the chips "
-            f"that sample, and mesh takes {mesh.size} of {jax.device_count()} chips. Let it take all, or set "
-            "train.validate.score=False."
-        )
-
-
-def _whole_here(params: nnx.State, tensor: int) -> nnx.State:
-    """A copy on each process's own devices, so many of which share one; in memory for as long as it takes."""
-    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-    own = [device for device in devices if device.process_index == jax.process_index()]
-    parts = math.gcd(tensor, len(own))
-
-    def mesh_of(chips: Sequence[jax.Device]) -> Mesh:
-        return Mesh(np.array(chips).reshape(-1, 1, parts), AXES, axis_types=(AxisType.Auto,) * 3)
-
-    here = mesh_of(own[:parts])
-
-    def local(leaf: jax.Array) -> jax.Array:
-        pieces = {piece.device: piece.data for piece in leaf.addressable_shards}
-        arrays = [pieces[device] for device in here.devices.flat]
-        return jax.make_array_from_single_device_arrays(leaf.shape, NamedSharding(here, leaf.sharding.spec), arrays)
-
-    return jax.tree.map(local, jax.device_put(params, param_shardings(params, mesh_of(devices))))
-
-
 def _put(array: Any, where: NamedSharding) -> jax.Array:
     """On the devices of all processes, each of which has the whole array; one that lies there already stays."""
     if where.is_fully_addressable or not (isinstance(array, np.ndarray) or array.is_fully_addressable):

@@ -129,30 +129,6 @@ def test_the_scales_of_int8_kernels_follow_their_outputs():
 
 
 @needs_eight
-def test_parameters_that_train_are_moved_to_the_chips_that_sample():
-    params = nnx.state(Decoder(CONFIG, rngs=nnx.Rngs(0)))
-    trained = shard_params(params, make_mesh(2, 2, 2))
-    for mesh in (None, make_mesh(4, 1, 2), make_mesh(1, 1, 2, jax.devices()[:2])):
-        moved = sharding.moved(trained, mesh)
-        jax.tree.map(np.testing.assert_array_equal, moved, params)
-        places = {leaf.sharding for leaf in jax.tree.leaves(moved)}
-        if mesh is None:
-            assert all(place.device_set == {jax.devices()[0]} for place in places)
-        else:
-            assert places == set(jax.tree.leaves(sharding.param_shardings(params, mesh)))
-    stays = shard_params(params, make_mesh(4, 1, 2))
-    for leaf, there in zip(*map(jax.tree.leaves, (stays, sharding.moved(stays, make_mesh(4, 1, 2)))), strict=True):
-        assert leaf is there, "no second copy"
-
-
-def test_a_mesh_that_leaves_chips_idle_cannot_be_moved_from_in_several_processes(monkeypatch):
-    sharding.check_movable(make_mesh(4))
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    sharding.check_movable(make_mesh(8))
-    with pytest.raises(ShardingError, match=r"train\.validate\.score in 2 processes: .* mesh takes 4 of 8 chips"):
-        sharding.check_movable(make_mesh(4))
-
-
 def test_one_size_may_be_left_open():
     assert dict(make_mesh().shape) == {"data": 8, "fsdp": 1, "tensor": 1}
     assert dict(make_mesh(2, -1, 2).shape) == {"data": 2, "fsdp": 2, "tensor": 2}

@@ -42,6 +42,7 @@ RULES = {
     "report": ({"records", "evaluation"}, {"numpy", "scipy", "matplotlib", "jinja2", "markupsafe", "rich", "etils"}),
     "models": ({"sharding"}, {"jax", "flax", "numpy", "safetensors", "ml_dtypes"}),
     "sharding": (set(), {"jax", "flax", "numpy"}),
+    "transfer": ({"sharding"}, {"jax", "flax", "numpy"}),
     "losses": (set(), {"jax"}),
     "generation": ({"models", "sharding"}, {"jax", "flax", "numpy"}),
     "scoring": ({"models", "sharding"}, {"jax", "flax", "numpy"}),

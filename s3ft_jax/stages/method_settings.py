@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from s3ft_jax import checkpoints, sharding, training, variants
+from s3ft_jax import checkpoints, sharding, training, transfer, variants
 from s3ft_jax.changes import flatten
 from s3ft_jax.losses import Loss
 from s3ft_jax.models import kernels
@@ -199,6 +199,6 @@ def check_settings(config: ConfigDict, workdir: Workdir, names: Sequence[str] = 
         schedule(settings)
         check_validation(settings["validate"])
         if settings["validate"]["every"] and settings["validate"]["score"]:
-            sharding.check_movable(mesh)
+            transfer.check_movable(mesh)
         lora = adapters(settings["lora"], architecture) if settings["tune"] == "lora" else None
         training.take_apart(checkpoints.abstract_decoder(architecture, lora), settings["tune"], settings["freeze"])

@@ -15,7 +15,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from s3ft_jax import batches, sharding, training
+from s3ft_jax import batches, sharding, training, transfer
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Selection, from_line, to_line
@@ -104,7 +104,7 @@ class Validation:
         settings, processes = answer_settings(self.config, temperature=0.0), self.workdir.processes
         model = Model.of(nnx.merge(self.graphdef, params, self.frozen), self.encoder)
         mesh = mesh_to_sample(settings.engine, self.workdir)
-        model = dataclasses.replace(model, params=sharding.moved(model.params, mesh))
+        model = dataclasses.replace(model, params=transfer.moved(model.params, mesh))
         share = slice(None) if model.spans_hosts else slice(processes.index, None, processes.count)
         mine = respond(self.examples[share], "own", model, settings)
         brought = [to_line(response) for response in mine if processes.is_first or not model.spans_hosts]
