@@ -94,6 +94,12 @@ class Workdir:
         if self.processes.is_first:
             (self.path / MEETING).unlink()
 
+    def wait_seen(self, name: str) -> None:
+        """Go on when all processes have come here, and listings show to each what the others wrote and removed."""
+        if self.processes.count > 1:
+            storage.settle()
+        self.processes.wait(name)
+
     # ------------------------------------------------------------------ records
 
     def write_records(self, name: str, records: Sequence[Record]) -> epath.Path:
@@ -258,9 +264,7 @@ class Workdir:
                 yield run
         finally:
             inside, self._inner_seconds = self._inner_seconds, outside
-        if self.processes.count > 1:
-            storage.settle()  # the first one lists what the others wrote
-        self.processes.wait(f"{key} to end")
+        self.wait_seen(f"{key} to end")  # the first one lists what the others wrote
         finished = time.time()
         self._inner_seconds += finished - started
         self._write_manifest(run, facts | {"seconds": round(finished - started - inside, 3), "finished": finished})
@@ -339,7 +343,7 @@ class Workdir:
                 path.rmtree() if path.is_dir() else path.unlink()
             for ending in ("json", "begun"):
                 (self.path / "manifests" / f"{key}.{ending}").unlink(missing_ok=True)
-        self.processes.wait(f"{key} to be forgotten")
+        self.wait_seen(f"{key} to be forgotten")
 
     def matching(self, patterns: Sequence[str]) -> list[str]:
         """Names below the workdir that match one of the patterns, sorted."""

@@ -54,6 +54,16 @@ def test_a_workdir_from_before_a_setting_goes_on_while_the_setting_does_nothing(
         finish(workdir, "first", settings={"task": {"name": "x", "unanswerable_frac": 0.5}}, writes=["first.txt"])
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_several_processes_go_on_when_listings_show_to_each_what_the_others_did(count, tmp_path, monkeypatch):
+    settled = []
+    monkeypatch.setattr("s3ft_jax.storage.settle", lambda: settled.append(1))
+    workdir = Workdir(str(tmp_path), Processes(0, count))
+    workdir.wait_seen("here")
+    workdir.remove("first", [])
+    assert len(settled) == 2 * (count - 1)
+
+
 def test_of_several_processes_the_first_runs_a_stage_and_works_alone_meanwhile(tmp_path):
     seen = []
     for index in (0, 1):

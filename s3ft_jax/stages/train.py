@@ -62,6 +62,7 @@ def _run_rounds(
     told, dropped = [], set(plan.dropped)
     for current in every:
         if current.number:
+            workdir.wait_seen(f"round {current.number} to begin")  # which lists the checkpoints
             own = settling(settings) | {"seed": seed}
             load = functools.partial(load_at, workdir, method, seed, current.first)
             chosen = refresh.run(config, workdir, method, seed, current, chosen, own, load)

@@ -35,7 +35,7 @@ def drop(workdir: Workdir, method: str, seed: int) -> None:
     workdir.processes.wait(f"{key(method, seed)}: all are done with its model")
     if workdir.processes.is_first:
         checkpoints.keep_only(workdir / folder(method, seed), ())
-    workdir.processes.wait(f"{key(method, seed)}: its model to be removed")
+    workdir.wait_seen(f"{key(method, seed)}: its model to be removed")
 
 
 def load(
