@@ -30,6 +30,7 @@ STALE_S = 45.0
 LOOK_S = 1.0
 GIVE_BACK_S = 5.0
 """Seconds to wait at the end for a beat under way."""
+UNKNOWN = {"token": "", "machine": "", "host": "?", "process": "?", "beat": ""}
 EXIT_CODE = 75
 """As after SIGTERM (stopping.py): start it again."""
 
@@ -96,9 +97,9 @@ class _Lease:
         """Until the block ends. A call that fails is left to the next beat."""
         while not self.over.wait(BEAT_S):
             try:
-                found = json.loads(filesystem().cat_file(self.path))
+                found = _parsed(filesystem().cat_file(self.path))
             except FileNotFoundError:
-                found = {"token": "", "host": "?", "process": "?"}
+                found = _parsed(b"")
             except Exception:
                 continue
             if self.over.is_set():
@@ -114,7 +115,7 @@ class _Lease:
     def give_back(self) -> None:
         """Without patience: where the bucket is out, the next holder waits until it is stale."""
         with contextlib.suppress(Exception):
-            if json.loads(filesystem().cat_file(self.path))["token"] == self.facts["token"]:
+            if _parsed(filesystem().cat_file(self.path))["token"] == self.facts["token"]:
                 filesystem().rm_file(self.path)
 
     def _created(self) -> bool:
@@ -146,7 +147,7 @@ class _Lease:
 
     def _read(self) -> dict[str, Any] | None:
         with contextlib.suppress(FileNotFoundError):
-            return json.loads(patiently(lambda: filesystem().cat_file(self.path), self.path))
+            return _parsed(patiently(lambda: filesystem().cat_file(self.path), self.path))
         return None
 
     def _remove(self) -> None:
@@ -155,6 +156,13 @@ class _Lease:
 
     def _data(self) -> bytes:
         return json.dumps(self.facts).encode()
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    """A lease; of one that is none, all that can be told is whether it changes."""
+    with contextlib.suppress(ValueError, TypeError):
+        return UNKNOWN | json.loads(data)
+    return UNKNOWN | {"beat": data.hex()}
 
 
 def _is_dead(found: dict[str, Any]) -> bool:

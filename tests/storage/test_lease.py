@@ -63,6 +63,15 @@ def test_one_of_another_machine_is_gone_when_it_stands_still(store, capsys):
     assert not store.names()
 
 
+@pytest.mark.parametrize("data", [b"", b"\xff", b"[1]", b"{}"])
+def test_what_is_no_lease_is_gone_when_it_stands_still(data, store, monkeypatch, capsys):
+    monkeypatch.setattr(leases, "STALE_S", 0.2)
+    store.put("bucket", "run/.x.lease", data)
+    with lease(PATH):
+        assert facts(store)["process"] == os.getpid()
+    assert "is of process ? on ?" in capsys.readouterr().err and not store.names()
+
+
 def test_one_that_gives_its_lease_back_meanwhile_is_not_waited_for(store):
     of_another_machine(store)
     threading.Timer(0.3, lambda: store.remove("bucket", "run/.x.lease")).start()
