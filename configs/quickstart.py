@@ -26,7 +26,8 @@ NOTES = (
     *DISCLOSED,
     "Learning rate and steps of each method are those that its own validation scores chose in the experiment on the "
     "pocket suite (configs/pocket.py, benchmarks/pocket), with gold in the mid style: of one grid (1e-4, 3e-4, 1e-3; "
-    "100 and 200 steps) the gentlest within one standard error of the best. General skills had no say.",
+    "100 and 200 steps) the gentlest within one standard error of the best. General skills had no say. There four own "
+    "answers were sampled to each question, here one.",
     "Until that experiment they came from a coarser grid by a rule that took the fewest steps first. On programs SFT "
     "then had a rate at which it lost 8.0 points of general skill, in place of 1.4 at the same target: the change is "
     "in favour of S3FT's rivals.",

@@ -44,23 +44,26 @@ def moved(params: nnx.State, mesh: Mesh | None) -> nnx.State:
     """
     reach = mesh is not None and len({device.process_index for device in mesh.devices.flat}) > 1
     far = [leaf.sharding.mesh for leaf in jax.tree.leaves(params) if not leaf.is_fully_addressable]
-    if far and not reach:
+    if far:
         check_movable(far[0])
+    if far and reach:
+        check_movable(mesh)
+    elif far:
         params = _whole_here(params, 1 if mesh is None else mesh.shape["tensor"])
     return _put(params, mesh)
 
 
 def check_movable(mesh: Mesh) -> None:
-    """Refuse a mesh from which ``moved`` cannot reach the chips of all processes.
+    """Refuse a mesh from or to which ``moved`` cannot go where there are several processes.
 
     Raises:
-      ShardingError: it leaves some of them idle.
+      ShardingError: it leaves chips idle.
     """
     if jax.process_count() > 1 and mesh.size < jax.device_count():
         raise ShardingError(
             f"train.validate.score in {jax.process_count()} processes: the model that trains is copied to the chips "
-            f"that sample, and mesh takes {mesh.size} of {jax.device_count()} chips. Let it take all, or set "
-            "train.validate.score=False."
+            f"that sample, and one of the two meshes takes {mesh.size} of {jax.device_count()} chips. Let both take "
+            "all (mesh, sample.tensor, sample.num_replicas), or set train.validate.score=False."
         )
 
 

@@ -15,7 +15,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -73,23 +73,12 @@ class Workdir:
         return self.path / name
 
     def check_shared(self) -> None:
-        """Several processes: find out before any work that all see the same folder.
-
-        Raises:
-          WorkdirError: this one does not see what the first has written.
-        """
+        """Several processes: find out before any work that all see the same folder; raises as ``_wait_for``."""
         if self.processes.count == 1:
             return
         self.write_bytes(MEETING, b"all processes of a job must see this file\n")
         self.processes.wait("the workdir to be written to")
-        until = time.monotonic() + SHARED_S
-        while not (self.path / MEETING).exists():
-            if time.monotonic() > until:
-                raise WorkdirError(
-                    f"{self.path}: process {self.processes.index} does not see there what process 0 has written "
-                    f"{SHARED_S} s ago. --workdir must be a folder that all machines share: gs://BUCKET/..., or NFS."
-                )
-            time.sleep(0.2)
+        self._wait_for(MEETING)
         self.processes.wait("the workdir to be seen")
         if self.processes.is_first:
             (self.path / MEETING).unlink()
@@ -259,28 +248,63 @@ class Workdir:
             return
         moved(f"{key}: begun")
         started, outside, self._inner_seconds = time.time(), self._inner_seconds, 0.0
-        try:
-            with self._claimed(key, facts), alone() if first_only else contextlib.nullcontext():
-                yield run
-        finally:
-            inside, self._inner_seconds = self._inner_seconds, outside
-        self.wait_seen(f"{key} to end")  # the first one lists what the others wrote
-        finished = time.time()
-        self._inner_seconds += finished - started
-        self._write_manifest(run, facts | {"seconds": round(finished - started - inside, 3), "finished": finished})
+        with self._claimed(key, facts):
+            try:
+                with alone() if first_only else contextlib.nullcontext():
+                    yield run
+            finally:
+                inside, self._inner_seconds = self._inner_seconds, outside
+            self.wait_seen(f"{key} to end")  # the first one lists what the others wrote
+            finished = time.time()
+            self._inner_seconds += finished - started
+            self._write_manifest(run, facts | {"seconds": round(finished - started - inside, 3), "finished": finished})
         storage.settle()  # another command lists what this one wrote
         self.processes.wait(f"{key} to be written down")
+        self._wait_for(f"manifests/{key}.json")
+
+    def _wait_for(self, name: str) -> None:
+        """Until this process sees a file of the first one's: what a network's folder said before, it says for a while.
+
+        Raises:
+          WorkdirError: it does not see it in ``SHARED_S``.
+        """
+        until = time.monotonic() + SHARED_S
+        while not (self.path / name).exists():
+            if time.monotonic() > until:
+                raise WorkdirError(
+                    f"{self.path / name}: process {self.processes.index} does not see there what process 0 has written "
+                    f"{SHARED_S} s ago. --workdir must be a folder that all machines share: gs://BUCKET/..., or NFS."
+                )
+            time.sleep(0.2)
 
     @contextlib.contextmanager
     def _claimed(self, key: str, facts: Mapping[str, Any]) -> Iterator[None]:
-        """Write ``KEY.begun``, and hold its lock or, in a bucket, its lease."""
+        """Write ``KEY.begun``, and hold its lock or, in a bucket, its lease, to the end of the stage.
+
+        Raises:
+          WorkdirError: another command is running the stage, or was and has just finished it.
+        """
         if not self.processes.is_first:
             yield
             return
-        begun = self.path / "manifests" / f"{key}.begun"
         facts = dict(facts) | {"by": {"host": socket.gethostname(), "process": os.getpid()}}
+
+        def begin() -> None:
+            if (self.path / "manifests" / f"{key}.json").exists():
+                raise WorkdirError(
+                    f"{self.path}: another command has just finished stage {key}. The same command goes on behind it."
+                )
+            self.write_bytes(f"manifests/{key}.begun", sealed(facts))
+
+        with self._kept(key, begin):
+            yield
+
+    @contextlib.contextmanager
+    def _kept(self, key: str, begin: Callable[[], object] | None = None) -> Iterator[None]:
+        """Keep other commands away from a stage (``storage.claim``); WorkdirError where one is running it."""
+        begun = self.path / "manifests" / f"{key}.begun"
         try:
-            with storage.claim(begun, lambda: self.write_bytes(f"manifests/{key}.begun", sealed(facts))):
+            with storage.claim(begun, begin):
                 yield
         except storage.Locked:
             by = self._facts(begun).get("by", {}) if begun.exists() else {}
@@ -335,14 +359,19 @@ class Workdir:
         self._checked.add((key, ending))
 
     def remove(self, key: str, writes: Sequence[str]) -> None:
-        """Forget a stage: its manifests and what it wrote. The first process does it when all are here."""
+        """Forget a stage: its manifests and what it wrote. The first process does it when all are here.
+
+        Raises:
+          WorkdirError: another command is running it.
+        """
         self.processes.wait(f"{key}: all have read what stands there")
         if self.processes.is_first:
-            for name in self.matching(writes):
-                path = self.path / name
-                path.rmtree() if path.is_dir() else path.unlink()
-            for ending in ("json", "begun"):
-                (self.path / "manifests" / f"{key}.{ending}").unlink(missing_ok=True)
+            with self._kept(key):
+                for name in self.matching(writes):
+                    path = self.path / name
+                    path.rmtree() if path.is_dir() else path.unlink()
+                for ending in ("json", "begun"):
+                    (self.path / "manifests" / f"{key}.{ending}").unlink(missing_ok=True)
         self.wait_seen(f"{key} to be forgotten")
 
     def matching(self, patterns: Sequence[str]) -> list[str]:

@@ -47,5 +47,5 @@ def test_a_mesh_that_leaves_chips_idle_cannot_be_moved_from_in_several_processes
     transfer.check_movable(make_mesh(4))
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     transfer.check_movable(make_mesh(8))
-    with pytest.raises(ShardingError, match=r"train\.validate\.score in 2 processes: .* mesh takes 4 of 8 chips"):
+    with pytest.raises(ShardingError, match=r"train\.validate\.score in 2 processes: .* meshes takes 4 of 8 chips"):
         transfer.check_movable(make_mesh(4))

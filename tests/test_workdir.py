@@ -4,6 +4,7 @@ import errno
 import pathlib
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -65,14 +66,26 @@ def test_several_processes_go_on_when_listings_show_to_each_what_the_others_did(
 
 
 def test_of_several_processes_the_first_runs_a_stage_and_works_alone_meanwhile(tmp_path):
-    seen = []
-    for index in (0, 1):
-        workdir = Workdir(str(tmp_path / str(index)), Processes(index, 2))
-        with workdir.stage("first", settings={}, first_only=True) as run:
-            seen.append((run.needed, is_alone()))
-        assert not is_alone()
-    assert seen == [(True, True), (False, True)]
-    assert (tmp_path / "0" / "manifests" / "first.json").exists() and not (tmp_path / "1").exists()
+    first, second = (Workdir(str(tmp_path), Processes(index, 2)) for index in (0, 1))
+    with second.stage("first", settings={}, first_only=True) as waits:
+        assert not waits.needed and is_alone() and not (tmp_path / "manifests").exists()
+        with first.stage("first", settings={}, first_only=True) as works:
+            assert works.needed and is_alone()
+    assert not is_alone() and first.manifest("first") == second.manifest("first")
+
+
+def test_a_manifest_that_a_network_shows_late_is_waited_for(tmp_path, monkeypatch):
+    first, second = (Workdir(str(tmp_path), Processes(index, 2)) for index in (0, 1))
+    later = threading.Timer(0.5, lambda: finish(first, "first", settings={}))
+    later.start()
+    with second.stage("first", settings={}):
+        pass
+    assert second.manifest("first") is not None
+    later.join()
+    monkeypatch.setattr("s3ft_jax.workdir.SHARED_S", 0.3)
+    message = r"manifests/second\.json: process 1 does not see there what process 0 has written"
+    with pytest.raises(WorkdirError, match=message), second.stage("second", settings={}):
+        pass
 
 
 def test_a_stage_killed_halfway_does_not_go_on_with_other_settings(tmp_path):
@@ -150,6 +163,36 @@ def test_a_file_removed_by_hand_is_named_with_what_to_do(tmp_path):
     workdir.write_bytes("x.json", b'{"kl": ')
     with pytest.raises(Damaged, match=r"x\.json: damaged: "):
         workdir.read_json("x.json")
+
+
+def test_a_stage_that_another_command_has_just_finished_is_not_run_again(tmp_path, monkeypatch):
+    workdir, other = Workdir(tmp_path), Workdir(tmp_path)
+    is_done = Workdir._is_done
+
+    def overtaken(self, *args):
+        found = is_done(self, *args)
+        if self is workdir:
+            finish(other, "first", settings={})
+        return found
+
+    monkeypatch.setattr(Workdir, "_is_done", overtaken)
+    ran = []
+    message = "another command has just finished stage first. The same command goes on behind it"
+    with pytest.raises(WorkdirError, match=message), workdir.stage("first", settings={}):
+        ran.append(1)
+    assert not ran and other.manifest("first") is not None
+
+
+def test_redo_does_not_throw_away_what_another_command_is_at_work_on(tmp_path):
+    workdir, other = Workdir(tmp_path), Workdir(tmp_path)
+    with workdir.stage("first", settings={"a": 1}, writes=["x.txt"]):
+        workdir.write_bytes("x.txt", b"half")
+        redo = {"settings": {"a": 2}, "writes": ["x.txt"], "redo": True}
+        with pytest.raises(WorkdirError, match="stage first is being run by"), other.stage("first", **redo):
+            pass
+        assert (tmp_path / "x.txt").read_bytes() == b"half"
+    with other.stage("first", **redo) as run:
+        assert run.needed and not (tmp_path / "x.txt").exists()
 
 
 def test_two_commands_do_not_run_one_stage_at_the_same_time(tmp_path):

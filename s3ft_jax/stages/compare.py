@@ -229,7 +229,8 @@ class Comparison:
         keys = self._keys(variant, seed, final)
         tuned = tuned_model.key(variant, seed)
         is_kept = tuned_model.is_kept(self.workdir, variant, seed)
-        if not is_kept and any(self.workdir.manifest(key) is None for key in keys):
+        again = not is_kept and any(self.workdir.manifest(key) is None for key in keys)
+        if self.workdir.processes.first(again, f"whether {tuned} is to be made again"):
             self.workdir.remove(tuned, [])  # tuned before, but not kept: again, with the same bits
         self.clock.begin(variant, seed, self.workdir.manifest(tuned) is None)
         train.run(self.config, self.workdir, variant, seed, **common)

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from s3ft_jax import checkpoints
 from s3ft_jax.evaluation.answers import score_answers
 from s3ft_jax.evaluation.scores import ACCURACY, score_choices, score_verdicts
+from s3ft_jax.processes import alone
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Score
@@ -112,7 +113,8 @@ def _score(
             asked = few_shot.show(examples, few_shot.draw(train, config.compare.shots, seed))
         responses = _answer(config, workdir, model, asked, where)
         if workdir.processes.is_first:  # the others wait for it at the end of the stage
-            verdicts = judge_responses(config, workdir, examples, responses, f"judge {part} answers")
+            with alone():
+                verdicts = judge_responses(config, workdir, examples, responses, f"judge {part} answers")
             sandbox = describe_sandbox(config, examples)
             workdir.write_records(f"{where}-verdicts.jsonl", verdicts)
             scores = score_verdicts(verdicts, examples, method=method, seed=seed, split=part)

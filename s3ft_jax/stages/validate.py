@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from s3ft_jax import batches, sharding, training, transfer
+from s3ft_jax.processes import alone
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Selection, from_line, to_line
@@ -39,6 +40,7 @@ class Validation:
 
     Raises:
       WorkdirError: a setting that cannot be, or there is no validation example.
+      ShardingError: see ``transfer.check_movable``.
     """
 
     def __init__(
@@ -58,7 +60,10 @@ class Validation:
         self.examples = workdir.read_records(Example, "examples/validation.jsonl")[: self.settings["count"]]
         if not self.examples:
             raise WorkdirError("train.validate.every is set, but there are no validation examples: task.num_validation")
-        self.batches = self._gold(settings)
+        mesh = sharding.make_mesh(**plain_settings(config.mesh))
+        if self.settings["score"]:
+            transfer.check_movable(mesh)
+        self.batches = self._gold(settings, mesh)
         options = {name: step[name] for name in ("chunk_tokens", "activation_dtype", "attention", "unroll")}
         self.probe = training.make_probe(graphdef, base[0], **options)
 
@@ -109,7 +114,10 @@ class Validation:
         mine = respond(self.examples[share], "own", model, settings)
         brought = [to_line(response) for response in mine if processes.is_first or not model.spans_hosts]
         lines = itertools.chain(*processes.gather(brought, "answers to validation questions"))
-        score = self._judge([from_line(Response, line, "an answer") for line in lines]) if processes.is_first else None
+        score = None
+        if processes.is_first:
+            with alone():
+                score = self._judge([from_line(Response, line, "an answer") for line in lines])
         return processes.first(score, "the score of validation questions")
 
     def _judge(self, found: Sequence[Response]) -> float:
@@ -121,9 +129,8 @@ class Validation:
             say(f"  {response.example_id}: {verdict.outcome}: {text[:160]}{'...' if len(text) > 160 else ''}")
         return float(np.mean([verdict.outcome == "right" for verdict in verdicts]))
 
-    def _gold(self, settings: Mapping[str, Any]) -> list[batches.Batch]:
+    def _gold(self, settings: Mapping[str, Any], mesh: Mesh) -> list[batches.Batch]:
         """Prompts and gold answers, packed once into batches as large as a micro-batch of training."""
-        mesh = sharding.make_mesh(**plain_settings(self.config.mesh))
         rows = [
             Selection(
                 example.id,

@@ -35,6 +35,8 @@ os.environ.setdefault("EPATH_USE_TF", "false")
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 PREFIX = "gs://"
+OVERTAKEN_S = 1.0
+"""Seconds after which each object that listings do not show is asked for."""
 SETTLE_S = 120.0
 """Seconds until what was written must be listed."""
 
@@ -209,9 +211,11 @@ def settle(limit_s: float = SETTLE_S) -> None:
     Raises:
       StorageError: they do not, after ``limit_s`` seconds.
     """
-    until, pause = time.monotonic() + limit_s, 0.05
+    began, pause = time.monotonic(), 0.05
     while left := _unsettled():
-        if time.monotonic() > until:
+        if time.monotonic() > began + OVERTAKEN_S and not (left := _not_overtaken(left)):
+            return
+        if time.monotonic() > began + limit_s:
             raise StorageError(
                 f"{left[0]}: was written or removed {limit_s:.0f} s ago, and listings of its folder do not say so. "
                 "Is something that caches listings between this machine and the bucket?"
@@ -234,6 +238,22 @@ def _unsettled() -> list[str]:
                 with _lock:
                     if _changes.get(path) == written:
                         del _changes[path]
+    return left
+
+
+def _not_overtaken(paths: list[str]) -> list[str]:
+    """Those that are as this process left them; what another one has since removed or written is its affair."""
+    left = []
+    for path in paths:
+        with _lock:
+            written = _changes.get(path)
+        there = patiently(lambda path=path: filesystem().isfile(path), path)
+        if there == written:
+            left.append(path)
+            continue
+        with _lock:
+            if _changes.get(path) == written:
+                del _changes[path]
     return left
 
 

@@ -84,14 +84,14 @@ class _Lease:
         self.facts |= {"host": socket.gethostname(), "process": os.getpid(), "beat": 0}
 
     def take(self) -> None:
-        while not self._created():
+        taken_over = False
+        while not self._is_mine(taken_over):
             found = self._read()
-            if found is not None and found["token"] == self.facts["token"]:
-                return  # created by a call whose answer was lost
             if found is not None and not _is_dead(found):
                 self._watch(found)
             if found is not None and self._read() == found:  # not what somebody was sooner to put in its place
                 self._remove()
+                taken_over = True
 
     def beat(self) -> None:
         """Until the block ends. A call that fails is left to the next beat."""
@@ -118,11 +118,18 @@ class _Lease:
             if _parsed(filesystem().cat_file(self.path))["token"] == self.facts["token"]:
                 filesystem().rm_file(self.path)
 
-    def _created(self) -> bool:
-        with contextlib.suppress(FileExistsError):
+    def _is_mine(self, taken_over: bool) -> bool:
+        """Try to create it; after a takeover also whether it stays: another one may have found the same dead lease."""
+        try:
             put(self.path, self._data(), new=True)
-            return True
-        return False
+        except FileExistsError:
+            found = self._read()
+            if found is None or found["token"] != self.facts["token"]:
+                return False  # else it was created by a call whose answer was lost
+        if taken_over:
+            time.sleep(LOOK_S)
+            found = self._read()
+        return not taken_over or (found is not None and found["token"] == self.facts["token"])
 
     def _watch(self, found: dict[str, Any]) -> None:
         """Return when nobody has beaten for ``STALE_S``.
@@ -130,16 +137,17 @@ class _Lease:
         Raises:
           Locked: somebody has.
         """
-        until = time.monotonic() + STALE_S
+        stood = 0.0  # while the bucket answered; in an outage the holder cannot beat either
         print(
             f"{self.path}: is of process {found['process']} on {found['host']}; waiting {STALE_S:.0f} s for a sign of "
             "its life",
             file=sys.stderr,
             flush=True,
         )
-        while time.monotonic() < until:
+        while stood < STALE_S:
             time.sleep(LOOK_S)
             now = self._read()
+            stood += LOOK_S
             if now is None:
                 return
             if now != found:

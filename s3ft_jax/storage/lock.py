@@ -14,22 +14,26 @@ from s3ft_jax.storage.lease import Locked, lease
 
 
 @contextlib.contextmanager
-def claim(path: epath.Path, write: Callable[[], object]) -> Iterator[None]:
+def claim(path: epath.Path, write: Callable[[], object] | None = None) -> Iterator[None]:
     """Within this block this process alone works on what the file stands for.
 
     Args:
       path: of the file.
-      write: writes it, which says who works; called when nobody else does.
+      write: writes it, which says who works; called when nobody else does. None: it stays as it is, or may go.
 
     Raises:
       Locked: another process works on it.
     """
     if is_remote(path):
         with lease(str(path.parent / f".{path.name}.lease")):
-            write()
+            if write is not None:
+                write()
             yield
         return
     with hold(path) if path.exists() else contextlib.nullcontext():
+        if write is None:
+            yield
+            return
         write()
     with hold(path):  # of the file that is there now
         yield

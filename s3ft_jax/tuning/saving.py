@@ -68,9 +68,12 @@ class Saver:
         self._writer = checkpoints.open_writer()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            self.wait()
+            if kind is None:
+                self.wait()
+            elif self._thread is not None:
+                self._thread.join()  # and no barrier: the others may be at another one, and the error is to be told
         finally:
             self._writer.close()
 

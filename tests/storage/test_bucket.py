@@ -146,6 +146,20 @@ def test_a_bucket_that_is_not_there_is_named(store):
         epath.Path("gs://nobucket/run/x").write_text("x")
 
 
+def test_what_another_process_has_removed_or_written_since_is_not_waited_for(store):
+    """The first process removes old checkpoints, of which every process has written a part."""
+    (epath.Path("gs://bucket/run") / "mine").write_text("1")
+    (epath.Path("gs://bucket/run") / "kept").write_text("1")
+    store.remove("bucket", "run/mine")
+    (epath.Path("gs://bucket/run") / "gone").write_text("1")
+    storage.settle()
+    (epath.Path("gs://bucket/run") / "gone").unlink()
+    store.put("bucket", "run/gone", b"another's")
+    began = time.monotonic()
+    storage.settle(limit_s=20.0)
+    assert time.monotonic() - began < 5.0 and not bucket._changes
+
+
 def test_a_call_that_is_given_up_is_named_once_and_without_its_stack(store, impatient, monkeypatch, caplog, capfd):
     monkeypatch.setenv("S3FT_STORAGE_MINUTES", "0")
     store.fail_every = 1

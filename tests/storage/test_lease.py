@@ -113,6 +113,34 @@ def test_two_that_try_at_the_same_time_are_not_both_let_in(store):
     assert (len(inside), len(errors)) == (1, 3) and not store.names()
 
 
+def test_of_two_that_find_the_same_dead_lease_one_takes_it_over(store, monkeypatch):
+    monkeypatch.setattr(leases, "LOOK_S", 0.3)
+    of_another_machine(store)
+    remove, waiting, inside, refused = leases._Lease._remove, threading.Barrier(2), [], []
+
+    def both_at_once(self):
+        if "another" in store.read("run/.x.lease").decode():
+            waiting.wait(5)
+        remove(self)
+
+    monkeypatch.setattr(leases._Lease, "_remove", both_at_once)
+
+    def enter():
+        try:
+            with lease(PATH, end=inside.append):
+                inside.append(1)
+                time.sleep(1.0)
+        except Locked:
+            refused.append(1)
+
+    threads = [threading.Thread(target=enter) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (inside, refused) == ([1], [1])
+
+
 def test_in_a_bad_bucket(store, impatient):
     store.fail_every = 3
     for _ in range(5):

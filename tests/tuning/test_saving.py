@@ -14,6 +14,7 @@ from s3ft_jax import checkpoints, sharding, training, tuning
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.param_digests import params_digest
+from s3ft_jax.processes import Processes
 from s3ft_jax.tuning.saving import best_step, newest_whole
 
 CONFIG = DecoderConfig(16, 2, 8, 8, 2, 1, 4, 32, tie_embeddings=True)
@@ -43,6 +44,21 @@ def states(*numbers: int, mesh=None, optimizer=OPTIMIZER):
 def equal(left, right) -> bool:
     pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
     return all(np.array_equal(one, other) for one, other in pairs)
+
+
+def test_an_error_of_one_process_is_not_lost_at_a_barrier_that_the_others_do_not_reach(tmp_path):
+    class Alone(Processes):
+        def wait(self, name):
+            raise AssertionError(f"nobody else comes to {name!r}")
+
+    state = states(1)[1]
+    with (
+        pytest.raises(ValueError, match="the judge is down"),
+        tuning.Saver(epath.Path(tmp_path), decoder(), tuning.Saving(1), Alone()) as saver,
+    ):
+        saver.save(1, state)
+        raise ValueError("the judge is down")
+    assert checkpoints.finished(epath.Path(tmp_path)) == [1], "what was being written is whole"
 
 
 def test_what_is_saved_is_the_state_as_it_was_though_its_buffers_are_used_up(tmp_path):
