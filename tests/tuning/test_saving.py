@@ -47,17 +47,21 @@ def equal(left, right) -> bool:
 
 
 def test_an_error_of_one_process_is_not_lost_at_a_barrier_that_the_others_do_not_reach(tmp_path):
-    class Alone(Processes):
-        def wait(self, name):
-            raise AssertionError(f"nobody else comes to {name!r}")
+    barriers = []
 
-    state = states(1)[1]
+    class Counted(Processes):
+        def wait(self, name):
+            barriers.append(name)
+
+    state, before = states(1)[1], []
     with (
         pytest.raises(ValueError, match="the judge is down"),
-        tuning.Saver(epath.Path(tmp_path), decoder(), tuning.Saving(1), Alone()) as saver,
+        tuning.Saver(epath.Path(tmp_path), decoder(), tuning.Saving(1), Counted()) as saver,
     ):
         saver.save(1, state)
+        before += barriers
         raise ValueError("the judge is down")
+    assert barriers == before
     assert checkpoints.finished(epath.Path(tmp_path)) == [1], "what was being written is whole"
 
 
