@@ -145,7 +145,10 @@ def open_writer() -> ocp.AsyncCheckpointer:
     """
     options = _whose()
     handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=options)
-    return ocp.AsyncCheckpointer(handler, multiprocessing_options=options)
+    # else the others wait for a signal by the number of the save, of which the first has made more: alone. They saw
+    # that of an earlier save and began; then the first made the folder, and removed what it found there
+    folders_first = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+    return ocp.AsyncCheckpointer(handler, multiprocessing_options=options, async_options=folders_first)
 
 
 def _whose() -> ocp.options.MultiprocessingOptions:

@@ -101,11 +101,23 @@ def written_below(folder: str) -> list[str]:
     with _lock:
         expected = [path for path in _expected if path.startswith(start)]
     for path in expected:
-        if patiently(lambda path=path: filesystem().isfile(path), path):
+        if _is_there(path):
             _changed(path, True)
             with _lock:
                 _expected.discard(path)
     return _below(folder, True)
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is such an object, whatever listings say; fsspec's ``isfile`` takes a failure for a no."""
+
+    def ask() -> bool:
+        try:
+            return filesystem().info(path)["type"] == "file"
+        except FileNotFoundError:
+            return False
+
+    return patiently(ask, path)
 
 
 def _below(folder: str, written: bool) -> list[str]:
@@ -247,8 +259,7 @@ def _not_overtaken(paths: list[str]) -> list[str]:
     for path in paths:
         with _lock:
             written = _changes.get(path)
-        there = patiently(lambda path=path: filesystem().isfile(path), path)
-        if there == written:
+        if _is_there(path) == written:
             left.append(path)
             continue
         with _lock:

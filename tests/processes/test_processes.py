@@ -1,17 +1,21 @@
 """Several processes: they share out what one samples, or compute together, and the bytes on disk are those of one."""
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
 
-from jobs import LIMIT_S, ended, start
+from jobs import LIMIT_S, ended, port, start
 from s3ft_jax import processes
 from s3ft_jax.processes import COORDINATOR, EXIT_CODE, NUM_PROCESSES, PROCESS, ProcessError, Processes, join
 from s3ft_jax.records import Example, Likelihood, Response
 from s3ft_jax.stages.select import LIKELIHOODS
 from s3ft_jax.workdir import Workdir, WorkdirError
+from small import ROOT
 
 
 @pytest.fixture
@@ -161,3 +165,24 @@ def test_stages_that_run_in_one_process_refuse_several(tmp_path, monkeypatch, ca
     monkeypatch.setattr("os._exit", lambda code: None)
     assert cli.main(["pretrain", "--config=configs/pocket_model.py", f"--workdir={tmp_path}"]) == 1
     assert "s3ft pretrain runs in one process, and 2 were started" in capsys.readouterr().err
+
+
+def test_what_is_saved_together_is_whole_also_after_one_has_saved_alone(tmp_path):
+    where, script = str(port()), str(ROOT / "tests" / "saving_together.py")
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    both = [
+        subprocess.Popen(
+            [sys.executable, script, str(index), where, str(tmp_path)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    try:
+        said = [one.communicate(timeout=120)[0] for one in both]
+    finally:
+        for one in both:
+            one.kill()
+            one.wait()
+    assert all("whole" in one for one in said)
