@@ -185,7 +185,8 @@ def begin(
         folder.mkdir(parents=True, exist_ok=True)
         check_space(folder, sum(leaf.nbytes for leaf in jax.tree.leaves(dict(trees))))
     own.wait(f"the folder of a checkpoint: {folder.name}")
-    for index in range(jax.process_count()):
+    # never of a process that does not write: it would be asked for at every look into the folder
+    for index in [jax.process_index()] if processes.is_alone() else range(jax.process_count()):
         for name in (f"ocdbt.process_{index}/manifest.ocdbt", f"array_metadatas/process_{index}"):
             storage.expect(folder / "arrays" / name)
     arrays = {name: flat for name, tree in trees.items() if (flat := by_path(tree))}

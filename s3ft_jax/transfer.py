@@ -46,10 +46,10 @@ def moved(params: nnx.State, mesh: Mesh | None) -> nnx.State:
     far = [leaf.sharding.mesh for leaf in jax.tree.leaves(params) if not leaf.is_fully_addressable]
     if far:
         check_movable(far[0])
-    if far and reach:
-        check_movable(mesh)
-    elif far:
-        params = _whole_here(params, 1 if mesh is None else mesh.shape["tensor"])
+        if reach:
+            check_movable(mesh)
+        else:
+            params = _whole_here(params, 1 if mesh is None else mesh.shape["tensor"])
     return _put(params, mesh)
 
 

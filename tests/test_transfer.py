@@ -12,18 +12,7 @@ from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.sharding import ShardingError, make_mesh, param_shardings, shard_params
 
-CONFIG = DecoderConfig(
-    vocab_size=105,  # divides by neither 2 nor 8
-    num_layers=2,
-    model_dim=16,
-    mlp_dim=32,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=4,
-    max_positions=32,
-    qkv_bias=True,
-    out_bias=True,
-)
+CONFIG = DecoderConfig(105, 2, 16, 32, 4, 2, 4, 32, qkv_bias=True, out_bias=True)  # 105 divides by neither 2 nor 8
 
 
 def test_parameters_that_train_are_moved_to_the_chips_that_sample():

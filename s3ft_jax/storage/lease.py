@@ -84,6 +84,7 @@ class _Lease:
         self.facts |= {"host": socket.gethostname(), "process": os.getpid(), "beat": 0}
 
     def take(self) -> None:
+        """Returns when it is ours; raises as ``lease``."""
         taken_over = False
         while not self._is_mine(taken_over):
             found = self._read()
@@ -119,17 +120,13 @@ class _Lease:
                 filesystem().rm_file(self.path)
 
     def _is_mine(self, taken_over: bool) -> bool:
-        """Try to create it; after a takeover also whether it stays: another one may have found the same dead lease."""
-        try:
+        """Try to create it, and look whose it is: also ours where the call that created it lost its answer."""
+        with contextlib.suppress(FileExistsError):
             put(self.path, self._data(), new=True)
-        except FileExistsError:
-            found = self._read()
-            if found is None or found["token"] != self.facts["token"]:
-                return False  # else it was created by a call whose answer was lost
-        if taken_over:
+        if taken_over:  # another one may have found the same dead lease, and remove ours for it
             time.sleep(LOOK_S)
-            found = self._read()
-        return not taken_over or (found is not None and found["token"] == self.facts["token"])
+        found = self._read()
+        return found is not None and found["token"] == self.facts["token"]
 
     def _watch(self, found: dict[str, Any]) -> None:
         """Return when nobody has beaten for ``STALE_S``.

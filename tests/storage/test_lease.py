@@ -92,40 +92,12 @@ def test_it_beats_and_ends_when_another_has_it(store):
     assert facts(store)["token"] == "another", "not ours to remove"
 
 
-def test_two_that_try_at_the_same_time_are_not_both_let_in(store):
-    inside, errors = [], []
-    barrier = threading.Barrier(4)
+def tried_by(number):
+    """How many of so many threads that try at the same time hold the lease for a second, and how many are refused."""
+    inside, refused, start = [], [], threading.Barrier(number)
 
     def enter():
-        barrier.wait()
-        try:
-            with lease(PATH):
-                inside.append(1)
-                time.sleep(1.0)
-        except Locked:
-            errors.append(1)
-
-    threads = [threading.Thread(target=enter) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (len(inside), len(errors)) == (1, 3) and not store.names()
-
-
-def test_of_two_that_find_the_same_dead_lease_one_takes_it_over(store, monkeypatch):
-    monkeypatch.setattr(leases, "LOOK_S", 0.3)
-    of_another_machine(store)
-    remove, waiting, inside, refused = leases._Lease._remove, threading.Barrier(2), [], []
-
-    def both_at_once(self):
-        if "another" in store.read("run/.x.lease").decode():
-            waiting.wait(5)
-        remove(self)
-
-    monkeypatch.setattr(leases._Lease, "_remove", both_at_once)
-
-    def enter():
+        start.wait()
         try:
             with lease(PATH, end=inside.append):
                 inside.append(1)
@@ -133,12 +105,29 @@ def test_of_two_that_find_the_same_dead_lease_one_takes_it_over(store, monkeypat
         except Locked:
             refused.append(1)
 
-    threads = [threading.Thread(target=enter) for _ in range(2)]
+    threads = [threading.Thread(target=enter) for _ in range(number)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (inside, refused) == ([1], [1])
+    return len(inside), len(refused)
+
+
+def test_of_those_that_try_at_the_same_time_one_is_let_in(store):
+    assert tried_by(4) == (1, 3) and not store.names()
+
+
+def test_of_two_that_find_the_same_dead_lease_one_takes_it_over(store, monkeypatch):
+    monkeypatch.setattr(leases, "LOOK_S", 0.3)
+    of_another_machine(store)
+    remove, both = leases._Lease._remove, threading.Barrier(2)
+
+    def at_once(self):
+        both.wait(5)
+        remove(self)
+
+    monkeypatch.setattr(leases._Lease, "_remove", at_once)
+    assert tried_by(2) == (1, 1) and not store.names()
 
 
 def test_in_a_bad_bucket(store, impatient):
