@@ -2,10 +2,11 @@
 
     python -m benchmarks.faults --count=200
 
-Walk after walk, on this disk and in a bucket by turns (tests/object_store.py, which also lists late): the recipe is
-begun, a fault strikes at a random moment, both processes end, the same command goes on; and so on until a walk is
-finished, and is compared with one that nothing happened to. What the faults are: ``FAULTS``. A line for each is kept in
-runs/faults/faults.jsonl; killed and run again, the count goes on.
+Walk after walk, two on this disk and one in a bucket by turns (tests/object_store.py, late and failing: ``BUCKETS``):
+the recipe is begun (``RECIPE``: with rounds, scores while it trains, a checkpoint after each step), a fault strikes at
+a random moment, both processes end, the same command goes on; and so on until a walk is finished, and is compared with
+one that nothing happened to. What the faults are: ``FAULTS``. A line for each is kept in runs/faults/faults.jsonl;
+killed and run again, the count goes on.
 """
 
 from __future__ import annotations
@@ -31,12 +32,25 @@ from jobs import port  # noqa: E402
 from object_store import ObjectStore  # noqa: E402
 from small import QUICK, SMALL  # noqa: E402
 
-LIMIT_S = 240.0
-"""Seconds after a fault in which both processes must have ended."""
-RECIPE = (*SMALL, "methods=('s3ft',)", "general.limit=1", "report.num_scored=4", "mesh.data=2")
+LIMIT_S = 600.0
+"""Seconds after a fault in which both processes must have ended; a whole walk in the worst bucket takes half of it."""
+RECIPE = (
+    *SMALL,
+    "methods=('s3ft',)",
+    "general.limit=1",
+    "report.num_scored=4",
+    "mesh.data=2",
+    "train.refresh_epochs=0.5",
+    "train.save_every=1",
+    "train.validate.every=2",
+    "train.validate.count=5",
+    "train.validate.score=True",
+)
+BUCKETS = ((0.0, 0), (0.5, 0), (0.5, 20), (1.0, 20))
+"""Seconds until listings show a change, and of how many calls one fails (0: none); drawn anew for each walk."""
 SKEW = "import time; real = time.time; time.time = lambda: real() + {skew}\n"
 COMMAND = "import sys; from s3ft_jax.cli import main; sys.exit(main())"
-FOLDERS = ("examples", "responses", "verdicts", "selections", "checkpoints", "scores", "base", "manifests", "cache")
+FOLDERS = ("examples", "responses", "verdicts", "selections", "rounds", "checkpoints", "scores", "base", "manifests")
 TIMED = ("report", "manifests/", "checkpoint.json", "metrics.jsonl", "costs.csv", "drift/", "/arrays/", "config.json")
 
 
@@ -109,8 +123,9 @@ class Run:
 class Walk:
     """A workdir on its way from nothing to a report."""
 
-    def __init__(self, folder: pathlib.Path, number: int, in_bucket: bool):
-        self.store = ObjectStore(listing_delay_s=0.5) if in_bucket else None
+    def __init__(self, folder: pathlib.Path, number: int, bucket: tuple[float, int] | None):
+        in_bucket = bucket is not None
+        self.store = ObjectStore(listing_delay_s=bucket[0], fail_every=bucket[1]) if in_bucket else None
         self.local = folder / f"walk-{number}"
         self.damaged = ""
         self.workdir = f"gs://bucket/walk-{number}" if in_bucket else str(self.local)
@@ -171,16 +186,30 @@ def freeze(walk: Walk, run: Run, draw: random.Random) -> None:
 
 def outage(walk: Walk, run: Run, draw: random.Random) -> None:
     """The bucket fails every call, for shorter or longer than is waited for it."""
-    walk.store.fail_every = 1
-    run.wait(draw.choice((5, 10, 40)))
-    walk.store.fail_every = 0
+    fail(walk, 1, run, draw.choice((5, 10, 40)))
 
 
 def flaky(walk: Walk, run: Run, draw: random.Random) -> None:
     """The bucket fails one call in ten for a while, before or after it has done what was asked."""
-    walk.store.fail_every = 10
-    run.wait(20)
-    walk.store.fail_every = 0
+    fail(walk, 10, run, 20)
+
+
+def fail(walk: Walk, every: int, run: Run, seconds: float) -> None:
+    """One call in so many fails for so long."""
+    usual, walk.store.fail_every = walk.store.fail_every, every
+    run.wait(seconds)
+    walk.store.fail_every = usual
+
+
+def twice(walk: Walk, run: Run, draw: random.Random) -> None:
+    """The same command is started a second time, on the same workdir: one of the two is refused, or both do all.
+
+    Raises:
+      Broken: as ``Run.end``.
+    """
+    codes, said = walk.start().end()
+    if codes != [0, 0] and not any("error:" in one for one in said):
+        raise Broken(f"of a second command, {codes}, no cause is named:\n" + "\n".join(said))
 
 
 def damage(walk: Walk, run: Run, draw: random.Random) -> None:
@@ -188,7 +217,7 @@ def damage(walk: Walk, run: Run, draw: random.Random) -> None:
     kill_both(walk, run, draw)
     run.wait(10)
     found = [path for path in sorted(walk.local.rglob("*")) if path.is_file() and path.stat().st_size]
-    found = [path for path in found if path.relative_to(walk.local).parts[0] in FOLDERS]
+    found = [path for path in found if path.relative_to(walk.local).parts[0] in (*FOLDERS, "cache")]
     if not found:
         return
     folder = draw.choice(sorted({path.relative_to(walk.local).parts[0] for path in found}))
@@ -209,9 +238,9 @@ def skew(walk: Walk, run: Run, draw: random.Random) -> None:
 
 
 FAULTS: dict[str, Callable[[Walk, Run, random.Random], None]] = {
-    one.__name__: one for one in (kill, kill_both, preempt, freeze, damage, skew, outage, flaky)
+    one.__name__: one for one in (kill, kill_both, preempt, freeze, twice, damage, skew, outage, flaky)
 }
-IN_BUCKET, ON_DISK = ("kill", "kill_both", "preempt", "outage", "flaky"), tuple(FAULTS)[:6]
+IN_BUCKET, ON_DISK = ("kill", "kill_both", "preempt", "freeze", "twice", "outage", "flaky"), tuple(FAULTS)[:7]
 
 
 def follow(walk: Walk, said: str) -> list[str]:
@@ -245,9 +274,10 @@ def compare(reference: dict[str, bytes], walk: Walk) -> None:
     same = [name for name in reference if not any(part in name for part in TIMED)]
     wrong = [name for name in same if found.get(name) != reference[name] and name != walk.damaged]  # not read again
     extra = [name for name in found if name not in reference and not any(part in name for part in (*TIMED, ".damaged"))]
-    name = "checkpoints/s3ft/seed-0/4/checkpoint.json"
-    if json.loads(found[name])["params_digest"] != json.loads(reference[name])["params_digest"]:
-        wrong.append(f"{name}: params_digest")
+    for name in reference:
+        if name.endswith("/checkpoint.json"):
+            digests = [json.loads(files.get(name, b"{}")).get("params_digest") for files in (found, reference)]
+            wrong += [f"{name}: {digests}"] if digests[0] != digests[1] else []
     if wrong or extra:
         raise Broken(f"other bytes: {wrong}; not there before: {extra}")
 
@@ -261,8 +291,8 @@ def strike(walk: Walk, draw: random.Random, full_s: float, num_stages: int) -> I
     while True:
         kind = draw.choice(IN_BUCKET if walk.store else ON_DISK)
         before = walk.done()
-        left = full_s * (1.0 - len(before) / num_stages) + 8.0
-        when = draw.uniform(0.5, left)
+        left = full_s * (2.0 if walk.store else 1.0) * (1.0 - len(before) / num_stages) + 8.0
+        when = draw.uniform(0.5, 0.6 * left)
         run = walk.start(draw.choice((-86400.0, 86400.0)) if kind == "skew" else 0.0)
         struck = not run.wait(when)
         if struck:
@@ -317,7 +347,7 @@ def main() -> None:
     log = folder / "faults.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     shutil.rmtree(folder / "walk-0", ignore_errors=True)
-    reference_walk = Walk(folder, 0, in_bucket=False)
+    reference_walk = Walk(folder, 0, None)
     reference_walk.start().end()  # compiles
     shutil.rmtree(folder / "walk-0")
     run = reference_walk.start()
@@ -330,11 +360,13 @@ def main() -> None:
     number = 1 + max((row["walk"] for row in rows), default=0)
     while sum(row["kind"] != "mend" for row in rows) < arguments.count:
         shutil.rmtree(folder / f"walk-{number}", ignore_errors=True)
-        with Walk(folder, number, in_bucket=number % 3 == 0) as walk:
+        draw = random.Random(arguments.seed + number)
+        bucket = draw.choice(BUCKETS) if number % 3 == 0 else None
+        with Walk(folder, number, bucket) as walk:
             found: list[dict] = []
             try:
-                for facts in strike(walk, random.Random(arguments.seed + number), full_s, num_stages):
-                    found.append(facts | {"walk": number})
+                for facts in strike(walk, draw, full_s, num_stages):
+                    found.append(facts | {"walk": number, "bucket": bucket})
                     print(json.dumps(found[-1]), flush=True)
                 compare(reference, walk)
             except Broken as broken:
