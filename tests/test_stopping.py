@@ -26,15 +26,15 @@ except stopping.Stopped:
 """
 
 
-def stopped(body: str, wait_for: str = "ready") -> tuple[int, str, str]:
-    """Run ``body``, send SIGTERM once it has said "ready"; exit code, output and errors."""
-    code = BEGIN + textwrap.indent(textwrap.dedent(body), "    ") + END
+def stopped(body: str, wait_for: str = "ready", number: int = signal.SIGTERM, before: str = "") -> tuple[int, str, str]:
+    """Run ``body``, send a signal once it has said "ready"; exit code, output and errors."""
+    code = before + BEGIN + textwrap.indent(textwrap.dedent(body), "    ") + END
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout.readline().strip() == wait_for
     time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     out, errors = process.communicate(timeout=30)
     return process.returncode, out, errors
 
@@ -95,6 +95,49 @@ def test_nor_is_one_that_comes_while_python_drops_it():
     """
     code, out, errors = stopped(textwrap.dedent(slow_hook) + SLOW_GARBAGE)
     assert (code, out, errors) == (EXIT_CODE, "stopped\n", "")
+
+
+def importing(tmp_path, seconds: float) -> str:
+    """A body that imports a module which takes so long and, as jaxlib does, makes a failure of whatever it is told."""
+    (tmp_path / "slow.py").write_text(
+        "import time\ntry:\n"
+        f"    print('ready')\n    until = time.monotonic() + {seconds}\n"
+        "    while time.monotonic() < until:\n        time.sleep(0.01)\n"
+        "except BaseException as error:\n    raise ImportError('failed to import') from error\n"
+    )
+    return f"sys.path.insert(0, {str(tmp_path)!r})\nimport slow\nprint('imported')\ntime.sleep(60)\n"
+
+
+def test_a_signal_that_comes_while_a_module_is_imported_waits_for_its_end(tmp_path):
+    patient = "stopping.GRACE_S = 20\n" + importing(tmp_path, 1.0)
+    code, out, errors = stopped(patient)
+    assert (code, out, errors) == (EXIT_CODE, "imported\nstopped\n", "")
+
+
+def test_but_not_for_longer_than_for_anything_else(tmp_path):
+    code, out, errors = stopped(importing(tmp_path, 60.0))
+    assert (code, out) == (EXIT_CODE, "") and "in work that cannot be interrupted" in errors
+
+
+def test_nor_does_ctrl_c_break_an_import(tmp_path):
+    body = (
+        "try:\n" + textwrap.indent(importing(tmp_path, 1.0), "    ") + "except KeyboardInterrupt:\n    print('asked')\n"
+    )
+    code, out, errors = stopped(body, number=signal.SIGINT)
+    assert (code, out, errors) == (0, "imported\nasked\n", "")
+
+
+def test_ctrl_c_is_left_alone_where_it_is_ignored():
+    code, out, _ = stopped(
+        """
+        print("ready")
+        time.sleep(1)
+        print("went on")
+        """,
+        number=signal.SIGINT,
+        before="import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n",
+    )
+    assert (code, out) == (0, "went on\n")
 
 
 def test_deferred_work_comes_to_its_end_first():
