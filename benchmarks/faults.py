@@ -3,7 +3,7 @@
     python -m benchmarks.faults --count=200
 
 Walk after walk, two on this disk and one in a bucket by turns (tests/object_store.py, late and failing: ``BUCKETS``):
-the recipe is begun (``RECIPE``: with rounds, scores while it trains, a checkpoint after each step), a fault strikes at
+the recipe is begun (``RECIPE`` of walks.py: rounds, scores while it trains, a checkpoint a step), a fault strikes at
 a random moment, both processes end, the same command goes on; and so on until a walk is finished, and is compared with
 one that nothing happened to. What the faults are: ``FAULTS``. A line for each is kept in runs/faults/faults.jsonl;
 killed and run again, the count goes on.
@@ -14,150 +14,22 @@ from __future__ import annotations
 import argparse
 import collections
 import json
-import os
 import pathlib
 import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+from benchmarks.walks import ROOT, Broken, Run, Walk
 
-from jobs import port  # noqa: E402
-from object_store import ObjectStore  # noqa: E402
-from small import QUICK, SMALL  # noqa: E402
-
-LIMIT_S = 600.0
-"""Seconds after a fault in which both processes must have ended; a whole walk in the worst bucket takes half of it."""
-RECIPE = (
-    *SMALL,
-    "methods=('s3ft',)",
-    "general.limit=1",
-    "report.num_scored=4",
-    "mesh.data=2",
-    "train.refresh_epochs=0.5",
-    "train.save_every=1",
-    "train.validate.every=2",
-    "train.validate.count=5",
-    "train.validate.score=True",
-)
 BUCKETS = ((0.0, 0), (0.5, 0), (0.5, 20), (1.0, 20))
 """Seconds until listings show a change, and of how many calls one fails (0: none); drawn anew for each walk."""
-SKEW = "import time; real = time.time; time.time = lambda: real() + {skew}\n"
-COMMAND = "import sys; from s3ft_jax.cli import main; sys.exit(main())"
+ENDS = (1, 75, -signal.SIGKILL, -signal.SIGTERM)
+"""Exit codes there may be but 0: an error, "start again", killed, and told to stop before it could listen."""
 FOLDERS = ("examples", "responses", "verdicts", "selections", "rounds", "checkpoints", "scores", "base", "manifests")
 TIMED = ("report", "manifests/", "checkpoint.json", "metrics.jsonl", "costs.csv", "drift/", "/arrays/", "config.json")
-
-
-class Broken(RuntimeError):
-    """A promise was not kept; the message says which."""
-
-
-class Run:
-    """One command in two processes, from its start to the end of both."""
-
-    def __init__(self, workdir: str, store: ObjectStore | None, skew: float = 0.0):
-        where = f"127.0.0.1:{port()}"
-        settings = [f"--config.{one}" for one in RECIPE]
-        shared = os.environ | {
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count=1 {QUICK}",
-            "S3FT_COORDINATOR": where,
-            "S3FT_NUM_PROCESSES": "2",
-            "S3FT_JOIN_S": "60",
-            "S3FT_STORAGE_MINUTES": "0.2",
-            "JAX_COMPILATION_CACHE_DIR": str(ROOT / "runs" / "faults" / "programs"),
-            "PYTHONPATH": str(ROOT),
-        }
-        shared |= store.environment() if store else {}
-        self.began, self.processes = time.monotonic(), []
-        for index in range(2):
-            code = (SKEW.format(skew=skew) if skew and index else "") + COMMAND
-            arguments = ["run", "--config=configs/quickstart.py:task=arithmetic", f"--workdir={workdir}", *settings]
-            self.processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", code, *arguments],
-                    env=shared | {"S3FT_PROCESS": str(index)},
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    cwd=ROOT,
-                )
-            )
-
-    def is_over(self) -> bool:
-        """Whether both have ended."""
-        return all(process.poll() is not None for process in self.processes)
-
-    def wait(self, seconds: float) -> bool:
-        """``is_over`` within so many seconds."""
-        until = time.monotonic() + seconds
-        while not self.is_over() and time.monotonic() < until:
-            time.sleep(0.05)
-        return self.is_over()
-
-    def end(self) -> tuple[list[int], list[str]]:
-        """(codes, what each printed).
-
-        Raises:
-          Broken: one hangs, or ends in a traceback.
-        """
-        over = self.wait(LIMIT_S)
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-        said = [process.communicate()[0] for process in self.processes]
-        codes = [process.returncode for process in self.processes]
-        if not over:
-            raise Broken("hangs past its limit:\n" + "\n".join(said))
-        if any("Traceback" in one for one in said):
-            raise Broken("ends in a traceback:\n" + "\n".join(said))
-        return codes, said
-
-
-class Walk:
-    """A workdir on its way from nothing to a report."""
-
-    def __init__(self, folder: pathlib.Path, number: int, bucket: tuple[float, int] | None):
-        in_bucket = bucket is not None
-        self.store = ObjectStore(listing_delay_s=bucket[0], fail_every=bucket[1]) if in_bucket else None
-        self.local = folder / f"walk-{number}"
-        self.damaged = ""
-        self.workdir = f"gs://bucket/walk-{number}" if in_bucket else str(self.local)
-
-    def __enter__(self) -> Walk:
-        if self.store:
-            self.store.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.store:
-            self.store.__exit__()
-
-    def start(self, skew: float = 0.0) -> Run:
-        """The command, once more."""
-        return Run(self.workdir, self.store, skew)
-
-    def files(self) -> dict[str, bytes]:
-        """Every file: path below the workdir -> bytes."""
-        if self.store:
-            start = self.workdir.removeprefix("gs://bucket/") + "/"
-            return {name.removeprefix(start): self.store.read(name) for name in self.store.names(start)}
-        files = (path for path in self.local.rglob("*") if path.is_file())
-        return {path.relative_to(self.local).as_posix(): path.read_bytes() for path in files}
-
-    def done(self) -> set[str]:
-        """Stages that are done."""
-        if self.store:
-            names = self.store.names(self.workdir.removeprefix("gs://bucket/") + "/manifests/")
-        else:
-            names = [str(path) for path in (self.local / "manifests").glob("*.json")]
-        return {name.rpartition("/")[2] for name in names if name.endswith(".json")}
 
 
 def kill(walk: Walk, run: Run, draw: random.Random) -> None:
@@ -304,7 +176,7 @@ def strike(walk: Walk, draw: random.Random, full_s: float, num_stages: int) -> I
             "damaged": walk.damaged if kind == "damage" else "",
         }
         errors = [line for one in said for line in one.splitlines() if line.startswith("error:")]
-        if (any(code not in (0, -signal.SIGKILL) for code in codes) and not errors) or -signal.SIGABRT in codes:
+        if any(code not in (0, *ENDS) for code in codes) or (any(set(codes) - {0, -signal.SIGKILL}) and not errors):
             raise Broken(f"{facts}: no cause is named:\n" + "\n".join(said))
         lost = before - walk.done()
         if lost and walk.damaged not in {f"manifests/{one}" for one in lost}:
@@ -358,7 +230,7 @@ def main() -> None:
     reference, num_stages = reference_walk.files(), len(reference_walk.done())
     print(f"without faults: {full_s:.0f} s, {num_stages} stages", flush=True)
     number = 1 + max((row["walk"] for row in rows), default=0)
-    while sum(row["kind"] != "mend" for row in rows) < arguments.count:
+    while sum(row["kind"] not in ("mend", "broken") for row in rows) < arguments.count:
         shutil.rmtree(folder / f"walk-{number}", ignore_errors=True)
         draw = random.Random(arguments.seed + number)
         bucket = draw.choice(BUCKETS) if number % 3 == 0 else None
@@ -372,10 +244,11 @@ def main() -> None:
             except Broken as broken:
                 print(f"BROKEN in walk {number}: {broken}", flush=True)
                 found.append({"kind": "broken", "walk": number, "why": str(broken)})
+                walk.keep()
         rows += found
         with log.open("a") as file:
             file.writelines(json.dumps(row) + "\n" for row in found)
-        if found and found[-1]["kind"] != "broken":
+        if not found or found[-1]["kind"] != "broken":
             shutil.rmtree(folder / f"walk-{number}", ignore_errors=True)
         number += 1
     table(rows)

@@ -1,16 +1,21 @@
 """Shards: the records of a stage in files of which each survives a kill, made by several processes.
 
 In: a workdir, how many files, a function that makes records. Out: all records, in the order of the files.
+
+On a disk a seal stands beside each, ``.own-00003-of-00008.jsonl.sha256``, until the stage's manifest takes its place; a
+bucket finds damage by itself.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 
 from s3ft_jax.processes import is_alone
-from s3ft_jax.records import Record
-from s3ft_jax.workdir import Workdir
+from s3ft_jax.records import Record, RecordError, to_line
+from s3ft_jax.storage import is_remote
+from s3ft_jax.workdir import Workdir, WorkdirError, digest
 
 Take = Callable[[int, Sequence[Record]], None]
 """Takes a shard's place among those that are to be made, and its records."""
@@ -49,8 +54,9 @@ class Shards:
     @functools.cached_property
     def _found(self) -> dict[int, list[Record] | None]:
         """What is there as soon as somebody asks; seen by all processes before the first file is written."""
-        self.workdir.expect_shards(self.names)
-        found = {shard: self.workdir.whole_shard(self.kind, name) for shard, name in enumerate(self.names)}
+        if not is_remote(self.workdir.path):
+            self.workdir.drop_when_done(map(_seal, self.names))
+        found = {shard: self._whole(name) for shard, name in enumerate(self.names)}
         self.workdir.processes.wait(f"shards of {self.folder} to be made")
         return found
 
@@ -67,11 +73,57 @@ class Shards:
             shard = missing[place]
             found[shard] = list(records)
             if self.workdir.processes.is_first or not self.together:
-                self.workdir.write_shard(self.names[shard], found[shard])
+                self.write(self.names[shard], found[shard])
 
         make(missing, take)
         self.workdir.processes.wait(f"shards of {self.folder}")
         for shard, name in enumerate(self.names):
             if found[shard] is None:
+                self.workdir.wait_for(name)
                 found[shard] = self.workdir.read_records(self.kind, name)
         return [record for records in found.values() for record in records or ()]
+
+    def write(self, name: str, records: Sequence[Record]) -> None:
+        """One file, by whichever process makes it, and before it its seal."""
+        data = "".join(to_line(record) + "\n" for record in records).encode()
+        if not is_remote(self.workdir.path):
+            self.workdir.write_own(_seal(name), digest(data).encode())
+        self.workdir.write_own(name, data)
+
+    def _whole(self, name: str) -> list[Record] | None:
+        """Its records; None where it is not there, or was damaged by a dying disk."""
+        if not (self.workdir / name).exists():
+            return None
+        seal = self.workdir / _seal(name)
+        is_sealed = not is_remote(self.workdir.path) and seal.exists()
+        if is_sealed and seal.read_bytes() != self.workdir.output_digest(name).encode():
+            return None
+        try:
+            return self.workdir.read_records(self.kind, name)
+        except RecordError:
+            return None
+
+
+def read_shards(workdir: Workdir, kind: type[Record], folder: str) -> list[Record]:
+    """All records of ``folder-*-of-*.jsonl``, in the order of shards; none if there are no such files.
+
+    One name tells how many there are: those of another process may not be listed yet.
+
+    Raises:
+      MissingStage: one of them is gone.
+      WorkdirError: they are of two runs, and do not belong together.
+    """
+    names = workdir.matching([f"{folder}-*-of-*.jsonl"])
+    numbers = {re.search(r"-of-(\d+)\.jsonl$", name)[1] for name in names}
+    if len(numbers) > 1:
+        raise WorkdirError(
+            f"{workdir / folder}: shards of two runs, {names[0]} and {names[-1]}. Remove all of them and the manifest "
+            "of their stage; the same command makes them anew."
+        )
+    whole = [f"{folder}-{shard:05d}-of-{number}.jsonl" for number in numbers for shard in range(int(number))]
+    return [record for name in whole for record in workdir.read_records(kind, name)]
+
+
+def _seal(name: str) -> str:
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}.{last}.sha256"

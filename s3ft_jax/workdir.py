@@ -15,7 +15,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -65,7 +66,7 @@ class Workdir:
         # Orbax takes absolute paths only
         storage.check(path, "--workdir")
         self.path = epath.Path(path if storage.is_remote(path) else os.path.abspath(path))
-        self._sealed: set[str] = set()  # shards of stages that are not done yet
+        self._passing: set[str] = set()  # files that go when their stage is done
         self._checked: set[tuple[str, str]] = set()  # stages whose files were found to be what they wrote
         self._inner_seconds = 0.0  # of stages that ended, for the one they ran inside of
 
@@ -73,15 +74,17 @@ class Workdir:
         return self.path / name
 
     def check_shared(self) -> None:
-        """Several processes: find out before any work that all see the same folder; raises as ``_wait_for``."""
+        """Several processes: find out before any work that all see the same folder; raises as ``wait_for``."""
         if self.processes.count == 1:
             return
-        self.write_bytes(MEETING, b"all processes of a job must see this file\n")
+        # not that of another command, which removes its own
+        name = self.processes.first(f"{MEETING}-{uuid.uuid4().hex[:8]}", "where the workdir is to be written to")
+        self.write_bytes(name, b"all processes of a job must see this file\n")
         self.processes.wait("the workdir to be written to")
-        self._wait_for(MEETING)
+        self.wait_for(name)
         self.processes.wait("the workdir to be seen")
         if self.processes.is_first:
-            (self.path / MEETING).unlink()
+            (self.path / name).unlink()
 
     def wait_seen(self, name: str) -> None:
         """Go on when all processes have come here, and listings show to each what the others wrote and removed."""
@@ -101,9 +104,10 @@ class Workdir:
         Raises:
           WorkdirError: the disk is full, or the folder cannot be written; names the file, the cause and the fix.
         """
-        return self._write(name, data) if self.processes.is_first else self.path / name
+        return self.write_own(name, data) if self.processes.is_first else self.path / name
 
-    def _write(self, name: str, data: bytes) -> epath.Path:
+    def write_own(self, name: str, data: bytes) -> epath.Path:
+        """``write_bytes``, by whichever process."""
         target = self.path / name
         try:
             storage.publish(target, data)
@@ -149,34 +153,9 @@ class Workdir:
                 f"{source}: damaged: byte {error.start} is no text. Delete it and run the stage that writes it again."
             ) from None
 
-    def expect_shards(self, names: Sequence[str]) -> None:
-        """Say which shards this stage writes, here or in other processes: their seals go when it is done."""
-        self._sealed |= set(names)
-
-    def write_shard(self, name: str, records: Sequence[Record]) -> None:
-        """By whichever process; with a seal beside it until the stage is done; a bucket finds damage by itself."""
-        data = "".join(to_line(record) + "\n" for record in records).encode()
-        if not storage.is_remote(self.path):
-            self._write(_seal(name), digest(data).encode())
-        self._write(name, data)
-
-    def whole_shard(self, kind: type[Record], name: str) -> list[Record] | None:
-        """Its records; None where it is not there, or was damaged by a dying disk."""
-        if not (self.path / name).exists():
-            return None
-        seal = self.path / _seal(name)
-        is_sealed = not storage.is_remote(self.path) and seal.exists()
-        if is_sealed and seal.read_bytes() != self.output_digest(name).encode():
-            return None
-        try:
-            return self.read_records(kind, name)
-        except RecordError:
-            return None
-
-    def read_shards(self, kind: type[Record], folder: str) -> list[Record]:
-        """All records of ``folder-*-of-*.jsonl``, in the order of shards; none if there are no such files."""
-        names = self.matching([f"{folder}-*-of-*.jsonl"])
-        return [record for name in names for record in self.read_records(kind, name)]
+    def drop_when_done(self, names: Iterable[str]) -> None:
+        """Say which files are of no use any more when the stage under way is done."""
+        self._passing |= set(names)
 
     # ---------------------------------------------------------------- manifests
 
@@ -260,10 +239,10 @@ class Workdir:
             self._write_manifest(run, facts | {"seconds": round(finished - started - inside, 3), "finished": finished})
         storage.settle()  # another command lists what this one wrote
         self.processes.wait(f"{key} to be written down")
-        self._wait_for(f"manifests/{key}.json")
+        self.wait_for(f"manifests/{key}.json")
 
-    def _wait_for(self, name: str) -> None:
-        """Until this process sees a file of the first one's: what a network's folder said before, it says for a while.
+    def wait_for(self, name: str) -> None:
+        """Until this process sees another one's file: what a network's folder said before, it says for a while.
 
         Raises:
           WorkdirError: it does not see it in ``SHARED_S``.
@@ -272,7 +251,7 @@ class Workdir:
         while not (self.path / name).exists():
             if time.monotonic() > until:
                 raise WorkdirError(
-                    f"{self.path / name}: process {self.processes.index} does not see there what process 0 has written "
+                    f"{self.path / name}: process {self.processes.index} does not see there what another one wrote "
                     f"{SHARED_S} s ago. --workdir must be a folder that all machines share: gs://BUCKET/..., or NFS."
                 )
             time.sleep(0.2)
@@ -333,9 +312,9 @@ class Workdir:
         if not self.processes.is_first:
             return
         outputs = run.outputs or {name: self.output_digest(name) for name in self.matching(run.writes)}
-        for name in () if storage.is_remote(self.path) else self._sealed:  # the manifest takes their place
-            (self.path / _seal(name)).unlink(missing_ok=True)
-        self._sealed.clear()
+        for name in self._passing:
+            (self.path / name).unlink(missing_ok=True)
+        self._passing.clear()
         manifest = dict(facts) | {"outputs": outputs, "facts": run.facts}
         self.write_bytes(f"manifests/{run.key}.json", sealed(manifest))
         (self.path / "manifests" / f"{run.key}.begun").unlink(missing_ok=True)
@@ -381,11 +360,6 @@ class Workdir:
     def output_digest(self, name: str) -> str:
         """Digest of one file, or of all files below a folder with their names."""
         return storage.digest_of(self.path / name)
-
-
-def _seal(name: str) -> str:
-    folder, slash, last = name.rpartition("/")
-    return f"{folder}{slash}.{last}.sha256"
 
 
 class StageRun:

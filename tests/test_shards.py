@@ -1,11 +1,13 @@
 """shards: files that survive a kill, shared out among processes."""
 
+import threading
+
 import pytest
 
 from s3ft_jax.processes import Processes, alone
 from s3ft_jax.records import Verdict
-from s3ft_jax.shards import Shards
-from s3ft_jax.workdir import Workdir
+from s3ft_jax.shards import Shards, read_shards
+from s3ft_jax.workdir import MissingStage, Workdir, WorkdirError
 
 
 def verdict(number: int) -> Verdict:
@@ -33,7 +35,7 @@ def test_shards_already_there_are_kept_and_a_cut_one_is_made_again(tmp_path):
     again = Shards(workdir, Verdict, "verdicts/own", 3)
     assert again.missing == [1] and again.own == [0, 1, 2]
     assert again.all(make) == first and make.made == [[0, 1, 2], [1]]
-    assert workdir.read_shards(Verdict, "verdicts/own") == first
+    assert read_shards(workdir, Verdict, "verdicts/own") == first
 
 
 def test_what_is_finished_is_kept_when_the_rest_fails(tmp_path):
@@ -84,6 +86,28 @@ def test_bytes_that_are_no_text_are_made_again(tmp_path):
     path = tmp_path / "own-00000-of-00001.jsonl"
     path.write_bytes(path.read_bytes()[:10] + b"\xff" + path.read_bytes()[11:])
     assert Shards(workdir, Verdict, "own", 1).all(Maker()) == [verdict(0), verdict(1)]
+
+
+def test_a_shard_of_another_process_that_a_network_shows_late_is_waited_for(tmp_path):
+    first, second = (Shards(Workdir(tmp_path, Processes(i, 2)), Verdict, "own", 2) for i in (0, 1))
+    later = threading.Timer(0.5, lambda: second.write(second.names[1], [verdict(2), verdict(3)]))
+    later.start()
+    assert first.all(Maker()) == [verdict(n) for n in range(4)]
+    later.join()
+
+
+def test_shards_that_do_not_belong_together_and_one_that_is_gone_are_named(tmp_path):
+    workdir = Workdir(tmp_path)
+    for number in (2, 3):
+        made = Shards(workdir, Verdict, f"of-{number}", number).all(Maker())
+        assert read_shards(workdir, Verdict, f"of-{number}") == made
+    (tmp_path / "of-3-00001-of-00003.jsonl").unlink()
+    with pytest.raises(MissingStage, match=r"of-3-00001-of-00003\.jsonl is not there"):
+        read_shards(workdir, Verdict, "of-3")
+    (tmp_path / "of-2-00000-of-00003.jsonl").write_bytes(b"")
+    with pytest.raises(WorkdirError, match=r"of-2: shards of two runs, .*00000-of-00002.* and .*00001-of-00002"):
+        read_shards(workdir, Verdict, "of-2")
+    assert read_shards(workdir, Verdict, "none") == []
 
 
 def test_shards_are_shared_out_by_number():

@@ -68,7 +68,7 @@ RULES = {
         {"jax", "flax", "numpy", "orbax", "etils"},
     ),
     "param_digests": (set(), {"jax", "numpy"}),
-    "shards": ({"processes", "records", "workdir"}, set()),
+    "shards": ({"processes", "records", "storage", "workdir"}, set()),
     "hf_folder": ({"storage"}, {"etils", "huggingface_hub"}),
     "model_card": ({"records", "selection"}, set()),
     "planning": (

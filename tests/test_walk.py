@@ -14,6 +14,7 @@ import pytest
 
 from s3ft_jax import checkpoints
 from s3ft_jax.records import Example, Response, Score, Selection, Verdict
+from s3ft_jax.shards import read_shards
 from s3ft_jax.storage import files_below
 from s3ft_jax.workdir import Workdir
 from small import QUICK, ROOT, SMALL
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.walk
 def test_one_example_through_every_room(walked):
     _, workdir = walked
     example = workdir.read_records(Example, "examples/train.jsonl")[0]
-    (own,) = (r for r in workdir.read_shards(Response, "responses/own") if r.example_id == example.id)
+    (own,) = (r for r in read_shards(workdir, Response, "responses/own") if r.example_id == example.id)
     (verdict,) = (v for v in workdir.read_records(Verdict, "verdicts/own.jsonl") if v.example_id == example.id)
     (chosen,) = (s for s in workdir.read_records(Selection, "selections/s3ft.jsonl") if s.example_id == example.id)
     assert (verdict.outcome == "right" and own.ended) == (chosen.origin == "own")

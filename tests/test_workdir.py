@@ -83,9 +83,22 @@ def test_a_manifest_that_a_network_shows_late_is_waited_for(tmp_path, monkeypatc
     assert second.manifest("first") is not None
     later.join()
     monkeypatch.setattr("s3ft_jax.workdir.SHARED_S", 0.3)
-    message = r"manifests/second\.json: process 1 does not see there what process 0 has written"
+    message = r"manifests/second\.json: process 1 does not see there what another one wrote"
     with pytest.raises(WorkdirError, match=message), second.stage("second", settings={}):
         pass
+
+
+def test_two_commands_do_not_meet_in_the_same_file(tmp_path):
+    for_one, for_other = (Workdir(str(tmp_path), Processes(0, 2)) for _ in range(2))
+    wait_for = for_one.wait_for
+
+    def meanwhile(name):
+        for_other.check_shared()  # removes its own
+        wait_for(name)
+
+    for_one.wait_for = meanwhile
+    for_one.check_shared()
+    assert not list((tmp_path / "manifests").iterdir())
 
 
 def test_a_stage_killed_halfway_does_not_go_on_with_other_settings(tmp_path):

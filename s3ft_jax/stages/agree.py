@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from s3ft_jax.judges import check_name
 from s3ft_jax.progress import say
 from s3ft_jax.records import Example, Origin, Response, Verdict
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import consult, judge
 from s3ft_jax.workdir import Workdir, WorkdirError
 
@@ -60,7 +61,7 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
         examples = workdir.read_records(Example, "examples/train.jsonl")
         if consult.is_asked(own):
             stage.facts["canaries"] = consult.try_canaries(own, examples, consult.open_consultant(own, workdir))
-        responses = workdir.read_shards(Response, f"responses/{origin}")
+        responses = read_shards(workdir, Response, f"responses/{origin}")
         verdicts = judge.judge_responses(own, workdir, examples, responses, f"agree {origin}")
         workdir.write_records(file(origin), verdicts)
         first = workdir.read_records(Verdict, f"verdicts/{origin}.jsonl")

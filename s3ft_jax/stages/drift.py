@@ -18,6 +18,7 @@ from s3ft_jax import batches, checkpoints, sharding, training
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.progress import say
 from s3ft_jax.records import Response, Selection
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import evaluate, tuned_model
 from s3ft_jax.stages.launch import BASE, plain_settings
 from s3ft_jax.stages.method_settings import method_settings, step_settings
@@ -63,7 +64,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, split: 
 def _answers(workdir: Workdir, split: str, count: int) -> list[Selection]:
     """A seeded choice of the base's answers, as rows."""
     where = f"scores/{evaluate.name(evaluate.UNTUNED, None)}/{split}-responses"
-    responses = workdir.read_shards(Response, where)
+    responses = read_shards(workdir, Response, where)
     chosen = batches.hash_order([response.example_id for response in responses], "drift")[:count]
     return [
         Selection(one.example_id, evaluate.UNTUNED, "own", 0, one.text, one.prompt_ids, one.response_ids, "drift")

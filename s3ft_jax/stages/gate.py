@@ -16,7 +16,7 @@ from s3ft_jax.progress import progress, say
 from s3ft_jax.records import Example, Likelihood, Response, Verdict
 from s3ft_jax.responder import Model, scorer_of
 from s3ft_jax.selection import less_likely, refusal
-from s3ft_jax.shards import Shards, Take
+from s3ft_jax.shards import Shards, Take, read_shards
 from s3ft_jax.stages.launch import load_model, spans_hosts
 from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.stages.select import GATE, GATED, LIKELIHOODS, check_settings, encode_gold, is_gated
@@ -76,7 +76,7 @@ def right_ones(workdir: Workdir) -> tuple[list[Example], dict[str, list[Response
     """The examples with a paraphrase that may be trained on, and these paraphrases by example id."""
     verdicts = {(v.example_id, v.index): v for v in workdir.read_records(Verdict, f"verdicts/{GATED}.jsonl")}
     right: dict[str, list[Response]] = {}
-    for response in workdir.read_shards(Response, f"responses/{GATED}"):
+    for response in read_shards(workdir, Response, f"responses/{GATED}"):
         verdict = verdicts.get((response.example_id, response.index))
         if verdict is not None and refusal(response, {(GATED, response.index): verdict}) is None:
             right.setdefault(response.example_id, []).append(response)

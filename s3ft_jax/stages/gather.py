@@ -18,6 +18,7 @@ from s3ft_jax.report import BrowsedAnswer, BrowsedExample, Control, Evidence, Re
 from s3ft_jax.report.claims import SUBJECT
 from s3ft_jax.responder import scorer_of
 from s3ft_jax.selection import replays
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import agree, benchmark, drift, evaluate, judge, sampler, select, tuned_model
 from s3ft_jax.stages.launch import load_model
 from s3ft_jax.workdir import Workdir
@@ -216,7 +217,7 @@ def _browse(config: ConfigDict, workdir: Workdir, models: Models, tests: list[Ex
         if seed in (None, config.train.seeds[0]):
             place = f"scores/{evaluate.name(entry.model, seed)}/{split}"
             verdicts = {v.example_id: v for v in workdir.read_records(Verdict, f"{place}-verdicts.jsonl")}
-            responses = workdir.read_shards(Response, f"{place}-responses")
+            responses = read_shards(workdir, Response, f"{place}-responses")
             shown[label, seed] = {r.example_id: (r.text, verdicts[r.example_id]) for r in responses}
     common = [e for e in tests if all(e.id in texts for texts in shown.values())]
     first = shown[evaluate.UNTUNED, None]
@@ -252,7 +253,7 @@ def base_logprobs(config: ConfigDict, workdir: Workdir) -> dict[str, list[tuple[
     gold = {e.id: select.encode_gold(model.encoder, e) for e in examples if e.id in chosen}
     texts = {"gold": [(g.prompt_ids, g.response_ids) for g in gold.values()]}
     for origin in SAMPLED:
-        mine = [r for r in workdir.read_shards(Response, f"responses/{origin}") if r.example_id in chosen and r.ended]
+        mine = [r for r in read_shards(workdir, Response, f"responses/{origin}") if r.example_id in chosen and r.ended]
         texts[origin] = [(gold[r.example_id].prompt_ids, r.response_ids) for r in mine if r.index == 0]
     scorer = scorer_of(model, config.evaluate.batch_tokens)
     logprobs = {}

@@ -20,6 +20,7 @@ from s3ft_jax.judges.sandbox import Limits, probe
 from s3ft_jax.judges.verdict_cache import VerdictCache, judge_cached
 from s3ft_jax.progress import progress, say
 from s3ft_jax.records import Example, Origin, Response, Verdict
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import consult
 from s3ft_jax.stages.launch import plain_settings
 from s3ft_jax.workdir import Workdir
@@ -219,7 +220,7 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
         canaries: dict[str, tuple[int, int]] = {}
         if consult.is_asked(config):  # this stage may be run by itself
             canaries = consult.try_canaries(config, examples, consult.open_consultant(config, workdir))
-        responses = workdir.read_shards(Response, f"responses/{origin}")
+        responses = read_shards(workdir, Response, f"responses/{origin}")
         title = f"judge {origin}"
         verdicts = judge_responses(config, workdir, examples, responses, title, look_up=not again)
         verdicts = with_noise(config, verdicts, title)

@@ -18,7 +18,7 @@ from s3ft_jax.records import SAMPLED, Example, Response, Selection, Verdict
 from s3ft_jax.responder import Model, answer_shards, asks_of, sharing
 from s3ft_jax.rungs import pass_rates, sampled_tokens
 from s3ft_jax.selection import METHODS
-from s3ft_jax.shards import Shards, Take
+from s3ft_jax.shards import Shards, Take, read_shards
 from s3ft_jax.stages import sample, select
 from s3ft_jax.stages.judge import judge_responses, with_noise
 from s3ft_jax.stages.launch import BASE, mesh_to_sample
@@ -40,13 +40,15 @@ def folder(method: str, seed: int, number: int) -> str:
 def forget(workdir: Workdir, method: str, seed: int, step: int) -> None:
     """Remove the rounds that begin after ``step``: the model they were made with is to be trained again.
 
-    All processes call this and find the same, since none removes anything before all have looked.
+    All processes call this; the first one looks which they are.
     """
-    for name in workdir.matching([f"manifests/{key(method, seed, 0)[:-1]}*"]):
+    found = []
+    for name in workdir.matching([f"manifests/{key(method, seed, 0)[:-1]}*"]) if workdir.processes.is_first else ():
         # of a round that was begun only, too: a kill must not cost the shards that were sampled
         if workdir.read_json(name)["settings"]["step"] > step:
-            stage = name.removeprefix("manifests/").rsplit(".", 1)[0]
-            workdir.remove(stage, [folder(method, seed, int(stage.rsplit("-", 1)[1]))])
+            found.append(name.removeprefix("manifests/").rsplit(".", 1)[0])
+    for stage in workdir.processes.first(found, "rounds to be forgotten"):
+        workdir.remove(stage, [folder(method, seed, int(stage.rsplit("-", 1)[1]))])
 
 
 def run(
@@ -150,7 +152,7 @@ def _choose(
     responses, verdicts = select.read_responses(workdir, origins)
     for earlier in range(1, number + 1):
         where = folder(method, seed, earlier)
-        for response in workdir.read_shards(Response, f"{where}/own-responses"):
+        for response in read_shards(workdir, Response, f"{where}/own-responses"):
             responses[response.example_id].append(response)
         for verdict in workdir.read_records(Verdict, f"{where}/own-verdicts.jsonl"):
             verdicts[verdict.example_id][verdict.origin, verdict.index] = verdict

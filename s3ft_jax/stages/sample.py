@@ -16,7 +16,7 @@ from s3ft_jax.records import Example, Origin, Response, Verdict
 from s3ft_jax.responder import Ask, ResponseSettings, asks_of, sharing
 from s3ft_jax.rungs import sampled_tokens
 from s3ft_jax.selection import asked_after, refusal
-from s3ft_jax.shards import Shards, Take
+from s3ft_jax.shards import Shards, Take, read_shards
 from s3ft_jax.stages import sampler
 from s3ft_jax.stages.select import GATE, GATED, encode_gold, is_gated, read_refusals
 from s3ft_jax.workdir import Workdir
@@ -84,7 +84,7 @@ def _solved(config: ConfigDict, workdir: Workdir, origin: Origin) -> set[str]:
     gated = read_refusals(config, workdir) if origin == GATED else {}
     return {
         response.example_id
-        for response in workdir.read_shards(Response, f"responses/{origin}")
+        for response in read_shards(workdir, Response, f"responses/{origin}")
         if refusal(response, verdicts[response.example_id], gated=gated.get(response.example_id)) is None
     }
 
@@ -211,7 +211,7 @@ def _wrong_answers(workdir: Workdir) -> dict[str, str]:
     """Example id -> the text of its first own answer that ended and was found wrong."""
     outcomes = {(v.example_id, v.index): v.outcome for v in workdir.read_records(Verdict, "verdicts/own.jsonl")}
     wrong: dict[str, str] = {}
-    for response in workdir.read_shards(Response, "responses/own"):
+    for response in read_shards(workdir, Response, "responses/own"):
         if response.ended and outcomes.get((response.example_id, response.index)) == "wrong":
             wrong.setdefault(response.example_id, response.text)
     return wrong

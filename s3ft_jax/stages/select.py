@@ -15,6 +15,7 @@ from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import SAMPLED, Example, Likelihood, Origin, Response, Selection, Verdict
 from s3ft_jax.rungs import Rung, count_rungs, pass_rates
 from s3ft_jax.selection import METHODS, PICKS, Gold, less_likely, num_replayed, select, weighs
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages.launch import BASE
 from s3ft_jax.workdir import Workdir, WorkdirError
 
@@ -54,7 +55,7 @@ def is_gated(config: ConfigDict) -> bool:
 
 def read_refusals(config: ConfigDict, workdir: Workdir) -> dict[str, dict[tuple[Origin, int], str]]:
     """Example id -> (origin, index) -> why the gate refuses it; nothing where there is no gate."""
-    return less_likely(workdir.read_shards(Likelihood, LIKELIHOODS)) if is_gated(config) else {}
+    return less_likely(read_shards(workdir, Likelihood, LIKELIHOODS)) if is_gated(config) else {}
 
 
 def encode_gold(encoder: PromptEncoder, example: Example) -> Gold:
@@ -148,7 +149,7 @@ def read_responses(
     responses: dict[str, list[Response]] = defaultdict(list)
     verdicts: dict[str, dict[tuple[Origin, int], Verdict]] = defaultdict(dict)
     for origin in origins:
-        for response in workdir.read_shards(Response, f"responses/{origin}"):
+        for response in read_shards(workdir, Response, f"responses/{origin}"):
             responses[response.example_id].append(response)
         for verdict in workdir.read_records(Verdict, f"verdicts/{origin}.jsonl"):
             verdicts[verdict.example_id][verdict.origin, verdict.index] = verdict

@@ -13,6 +13,7 @@ from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import SAMPLED, Example, Response, Selection, Verdict
 from s3ft_jax.selection import METHODS
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages.launch import BASE
 from s3ft_jax.storage import files_below
 from s3ft_jax.variants import method_of
@@ -80,7 +81,7 @@ def _show_rounds(workdir: Workdir, example: Example, place: str, encoder: Prompt
 def _show_responses(workdir: Workdir, example: Example, origin: str, folder: str = "", path: str = "") -> None:
     """Those in ``folder`` with their verdicts in ``path``; where none is given, those sampled from the base."""
     folder, path = folder or f"responses/{origin}", path or f"verdicts/{origin}.jsonl"
-    responses = [r for r in workdir.read_shards(Response, folder) if r.example_id == example.id]
+    responses = [r for r in read_shards(workdir, Response, folder) if r.example_id == example.id]
     verdicts = {}
     if responses and (workdir / path).exists():
         verdicts = {v.index: v for v in workdir.read_records(Verdict, path) if v.example_id == example.id}
@@ -111,7 +112,7 @@ def _show_selection(selection: Selection, encoder: PromptEncoder | None) -> None
 
 
 def _show_answer(workdir: Workdir, place: str, example: Example) -> None:
-    for response in workdir.read_shards(Response, f"{place}/{example.split}-responses"):
+    for response in read_shards(workdir, Response, f"{place}/{example.split}-responses"):
         if response.example_id == example.id:
             _title(f"answer of {place.removeprefix('scores/')}")
             say(response.text)

@@ -50,8 +50,7 @@ def load(
     Raises:
       CheckpointError: it has not been trained, or its arrays belong to another base.
     """
-    where = workdir / folder(method, seed)
-    newest = where / str(checkpoints.newest(where))
+    newest = workdir / folder(method, seed) / str(_newest(workdir, method, seed))
     meta = checkpoints.read_meta(newest)
     if not meta.base_digest:
         return checkpoints.load_decoder(newest, mesh)
@@ -68,14 +67,19 @@ def load_at(workdir: Workdir, method: str, seed: int, step: int, mesh: jax.shard
       CheckpointError: see ``load``.
       WorkdirError: another one is the newest.
     """
-    where = workdir / folder(method, seed)
-    newest = checkpoints.newest(where)
+    newest = _newest(workdir, method, seed)
     if newest != step:
         raise WorkdirError(
-            f"{where}: a round begins at step {step}, but the newest checkpoint is of step {newest}. Remove that "
-            "folder; training then begins anew."
+            f"{workdir / folder(method, seed)}: a round begins at step {step}, but the newest checkpoint is of step "
+            f"{newest}. Remove that folder; training then begins anew."
         )
     return load(workdir, method, seed, mesh=mesh)
+
+
+def _newest(workdir: Workdir, method: str, seed: int) -> int:
+    """Step of the newest checkpoint. The first process lists them, as another one may still see those of before."""
+    found = checkpoints.newest(workdir / folder(method, seed)) if workdir.processes.is_first else 0
+    return workdir.processes.first(found, f"the newest checkpoint of {method} seed {seed}")
 
 
 def _laid_on(

@@ -13,6 +13,7 @@ from jobs import LIMIT_S, ended, port, start
 from s3ft_jax import processes
 from s3ft_jax.processes import COORDINATOR, EXIT_CODE, NUM_PROCESSES, PROCESS, ProcessError, Processes, join
 from s3ft_jax.records import Example, Likelihood, Response
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages.select import LIKELIHOODS
 from s3ft_jax.workdir import Workdir, WorkdirError
 from small import ROOT
@@ -50,7 +51,7 @@ def test_one_copy_over_two_processes_says_the_same(unsampled):
         (facts / name).parent.mkdir(parents=True, exist_ok=True)
         (facts / name).write_bytes(data)
     ended(start(workdir, 2, "sample.tensor=4"))
-    one, both = (Workdir(str(path)).read_shards(Response, "responses/own") for path in (facts, workdir.path))
+    one, both = (read_shards(Workdir(str(path)), Response, "responses/own") for path in (facts, workdir.path))
     assert [left.response_ids for left in both] == [right.response_ids for right in one]
     assert [left.logprob for left in both] == pytest.approx([right.logprob for right in one], abs=1e-3)
     assert [left.logprob for left in both] != [right.logprob for right in one]
@@ -113,7 +114,7 @@ def test_what_the_base_thinks_of_texts_is_asked_of_the_first_alone_or_of_all(cop
         workdir.remove("gate", files)
         said = ended(start(workdir, count, gate, *overrides, stage=("gate",)))
         assert "right paraphrases" in said[0] and all("gate" not in one for one in said[1:]), "the first alone talks"
-        return workdir.read_shards(Likelihood, LIKELIHOODS)
+        return read_shards(workdir, Likelihood, LIKELIHOODS)
 
     one, alone, together = asked(1), asked(2), asked(2, "sample.tensor=4")
     assert alone == one and len(one) > 13

@@ -14,6 +14,7 @@ from jobs import LIMIT_S, ended, start
 from s3ft_jax import checkpoints
 from s3ft_jax.processes import EXIT_CODE
 from s3ft_jax.records import Response, Score
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import compare, evaluate, refresh, train, tuned_model
 from s3ft_jax.workdir import Workdir
 
@@ -55,7 +56,7 @@ def test_as_in_one(count, overrides, tmp_path):
         name = evaluate.file(method, seed, "test")
         left, right = (workdir.read_records(Score, name) for workdir in (one, both))
         assert [score.value for score in left] == [score.value for score in right]
-    texts = [[one.text for one in w.read_shards(Response, "scores/s3ft/seed-0/test-responses")] for w in (one, both)]
+    texts = [[one.text for one in read_shards(w, Response, "scores/s3ft/seed-0/test-responses")] for w in (one, both)]
     assert texts[0] == texts[1]
     assert sorted(p.name for p in (one / "manifests").iterdir()) == sorted(
         p.name for p in (both / "manifests").iterdir()
@@ -86,7 +87,7 @@ def test_answers_while_it_trains_are_as_in_one(overrides, copied, tmp_path):
     where = refresh.folder("s3ft", 0, 1)
     for name in ("own-verdicts.jsonl", "selections.jsonl"):
         assert (one / where / name).read_bytes() == (both / where / name).read_bytes(), name
-    texts = [[r.text for r in w.read_shards(Response, f"{where}/own-responses")] for w in (one, both)]
+    texts = [[r.text for r in read_shards(w, Response, f"{where}/own-responses")] for w in (one, both)]
     assert texts[0] == texts[1] and len(texts[0]) == 16
     looks = []
     for workdir in (one, both):

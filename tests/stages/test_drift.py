@@ -7,6 +7,7 @@ import pytest
 
 from s3ft_jax import checkpoints
 from s3ft_jax.records import Response
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import drift, evaluate, train, tuned_model
 from s3ft_jax.stages.launch import BASE
 
@@ -29,7 +30,7 @@ def check_by_hand(workdir):
     found = json.loads((workdir / drift.file("sft", 0, "test")).read_text())
     base, tuned = checkpoints.load_decoder(workdir / BASE), tuned_model.load(workdir, "sft", 0)
     total = count = 0
-    for one in workdir.read_shards(Response, "scores/base/test-responses"):
+    for one in read_shards(workdir, Response, "scores/base/test-responses"):
         ids = one.prompt_ids + one.response_ids
         places = slice(len(one.prompt_ids) - 1, len(ids) - 1)  # that predict the answer
         old, new = logprobs(base, ids)[places], logprobs(tuned, ids)[places]

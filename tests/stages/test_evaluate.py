@@ -3,6 +3,7 @@
 import pytest
 
 from s3ft_jax.records import Example, Response, Score, Verdict
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import evaluate, train
 
 
@@ -43,10 +44,10 @@ def test_a_model_on_several_devices_answers_alike(copied, tune):
         config.train.tune = "lora"
         train.run(config, workdir, "s3ft", 0, redo=True)
         evaluate.run(config, workdir, "s3ft", 0, redo=True)
-    before = workdir.read_shards(Response, "scores/s3ft/seed-0/test-responses")
+    before = read_shards(workdir, Response, "scores/s3ft/seed-0/test-responses")
     config.sample.num_replicas, config.sample.tensor = 2, 2
     evaluate.run(config, workdir, "s3ft", 0, redo=True)
-    after = workdir.read_shards(Response, "scores/s3ft/seed-0/test-responses")
+    after = read_shards(workdir, Response, "scores/s3ft/seed-0/test-responses")
     assert [one.text for one in after] == [one.text for one in before]
     assert [one.logprob for one in after] == pytest.approx([one.logprob for one in before], abs=1e-3)
     assert [one.logprob for one in after] != [one.logprob for one in before], "the sums did go over chips"
@@ -63,8 +64,8 @@ def test_parts_are_scored_one_by_one(copied, capsys):
     assert (score.split, score.count) == ("validation", 8)
     config.compare.shots = 2
     evaluate.run(config, workdir, "few-shot", 1, parts=("validation",))
-    asked = workdir.read_shards(Response, "scores/few-shot/seed-1/validation-responses")
-    plain = workdir.read_shards(Response, "scores/s3ft/seed-0/validation-responses")
+    asked = read_shards(workdir, Response, "scores/few-shot/seed-1/validation-responses")
+    plain = read_shards(workdir, Response, "scores/s3ft/seed-0/validation-responses")
     longer = [len(one.prompt_ids) - len(other.prompt_ids) for one, other in zip(asked, plain, strict=True)]
     assert min(longer) == max(longer) > 20, "the same two examples before every question"
     assert workdir.manifest("evaluate-few-shot-seed-1-validation")["settings"]["shots"] == 2

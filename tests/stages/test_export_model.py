@@ -6,6 +6,7 @@ import pytest
 
 from s3ft_jax.models.lora import LoraError
 from s3ft_jax.records import Response
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import export_model, train, tuned_model
 from s3ft_jax.workdir import WorkdirError
 
@@ -19,7 +20,7 @@ def test_transformers_gives_the_same_greedy_answers(copied):
     export_model.run(config, workdir, "s3ft", 0)
     folder = str(workdir / "export/s3ft/seed-0")
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    for response in workdir.read_shards(Response, "scores/s3ft/seed-0/test-responses"):
+    for response in read_shards(workdir, Response, "scores/s3ft/seed-0/test-responses"):
         prompt = torch.tensor([response.prompt_ids])
         with torch.no_grad():
             ids = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=64, do_sample=False)[

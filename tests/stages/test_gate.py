@@ -8,6 +8,7 @@ import pytest
 from s3ft_jax.records import Example, Likelihood, Response, Selection, Verdict
 from s3ft_jax.responder import scorer_of
 from s3ft_jax.selection import LESS_LIKELY, TOO_LONG
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import gate, select
 from s3ft_jax.stages.launch import load_model
 from s3ft_jax.workdir import Workdir, WorkdirError
@@ -24,7 +25,7 @@ def gated(copied):
 
 def test_gold_and_paraphrases_are_scored_after_the_plain_question(gated):
     config, workdir = gated
-    likelihoods = workdir.read_shards(Likelihood, select.LIKELIHOODS)
+    likelihoods = read_shards(workdir, Likelihood, select.LIKELIHOODS)
     model = load_model(workdir)
     examples, right = gate.right_ones(workdir)
     assert len(examples) > 5

@@ -9,6 +9,7 @@ from s3ft_jax.judges import pool
 from s3ft_jax.judges.sandbox import Level, SandboxUnavailable
 from s3ft_jax.judges.verdicts import JudgeError
 from s3ft_jax.records import Example, Response, Verdict
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import evaluate, judge, recipe
 from s3ft_jax.stages.judge import judge_responses
 from s3ft_jax.workdir import Workdir
@@ -24,7 +25,7 @@ def response(text, origin):
 def test_every_response_has_one_verdict(walked):
     _, workdir = walked
     for origin in ("own", "paraphrase"):
-        responses = workdir.read_shards(Response, f"responses/{origin}")
+        responses = read_shards(workdir, Response, f"responses/{origin}")
         verdicts = workdir.read_records(Verdict, f"verdicts/{origin}.jsonl")
         assert [(v.example_id, v.index) for v in verdicts] == [(r.example_id, r.index) for r in responses]
     facts = workdir.manifest("judge-own")["facts"]

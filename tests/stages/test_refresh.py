@@ -5,9 +5,11 @@ import dataclasses
 import pytest
 
 from s3ft_jax import checkpoints
+from s3ft_jax.processes import Processes
 from s3ft_jax.progress import console
 from s3ft_jax.records import Response, Selection, Verdict
 from s3ft_jax.selection import METHODS
+from s3ft_jax.shards import Shards, read_shards
 from s3ft_jax.stages import refresh, show, train
 from s3ft_jax.workdir import Workdir
 
@@ -28,10 +30,10 @@ def test_the_second_round_learns_from_new_answers(in_rounds):
     train.run(config, workdir, "s3ft", 0)
     (told,) = workdir.manifest("train-s3ft-seed-0")["facts"]["rounds"]
     where = refresh.folder("s3ft", 0, 1)
-    new = workdir.read_shards(Response, f"{where}/own-responses")
+    new = read_shards(workdir, Response, f"{where}/own-responses")
     verdicts = workdir.read_records(Verdict, f"{where}/own-verdicts.jsonl")
     selections = workdir.read_records(Selection, f"{where}/selections.jsonl")
-    base = {r.example_id: r for r in workdir.read_shards(Response, "responses/own")}
+    base = {r.example_id: r for r in read_shards(workdir, Response, "responses/own")}
     assert len(new) == len(verdicts) == len(selections) == 16 == told["responses"], "the drawn questions, no others"
     assert {r.index for r in new} == {1} and {r.index for r in base.values()} == {0}
     assert all(r.prompt_ids == base[r.example_id].prompt_ids for r in new)
@@ -55,7 +57,7 @@ def test_a_run_in_rounds_ends_with_the_same_bits_whenever_it_is_killed(in_rounds
     undisturbed = workdir.manifest("train-s3ft-seed-0")
     answers = (workdir / refresh.folder("s3ft", 0, 1) / "selections.jsonl").read_text()
     places = [
-        (Workdir, "write_shard", 2),  # the second shard of new answers
+        (Shards, "write", 2),  # the second shard of new answers
         (refresh, "judge_responses", 1),
         (train.batches, "build_batch", 4),
     ]
@@ -74,7 +76,7 @@ def test_a_run_in_rounds_ends_with_the_same_bits_whenever_it_is_killed(in_rounds
 def test_shards_sampled_before_a_kill_are_kept(in_rounds, monkeypatch):
     config, workdir = in_rounds
     with monkeypatch.context() as patched:
-        patched.setattr(Workdir, "write_shard", dying(Workdir.write_shard, 2))
+        patched.setattr(Shards, "write", dying(Shards.write, 2))
         with pytest.raises(KeyboardInterrupt):
             train.run(config, workdir, "s3ft", 0)
     asked, answer = [], refresh.answer_shards
@@ -86,6 +88,17 @@ def test_shards_sampled_before_a_kill_are_kept(in_rounds, monkeypatch):
     monkeypatch.setattr(refresh, "answer_shards", ask)
     train.run(config, workdir, "s3ft", 0)
     assert asked == [8], "the shard alone that was not written"
+
+
+def test_the_first_process_says_which_rounds_are_forgotten(in_rounds, monkeypatch):
+    """Another one may still see what was there before, and all must remove the same."""
+    config, workdir = in_rounds
+    train.run(config, workdir, "s3ft", 0)
+    second, removed = Workdir(str(workdir.path), Processes(1, 2)), []
+    monkeypatch.setattr(Processes, "first", lambda self, value, name: ["refresh-s3ft-seed-0-7"])
+    second.remove = lambda *what: removed.append(what)
+    refresh.forget(second, "s3ft", 0, 0)
+    assert removed == [("refresh-s3ft-seed-0-7", ["rounds/s3ft/seed-0/7"])]
 
 
 def test_a_run_that_ended_at_the_last_step_of_a_round_ends_there_again(in_rounds, monkeypatch):
@@ -104,7 +117,7 @@ def test_a_run_that_ended_at_the_last_step_of_a_round_ends_there_again(in_rounds
 def test_the_life_of_an_example_tells_of_rounds(in_rounds):
     config, workdir = in_rounds
     train.run(config, workdir, "s3ft", 0)
-    new = workdir.read_shards(Response, f"{refresh.folder('s3ft', 0, 1)}/own-responses")[0]
+    new = read_shards(workdir, Response, f"{refresh.folder('s3ft', 0, 1)}/own-responses")[0]
     with console.capture() as printed:
         show.run(config, workdir, new.example_id, method="s3ft")
     text = printed.get()
@@ -149,7 +162,7 @@ def test_lora_in_rounds(in_rounds):
         config.train.tune = "lora"
         config.train.learning_rate = config.train.per_method.s3ft.learning_rate = 1e-2
     train.run(config, workdir, "s3ft", 0)
-    new = workdir.read_shards(Response, f"{refresh.folder('s3ft', 0, 1)}/own-responses")
-    base = {r.example_id: r for r in workdir.read_shards(Response, "responses/own")}
+    new = read_shards(workdir, Response, f"{refresh.folder('s3ft', 0, 1)}/own-responses")
+    base = {r.example_id: r for r in read_shards(workdir, Response, "responses/own")}
     assert any(r.response_ids != base[r.example_id].response_ids for r in new)
     assert workdir.manifest("train-s3ft-seed-0")["facts"]["step"] == 4

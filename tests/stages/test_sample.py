@@ -6,6 +6,7 @@ import pytest
 
 from s3ft_jax.records import Example, Response, Verdict
 from s3ft_jax.repairs import RepairError
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import judge, sample
 from s3ft_jax.stages.launch import load_model
 from small import small_config
@@ -14,7 +15,7 @@ from small import small_config
 def test_every_question_has_an_own_answer_to_its_plain_prompt(walked):
     _, workdir = walked
     examples = {e.id: e for e in workdir.read_records(Example, "examples/train.jsonl")}
-    responses = workdir.read_shards(Response, "responses/own")
+    responses = read_shards(workdir, Response, "responses/own")
     encoder = load_model(workdir).encoder
     assert [r.example_id for r in responses] == list(examples)
     for response in responses:
@@ -47,7 +48,7 @@ def test_paraphrases_are_asked_for_all_or_for_the_unsolved_only(walked):
 
 
 def unsolved(workdir):
-    ended = {r.example_id for r in workdir.read_shards(Response, "responses/own") if r.ended}
+    ended = {r.example_id for r in read_shards(workdir, Response, "responses/own") if r.ended}
     verdicts = workdir.read_records(Verdict, "verdicts/own.jsonl")
     return {v.example_id for v in verdicts if v.outcome != "right" or v.example_id not in ended}
 
@@ -57,7 +58,7 @@ def test_a_continued_repair_begins_with_golds_own_ids(copied):
     config = small_config("methods=repair", "sample.repair_frac=0.9", "sample.num_repair=2")
     sample.run(config, workdir, "repair")
     examples = {e.id: e for e in workdir.read_records(Example, "examples/train.jsonl")}
-    repairs = workdir.read_shards(Response, "responses/repair")
+    repairs = read_shards(workdir, Response, "responses/repair")
     assert {r.example_id for r in repairs} == unsolved(workdir) and len(repairs) == 2 * len(unsolved(workdir)) > 0
     encoder = load_model(workdir).encoder
     for repair in repairs:
@@ -83,7 +84,7 @@ def test_a_mended_repair_was_shown_gold_and_the_wrong_answer(copied):
     asked = sample.wanted(config, workdir, "repair")
     asks, left = sample.repair_asks(config, workdir, asked, model.encoder, model.config.max_positions)
     assert asks and not left and {ask.example_id for ask in asks} == unsolved(workdir)
-    texts = {r.example_id: r.text for r in workdir.read_shards(Response, "responses/own")}
+    texts = {r.example_id: r.text for r in read_shards(workdir, Response, "responses/own")}
     for ask in asks:
         shown = "".join(model.encoder.token_text(i) for i in ask.prompt_ids)
         example = examples[ask.example_id]

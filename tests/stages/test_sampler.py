@@ -17,6 +17,7 @@ from s3ft_jax.outside import OutsideError
 from s3ft_jax.outside.server import request_seed
 from s3ft_jax.records import SAMPLED, Example, Response
 from s3ft_jax.responder import asks_of, engine_of
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import gather, judge, recipe, sample, sampler, select
 from s3ft_jax.stages.launch import load_model
 from s3ft_jax.workdir import SettingsChanged, Workdir, WorkdirError
@@ -105,8 +106,8 @@ def test_selections_are_those_of_our_own_engine(walked, unsampled, server, behin
     for origin in ("own", "paraphrase"):
         sample.run(config, workdir, origin)
         judge.run(config, workdir, origin)
-        known = before.read_shards(Response, f"responses/{origin}")
-        found = workdir.read_shards(Response, f"responses/{origin}")
+        known = read_shards(before, Response, f"responses/{origin}")
+        found = read_shards(workdir, Response, f"responses/{origin}")
         assert [dataclasses.replace(r, logprob=0.0) for r in found] == [
             dataclasses.replace(r, logprob=0.0) for r in known
         ]
@@ -139,8 +140,8 @@ def test_text_alone_is_marked_counted_and_trained_on(walked, unsampled, server, 
     told = facts_of(workdir, "own")
     assert (told["returned"], told["same"], told["changed"], told["without_logprob"]) == (0, 24, 0, 24)
     assert len(told["missing"]) == 2 and "what could not be had: token ids: none are" in capsys.readouterr().out
-    known = {r.example_id: r for r in before.read_shards(Response, "responses/own")}
-    for response in workdir.read_shards(Response, "responses/own"):
+    known = {r.example_id: r for r in read_shards(before, Response, "responses/own")}
+    for response in read_shards(workdir, Response, "responses/own"):
         mine = known[response.example_id]
         assert (response.text, response.ended, response.encoded) == (mine.text, mine.ended, "same")
     chosen = [name for name in (workdir / "selections/ssr.jsonl").read_text().splitlines() if '"origin": "own"' in name]
@@ -152,12 +153,12 @@ def test_a_repair_that_goes_on_from_gold(unsampled, server):
     sample.run(config, workdir, "own")
     judge.run(config, workdir, "own")
     sample.run(config, workdir, "repair")
-    repairs = workdir.read_shards(Response, "responses/repair")
+    repairs = read_shards(workdir, Response, "responses/repair")
     assert repairs and all(repair.given and not repair.encoded and repair.logprob < 0 for repair in repairs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampler, "load_model", load_model)
         sample.run(small_config("methods=repair"), workdir, "repair", redo=True)
-    ours = workdir.read_shards(Response, "responses/repair")
+    ours = read_shards(workdir, Response, "responses/repair")
     assert [r.response_ids for r in ours] == [r.response_ids for r in repairs]
 
 

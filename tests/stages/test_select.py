@@ -6,6 +6,7 @@ import pytest
 
 from s3ft_jax.records import Response, Selection, Verdict
 from s3ft_jax.selection import Gold
+from s3ft_jax.shards import read_shards
 from s3ft_jax.stages.select import check_likelihoods, check_prompts, check_settings, settings_of
 from s3ft_jax.workdir import WorkdirError
 from small import small_config
@@ -31,7 +32,7 @@ def test_every_question_has_one_target(walked, method):
 
 def test_own_targets_are_the_sampled_ids_of_right_answers(walked):
     _, workdir = walked
-    sampled = {r.example_id: r for r in workdir.read_shards(Response, "responses/own")}
+    sampled = {r.example_id: r for r in read_shards(workdir, Response, "responses/own")}
     right = {v.example_id for v in workdir.read_records(Verdict, "verdicts/own.jsonl") if v.outcome == "right"}
     own = [s for s in workdir.read_records(Selection, "selections/s3ft.jsonl") if s.origin == "own"]
     assert {s.example_id for s in own} == {i for i in right if sampled[i].ended}
@@ -51,7 +52,7 @@ def test_all_methods_share_the_prompts(walked):
 
 def test_other_prompt_ids_than_at_sampling_are_refused(walked):
     _, workdir = walked
-    response = workdir.read_shards(Response, "responses/own")[0]
+    response = read_shards(workdir, Response, "responses/own")[0]
     gold = {response.example_id: Gold(response.prompt_ids, (1,))}
     check_prompts(gold, [response])
     with pytest.raises(WorkdirError, match="chat template has changed"):

@@ -11,6 +11,9 @@ from etils import epath
 from configs.defaults import defaults
 from s3ft_jax import checkpoints, fingerprints, hf_folder
 from s3ft_jax.hf_folder import HFFolderError
+from s3ft_jax.processes import Processes
+from s3ft_jax.records import Verdict, to_line
+from s3ft_jax.shards import Shards, read_shards
 from s3ft_jax.stages import pretrain
 from s3ft_jax.storage import StorageError
 from s3ft_jax.tasks import rows
@@ -136,6 +139,20 @@ def test_a_workdir_in_a_bucket(store):
     assert list(workdir.manifest("one")["outputs"]) == ["one.txt"]
     with workdir.stage("one", settings={"a": 1}, writes=["one.txt"], redo=True) as stage:
         assert stage.needed and not (workdir / "one.txt").exists()
+
+
+def test_shards_of_another_process_are_read_before_they_are_listed(store):
+    mine, theirs = (Verdict(f"t/train/{n}", "own", 0, "exact", "right", "x", "right") for n in (0, 1))
+    workdir, store.listing_delay_s = Workdir("gs://bucket/run", Processes(0, 2)), 60.0
+
+    def make(numbers, take):
+        assert numbers == [0]
+        take(0, [mine])
+        store.put("bucket", "run/own-00001-of-00002.jsonl", f"{to_line(theirs)}\n".encode())
+
+    assert Shards(workdir, Verdict, "own", 2).all(make) == [mine, theirs]
+    assert workdir.matching(["own-*"]) == ["own-00000-of-00002.jsonl"], "the other's is not listed"
+    assert read_shards(workdir, Verdict, "own") == [mine, theirs]
 
 
 def test_a_bucket_that_refuses_is_named_without_a_traceback(store, tmp_path):
