@@ -281,6 +281,7 @@ def restore_tree(folder: epath.Path, name: str, like: Any, dtype: Any = None) ->
     """
     wanted = by_path(like)
     whose = _whose()
+    storage.look_below(folder)  # what others wrote a moment ago
     with stopping.deferred():
         # of the handler: a checkpointer swallows what goes wrong here
         handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=whose)

@@ -53,11 +53,18 @@ class Shards:
 
     @functools.cached_property
     def _found(self) -> dict[int, list[Record] | None]:
-        """What is there as soon as somebody asks; seen by all processes before the first file is written."""
+        """What is there as soon as somebody asks; seen by all processes before the first file is written.
+
+        Of those that all make together the first one says which are missing.
+        """
         if not is_remote(self.workdir.path):
             self.workdir.drop_when_done(map(_seal, self.names))
         found = {shard: self._whole(name) for shard, name in enumerate(self.names)}
-        self.workdir.processes.wait(f"shards of {self.folder} to be made")
+        missing = [shard for shard, records in found.items() if records is None]
+        told = self.workdir.processes.first(missing, f"shards of {self.folder} to be made")
+        if self.together:
+            there = [shard for shard in missing if shard not in told]
+            found |= dict.fromkeys(told) | {shard: self._written(self.names[shard]) for shard in there}
         return found
 
     def all(self, make: Callable[[list[int], Take], object]) -> list[Record]:
@@ -78,10 +85,13 @@ class Shards:
         make(missing, take)
         self.workdir.processes.wait(f"shards of {self.folder}")
         for shard, name in enumerate(self.names):
-            if found[shard] is None:
-                self.workdir.wait_for(name)
-                found[shard] = self.workdir.read_records(self.kind, name)
+            found[shard] = self._written(name) if found[shard] is None else found[shard]
         return [record for records in found.values() for record in records or ()]
+
+    def _written(self, name: str) -> list[Record]:
+        """The records of one that another process has written."""
+        self.workdir.wait_for(name)
+        return self.workdir.read_records(self.kind, name)
 
     def write(self, name: str, records: Sequence[Record]) -> None:
         """One file, by whichever process makes it, and before it its seal."""
@@ -92,7 +102,7 @@ class Shards:
 
     def _whole(self, name: str) -> list[Record] | None:
         """Its records; None where it is not there, or was damaged by a dying disk."""
-        if not (self.workdir / name).exists():
+        if not self.workdir.has(name):
             return None
         seal = self.workdir / _seal(name)
         is_sealed = not is_remote(self.workdir.path) and seal.exists()

@@ -161,8 +161,19 @@ class Workdir:
 
     def manifest(self, key: str) -> dict[str, Any] | None:
         """The manifest of a finished stage, or None."""
-        path = self.path / "manifests" / f"{key}.json"
-        return self._facts(path) if path.exists() else None
+        return self._kept_facts(f"manifests/{key}.json")
+
+    def _kept_facts(self, name: str) -> dict[str, Any] | None:
+        storage.look_again(self.path, name)
+        try:
+            return self._facts(self.path / name)
+        except FileNotFoundError:
+            return None
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file now, whichever machine wrote it."""
+        storage.look_again(self.path, name)
+        return (self.path / name).exists()
 
     def _facts(self, path: epath.Path) -> dict[str, Any]:
         try:
@@ -215,13 +226,14 @@ class Workdir:
         """
         inputs = {name: self.stage_digest(name) for name in reads} | dict(files or {})
         facts = plain({"settings": settings, "inputs": inputs})
-        done = self._is_done(key, facts, redo, writes)
+        done = self._done(key, facts, redo, writes)
         if self.processes.is_first:
             for name in [key] if done else reads:
                 self._check_outputs(name, ".jsonl" if done else "")
         self.processes.wait(f"{key} to begin")
         mine = self.processes.is_first or not first_only
-        run = StageRun(self, key, needed=mine and not done, writes=writes)
+        known = done.get("facts", {}) if done else {}
+        run = StageRun(key, needed=mine and not done, writes=writes, facts=known)
         if done:
             yield run
             return
@@ -248,7 +260,7 @@ class Workdir:
           WorkdirError: it does not see it in ``SHARED_S``.
         """
         until = time.monotonic() + SHARED_S
-        while not (self.path / name).exists():
+        while not self.has(name):
             if time.monotonic() > until:
                 raise WorkdirError(
                     f"{self.path / name}: process {self.processes.index} does not see there what another one wrote "
@@ -286,16 +298,16 @@ class Workdir:
             with storage.claim(begun, begin):
                 yield
         except storage.Locked:
-            by = self._facts(begun).get("by", {}) if begun.exists() else {}
+            by = (self._kept_facts(f"manifests/{key}.begun") or {}).get("by", {})
             raise WorkdirError(
                 f"{self.path}: stage {key} is being run by process {by.get('process')} on {by.get('host')}. Wait for "
                 "its end, stop it, or take another --workdir."
             ) from None
 
-    def _is_done(self, key: str, facts: Mapping[str, Any], redo: bool, writes: Sequence[str]) -> bool:
-        """Whether a stage has been done with these settings and inputs; see ``stage`` for what it raises."""
-        done, begun = self.manifest(key), self.path / "manifests" / f"{key}.begun"
-        before = done or (self._facts(begun) if begun.exists() else None)
+    def _done(self, key: str, facts: Mapping[str, Any], redo: bool, writes: Sequence[str]) -> dict[str, Any] | None:
+        """The manifest of a stage done with these settings and inputs, or None; see ``stage`` for what it raises."""
+        done = self.manifest(key)
+        before = done or self._kept_facts(f"manifests/{key}.begun")
         changes = describe_changes(before, facts) if before is not None else []
         if changes and not redo:
             raise SettingsChanged(
@@ -306,7 +318,7 @@ class Workdir:
             )
         if changes:
             self.remove(key, writes)
-        return done is not None and not changes
+        return None if changes else done
 
     def _write_manifest(self, run: StageRun, facts: Mapping[str, Any]) -> None:
         if not self.processes.is_first:
@@ -365,7 +377,6 @@ class Workdir:
 class StageRun:
     """What a stage tells its manifest: ``needed`` says whether to run, ``facts`` are kept for the report."""
 
-    def __init__(self, workdir: Workdir, key: str, *, needed: bool, writes: Sequence[str]):
-        self.workdir, self.key, self.needed, self.writes = workdir, key, needed, writes
-        self.facts: dict[str, Any] = {} if needed else (workdir.manifest(key) or {}).get("facts", {})
+    def __init__(self, key: str, *, needed: bool, writes: Sequence[str], facts: dict[str, Any]):
+        self.key, self.needed, self.writes, self.facts = key, needed, writes, facts
         self.outputs: dict[str, str] = {}

@@ -96,6 +96,23 @@ def test_a_shard_of_another_process_that_a_network_shows_late_is_waited_for(tmp_
     later.join()
 
 
+def test_which_are_missing_of_those_all_make_together_the_first_process_says(tmp_path, monkeypatch):
+    """Else one would ask the model for other texts than the others."""
+    for told, there in (([1], [0]), ([1], [0, 1])):
+        folder = tmp_path / str(len(there))
+        second, make = Shards(Workdir(folder, Processes(1, 2)), Verdict, "own", 2, together=True), Maker()
+        for shard in there:
+            second.write(second.names[shard], [verdict(2 * shard), verdict(2 * shard + 1)])
+        monkeypatch.setattr(Processes, "first", lambda self, value, name, told=told: told)
+        assert second.all(make) == [verdict(n) for n in range(4)] and make.made == [[1]]
+    late = Shards(Workdir(tmp_path / "late", Processes(1, 2)), Verdict, "own", 1, together=True)
+    monkeypatch.setattr(Processes, "first", lambda self, value, name: [])
+    later = threading.Timer(0.3, lambda: late.write(late.names[0], [verdict(0)]))
+    later.start()
+    assert late.all(Maker()) == [verdict(0)], "seen late, not made again"
+    later.join()
+
+
 def test_shards_that_do_not_belong_together_and_one_that_is_gone_are_named(tmp_path):
     workdir = Workdir(tmp_path)
     for number in (2, 3):

@@ -180,15 +180,15 @@ def test_a_file_removed_by_hand_is_named_with_what_to_do(tmp_path):
 
 def test_a_stage_that_another_command_has_just_finished_is_not_run_again(tmp_path, monkeypatch):
     workdir, other = Workdir(tmp_path), Workdir(tmp_path)
-    is_done = Workdir._is_done
+    looked = Workdir._done
 
     def overtaken(self, *args):
-        found = is_done(self, *args)
+        found = looked(self, *args)
         if self is workdir:
             finish(other, "first", settings={})
         return found
 
-    monkeypatch.setattr(Workdir, "_is_done", overtaken)
+    monkeypatch.setattr(Workdir, "_done", overtaken)
     ran = []
     message = "another command has just finished stage first. The same command goes on behind it"
     with pytest.raises(WorkdirError, match=message), workdir.stage("first", settings={}):

@@ -93,8 +93,8 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
     ) as stage:
         if not stage.needed:
             return say(f"benchmark {name}: already done")
-        left = [task for task in wanted.tasks if not (workdir / f"{where}/{task}.json").exists()]
-        workdir.processes.wait(f"benchmarks of {name} to begin")  # before the first is written: all run the same ones
+        left = [task for task in wanted.tasks if not workdir.has(f"{where}/{task}.json")]
+        left = workdir.processes.first(left, f"benchmarks of {name} to begin")  # all run the same ones
         if left:
             from s3ft_jax.texts import TextEncoder
 
@@ -103,7 +103,10 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
             for outcome in _outcomes(wanted, left, model, text, engine, config.evaluate.batch_tokens):
                 _keep(outcome, workdir, where)
         workdir.processes.wait(f"benchmarks of {name}")
-        found = {task: workdir.read_json(f"{where}/{task}.json") for task in wanted.tasks}
+        files = {task: f"{where}/{task}.json" for task in wanted.tasks}
+        for file in files.values():
+            workdir.wait_for(file)
+        found = {task: workdir.read_json(file) for task, file in files.items()}
         scores = [_score(task, values, method, seed) for task, values in found.items() if _is_share(values)]
         workdir.write_records(f"{where}/scores.jsonl", scores)
         items = [

@@ -232,7 +232,8 @@ class Comparison:
         again = not is_kept and any(self.workdir.manifest(key) is None for key in keys)
         if self.workdir.processes.first(again, f"whether {tuned} is to be made again"):
             self.workdir.remove(tuned, [])  # tuned before, but not kept: again, with the same bits
-        self.clock.begin(variant, seed, self.workdir.manifest(tuned) is None)
+        is_new = self.workdir.manifest(tuned) is None
+        self.clock.begin(variant, seed, self.workdir.processes.first(is_new, f"whether {tuned} is to be made"))
         train.run(self.config, self.workdir, variant, seed, **common)
         parts = (*self.parts, "test") if final else self.parts
         evaluate.run(self.config, self.workdir, variant, seed, parts=parts, **common)

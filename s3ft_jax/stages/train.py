@@ -248,14 +248,14 @@ class Tuning:
         number = self.round.number
         where = refresh.folder(self.method, self.seed, number) if number else self.folder  # forgotten with its round
         name = f"{where}/base_losses.npy"
-        missing = not (self.workdir / name).exists()
-        self.workdir.processes.wait("the base's losses to be looked for")
-        if missing:
+        missing = not self.workdir.has(name)
+        if self.workdir.processes.first(missing, "whether the base's losses are there"):
             losses = np.concatenate(base_losses(self.config, self.workdir, self.selections))
             file = io.BytesIO()
             np.save(file, losses, allow_pickle=False)
             self.workdir.write_bytes(name, file.getvalue())
         self.workdir.processes.wait("the base's losses")
+        self.workdir.wait_for(name)
         ends = np.cumsum([len(chosen.response_ids) for chosen in self.selections])[:-1]
         losses = np.split(np.load(io.BytesIO((self.workdir / name).read_bytes()), allow_pickle=False), ends)
         weighed = batches.token_weights(

@@ -14,6 +14,8 @@ from s3ft_jax.storage.files import (
     files_below,
     is_remote,
     local_output,
+    look_again,
+    look_below,
     matching,
     publish,
 )
@@ -34,6 +36,8 @@ __all__ = [
     "files_below",
     "is_remote",
     "local_output",
+    "look_again",
+    "look_below",
     "matching",
     "publish",
     "settle",

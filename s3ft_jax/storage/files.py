@@ -163,12 +163,37 @@ def copy_folder(source: epath.Path, target: epath.Path) -> None:
             (target / file.name).write_bytes(file.read_bytes())
 
 
+def look_again(root: epath.Path, name: str = "") -> None:
+    """Before looking for a file of another machine's: have a network's folders asked what is in them now.
+
+    What they held a moment ago, and what they did not, a machine goes on believing for up to a minute. Opening a folder
+    asks (nfs(5), "close-to-open"; Linux fs/nfs/dir.c, nfs_lookup_verify_inode): ``root`` and those on the way to
+    ``name``, as far as they are there. A bucket is asked each time as it is.
+    """
+    if is_remote(root):
+        return
+    folder = pathlib.Path(root)
+    with contextlib.suppress(OSError):  # whoever reads it will say what is wrong
+        for part in ("", *pathlib.PurePosixPath(name).parts[:-1]):
+            folder /= part
+            os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+
+
+def look_below(folder: epath.Path) -> None:
+    """``look_again``, at a folder and at every one below it: a library will open the files in them."""
+    look_again(folder.parent, folder.name)
+    if not is_remote(folder):
+        for _ in os.walk(folder):
+            pass
+
+
 def matching(root: epath.Path, patterns: Sequence[str]) -> list[str]:
     """Names below a folder that match one of the patterns, whose last part alone may hold ``*``; sorted."""
     names = set()
     for pattern in patterns:
         folder, _, last = pattern.rpartition("/")
         base = root / folder if folder else root
+        look_again(root, pattern)
         if base.exists():
             names |= {f"{folder}/{path.name}" if folder else path.name for path in base.glob(last)}
     return sorted(names)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
+import sys
 from collections.abc import Callable, Iterator
 
 from etils import epath
@@ -43,16 +45,22 @@ def claim(path: epath.Path, write: Callable[[], object] | None = None) -> Iterat
 def hold(path: str | os.PathLike) -> Iterator[None]:
     """Hold the lock of an existing file of this machine within this block.
 
-    A folder of another machine may have no locks: then nothing is held.
+    A folder of another machine may have no locks: then nothing is held, which is said once.
 
     Raises:
       Locked: another process holds it.
     """
-    with open(path, "rb") as file:
+    with open(path, "r+b") as file:  # to write: NFS has no such lock on a file that is only read (flock(2))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Locked(str(path)) from None
-        except OSError:  # no locks here
-            pass
+        except OSError as error:
+            _tell(f"{os.path.dirname(path)}: {error.strerror}")
         yield
+
+
+@functools.cache
+def _tell(reason: str) -> None:
+    message = f"warning: no locks here ({reason}): nothing keeps two commands from working on the same stage"
+    print(message, file=sys.stderr, flush=True)

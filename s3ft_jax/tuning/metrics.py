@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from etils import epath
 
 from s3ft_jax import storage
+from s3ft_jax.processes import Processes
 from s3ft_jax.progress import say
 
 TRACKERS = ("tensorboard", "wandb")
@@ -44,15 +45,21 @@ class MetricsLog:
       path: the file.
       first: step of the checkpoint resumed from; 0 for a new run.
       trackers: told of every new line too.
-      written: whether the file is this process's to write.
+      processes: of the run; all read what is there, and the first one writes.
 
     Attributes:
       tokens: trained so far.
       measured: the lines of a watcher, which are no step's.
     """
 
-    def __init__(self, path: epath.Path, first: int, trackers: Sequence[Tracker] = (), *, written: bool = True):
-        self.written = written
+    def __init__(
+        self,
+        path: epath.Path,
+        first: int,
+        trackers: Sequence[Tracker] = (),
+        processes: Processes = Processes(),  # noqa: B008 (frozen)
+    ):
+        self.written = processes.is_first
         self.path, self.tokens, self.trackers = path, 0, tuple(trackers)
         rows = []
         if path.exists():
@@ -62,7 +69,8 @@ class MetricsLog:
         if missing:
             say(f"warning: {path}: was damaged: step {missing[0]}{' and others' if missing[1:] else ''} cannot be read")
         self._kept, self._written_at = kept if storage.is_remote(path) else None, time.monotonic()
-        if written:
+        processes.wait("the metrics of steps done before to be read")  # before the first writes them anew
+        if self.written:
             storage.publish(path, _lines(kept))
         self.tokens = sum(int(row.get("tokens", 0)) for row in kept)
         self.measured = [row for row in kept if "tokens" not in row]

@@ -148,9 +148,7 @@ def _open_log(run: RunSettings, folder: epath.Path, first: int) -> MetricsLog:
     own = run.processes
     names = run.trackers if own.is_first else ()
     trackers = open_trackers(names, folder, first, run.title, run.project, run.saving.provenance)
-    log = MetricsLog(folder / "metrics.jsonl", first, trackers, written=own.is_first)
-    own.wait("the metrics of steps done before to be read")  # and, by the first, written anew
-    return log
+    return MetricsLog(folder / "metrics.jsonl", first, trackers, own)
 
 
 class _Looks:

@@ -59,7 +59,7 @@ class Saver:
     ):
         self.processes = processes
         self.folder, self.config, self.lora, self.saving = folder, decoder.config, decoder.lora, saving
-        self.last = checkpoints.newest(folder)
+        self.last = processes.first(checkpoints.newest(folder), "the newest checkpoint")
         self._writer: Any = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -141,7 +141,7 @@ class Saver:
           state: the last one, whose shapes and places are those of all.
         """
         self.wait()
-        chosen = next(iter(self._best()), self.last)
+        chosen = self.processes.first(next(iter(self._best()), self.last), "which is the tuned model")
         where = self.folder / str(chosen)
         meta = checkpoints.read_meta(where)
         if not meta.params_digest:

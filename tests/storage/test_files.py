@@ -36,6 +36,25 @@ def test_on_a_disk_the_old_file_stays_where_the_new_one_cannot_be_written(tmp_pa
     assert path.read_bytes() == b"one" and [one.name for one in path.parent.iterdir()] == ["x.json"]
 
 
+def test_the_folders_on_the_way_are_opened_before_a_file_is_looked_for(tmp_path, monkeypatch):
+    """Which is what makes NFS ask its server."""
+    opened, root = [], epath.Path(tmp_path)
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "x.json").write_text("")
+    real = os.open
+    monkeypatch.setattr(
+        os, "open", lambda path, *how: opened.append(os.path.relpath(path, tmp_path)) or real(path, *how)
+    )
+    storage.look_again(root, "a/b/x.json")
+    assert opened == [".", "a", "a/b"]
+    storage.look_again(root, "a/none/x.json")
+    assert opened[3:] == [".", "a", "a/none"], "as far as they are there"
+    assert storage.matching(root, ["a/b/*.json"]) == ["a/b/x.json"] and opened[6:9] == [".", "a", "a/b"]
+    storage.look_below(root / "a")
+    assert opened[9:] == ["."], "what is below is opened by being listed"
+    storage.look_again(epath.Path("gs://bucket/run"), "x")  # asks nobody
+
+
 def test_a_local_folder_is_fetched_from_nowhere(tmp_path):
     assert storage.fetch(tmp_path) == tmp_path and storage.fetch(str(tmp_path)) == tmp_path
 

@@ -30,7 +30,7 @@ def test_another_process_is_kept_out_until_the_holder_ends_in_whatever_way(tmp_p
         pass
 
 
-def test_where_there_are_no_locks_nothing_is_held(tmp_path, monkeypatch):
+def test_where_there_are_no_locks_nothing_is_held_and_it_is_said_once(tmp_path, monkeypatch, capsys):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -38,6 +38,16 @@ def test_where_there_are_no_locks_nothing_is_held(tmp_path, monkeypatch):
     (tmp_path / "x").write_text("")
     with hold(tmp_path / "x"), hold(tmp_path / "x"):
         pass
+    said = f"warning: no locks here ({tmp_path}: No locks available): nothing keeps two commands from"
+    assert capsys.readouterr().err.count(said) == 1
+
+
+def test_the_file_is_open_to_be_written_without_which_nfs_has_no_lock(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("fcntl.flock", lambda file, how: asked.append(file.writable()))
+    (tmp_path / "x").write_text("as it was")
+    with hold(tmp_path / "x"):
+        assert asked == [True] and (tmp_path / "x").read_text() == "as it was"
 
 
 def test_a_claim_writes_when_nobody_else_works_and_holds_what_it_wrote(tmp_path):

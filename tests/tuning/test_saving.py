@@ -46,6 +46,12 @@ def equal(left, right) -> bool:
     return all(np.array_equal(one, other) for one, other in pairs)
 
 
+def test_which_checkpoint_is_the_newest_the_first_process_says(tmp_path, monkeypatch):
+    """Another one may not see it yet, and would end the run alone."""
+    monkeypatch.setattr(Processes, "first", lambda self, value, name: 7)
+    assert tuning.Saver(epath.Path(tmp_path), decoder(), tuning.Saving(1), Processes(1, 2)).last == 7
+
+
 def test_an_error_of_one_process_is_not_lost_at_a_barrier_that_the_others_do_not_reach(tmp_path):
     barriers = []
 
