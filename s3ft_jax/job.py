@@ -92,12 +92,17 @@ def guarded(main: Callable[[], int]) -> int:
     try:
         code = main()
     except Exception:
-        if _joined.count == 1:
+        if not _is_of_several():
             raise
         traceback.print_exc()
         code = 1
-    if code and _joined.count > 1:
+    if code and _is_of_several():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _is_of_several() -> bool:
+    """Also before all have joined: JAX may know of the others already."""
+    return _joined.count > 1 or processes.is_known_to_jax()

@@ -116,19 +116,27 @@ class Processes:
         if self.link is None:
             yield
             return
-        try:
+        with _telling(self.link):
             yield
             self.link.wait("the end of the command", WAIT_SECONDS)
             _leave_jax()  # while the link still sees who dies; at Python's end nobody would say so
-        except BaseException as error:
-            lost = "" if isinstance(error, SystemExit) else self.link.find_out()
-            if lost:
-                raise Lost(lost) from error
-            self.link.fail(f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": "))
-            raise
         self.link.leave()
 
 
+@contextlib.contextmanager
+def _telling(link: Link) -> Iterator[None]:
+    """A failure within this block is told to the others; ``Lost`` where it is another one's doing."""
+    try:
+        yield
+    except BaseException as error:
+        lost = "" if isinstance(error, SystemExit) else link.find_out()
+        if lost:
+            raise Lost(lost) from error
+        link.fail(f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": "))
+        raise
+
+
+_is_known_to_jax = False
 _alone = contextvars.ContextVar("alone", default=False)
 
 
@@ -166,6 +174,7 @@ def join(
 
     Raises:
       ProcessError: the variables are not whole; the others do not come in time, or run something else.
+      Lost: another one is gone.
     """
     values = os.environ if environment is None else environment
     cluster = find(values)
@@ -177,8 +186,14 @@ def join(
     lines, names = roll_call.call(cluster, facts(), seconds=float(text), tell=tell)
     link = Link(cluster.index, names, lines, describe=describe, tell=tell)
     if devices:
-        _initialize(cluster)
+        with _telling(link):
+            _initialize(cluster)
     return Processes(cluster.index, cluster.count, link)
+
+
+def is_known_to_jax() -> bool:
+    """Whether JAX was told of other processes: from then on it would wait for them at Python's end."""
+    return _is_known_to_jax
 
 
 def _leave_jax() -> None:
@@ -190,6 +205,7 @@ def _leave_jax() -> None:
 
 
 def _initialize(cluster: Cluster) -> None:
+    global _is_known_to_jax
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -199,6 +215,7 @@ def _initialize(cluster: Cluster) -> None:
     where = f"{host}:{cluster.port}"
     if cluster.index:
         where = Tunnel(cluster.host, cluster.port, JAX_SECONDS).address
+    _is_known_to_jax = True
     try:
         jax.distributed.initialize(
             where,

@@ -81,7 +81,18 @@ def test_an_end_that_never_comes_is_given_up():
 
 CODE = """
 import os, sys, time
-from s3ft_jax import job, processes
+from s3ft_jax import job, processes, stopping
+
+def stop_itself(*args, **options):
+    connect(*args, **options)
+    if options.get("process_id", args[2]) == 0:
+        os.kill(os.getpid(), 15)
+        time.sleep(0.1)
+
+if sys.argv[1] == "joining":
+    import jax
+    connect, jax.distributed.initialize = jax.distributed.initialize, stop_itself
+    stopping.install()
 
 def main():
     try:
@@ -96,6 +107,8 @@ def main():
     except processes.Lost as lost:
         print(f"error: {lost}", flush=True)
         return processes.EXIT_CODE
+    except stopping.Stopped:
+        return stopping.EXIT_CODE
     return 0
 
 sys.exit(job.guarded(main))
@@ -126,6 +139,14 @@ def test_when_the_first_is_killed_the_other_says_so(turn):
     codes, said = both("amid")
     assert codes == [-9, EXIT_CODE], said[1]
     assert "process 0" in said[1] and "is gone" in said[1], said[1]
+
+
+def test_when_one_is_stopped_while_jax_connects_all_end_at_once():
+    """Else JAX waits half a minute at Python's end for those that are not there, and aborts all of them."""
+    began = time.monotonic()
+    codes, said = both("joining")
+    assert codes == [EXIT_CODE, EXIT_CODE] and time.monotonic() - began < 30, said
+    assert "process 0" in said[1] and "has ended: Stopped" in said[1], said[1]
 
 
 def test_when_the_first_is_killed_after_the_end_the_other_has_ended_well():
