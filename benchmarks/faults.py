@@ -126,7 +126,7 @@ def follow(walk: Walk, said: str) -> list[str]:
             pathlib.Path(path[1]),
             *(pathlib.Path(one) for one in re.findall(r"remove it and (\S+\.json)", line)),
         ]
-        if "remove this folder" in line:
+        if "remove this folder" in line.lower():
             inside = targets[0].relative_to(walk.local).parts
             stage = "import" if inside[0] == "base" else "train-" + "-".join(inside[1:3])
             targets.append(walk.local / "manifests" / f"{stage}.json")

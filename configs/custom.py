@@ -5,9 +5,9 @@
 ``data`` is a .jsonl, .json, .csv or .parquet file, a Hugging Face data set id, or tfds:name/config. Columns are found
 (messages; prompt + completion; question + answer; instruction + output) or mapped by
 ``--config.task.columns.question=query --config.task.columns.answer=reply``. ``judge`` is numbers, expressions,
-programs, answers, exact, choice or my_module:my_judge. One file is divided into train, validation and test by a rule
-from a seed;
-``--config.task.splits.test=test.jsonl`` gives a split a file of its own.
+programs, answers, exact, choice, model, my_module:my_judge or put together, as ``first(numbers, model)``. One file is
+divided into train, validation and test by a rule from a seed; ``--config.task.splits.test=test.jsonl`` gives a split a
+file of its own. What is lost elsewhere is measured by ``--config.benchmark.tasks=mmlu,hellaswag`` (any of lm-eval's).
 """
 
 from ml_collections import ConfigDict

@@ -241,11 +241,18 @@ def read_meta(folder: epath.Path) -> CheckpointMeta:
       CheckpointError: there is no finished checkpoint, or its mark is damaged.
     """
     if not (folder / MARK).exists():
-        raise CheckpointError(f"{folder}: no finished checkpoint here ({MARK} is missing); run its stage first")
+        raise CheckpointError(
+            f"{folder}: no finished checkpoint here ({MARK} is missing); run its stage first. If that says it is "
+            "already done, remove this folder and its stage's file in manifests/, and the same command makes it anew."
+        )
     try:
         values = opened((folder / MARK).read_bytes(), folder / MARK)
     except Damaged as error:
-        raise CheckpointError(f"{error}. Remove {folder} and its stage's file in manifests/ to make it anew.") from None
+        why = str(error).removeprefix(f"{folder}/")
+        raise CheckpointError(
+            f"{folder}: {why}. Remove this folder and its stage's file in manifests/, and the same command makes it "
+            "anew."
+        ) from None
     return CheckpointMeta.from_json(json.dumps(values))
 
 

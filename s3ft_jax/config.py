@@ -27,7 +27,7 @@ def parse_arg(arg: str, **defaults: Any) -> ConfigDict:
     """Parse the part after the colon of ``configs/x.py:a=1,b=two``.
 
     Args:
-      arg: comma-separated ``name=value``.
+      arg: comma-separated ``name=value``; a comma inside of brackets belongs to the value.
       **defaults: the names this config knows, with their default values; a value takes the type of its default.
 
     Returns:
@@ -37,7 +37,7 @@ def parse_arg(arg: str, **defaults: Any) -> ConfigDict:
       ConfigError: unknown name (the nearest is suggested), or a value that is not of the default's type.
     """
     values = dict(defaults)
-    for part in filter(None, (piece.strip() for piece in arg.split(","))):
+    for part in filter(None, (piece.strip() for piece in _pieces(arg))):
         name, equals, text = part.partition("=")
         if not equals:
             raise ConfigError(f"config argument {part!r}: expected name=value; known names: {sorted(defaults)}")
@@ -45,6 +45,18 @@ def parse_arg(arg: str, **defaults: Any) -> ConfigDict:
             raise ConfigError(f"config argument {name!r} is not known{nearest(name, defaults)}")
         values[name] = convert(text, defaults[name], f"config argument {name}")
     return ConfigDict(values)
+
+
+def _pieces(arg: str) -> list[str]:
+    """``judge=first(numbers, model),steps=9`` -> ``judge=first(numbers, model)``, ``steps=9``"""
+    found, depth = [""], 0
+    for letter in arg:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth <= 0:
+            found.append("")
+        else:
+            found[-1] += letter
+    return found
 
 
 def nearest(name: str, known: Any) -> str:

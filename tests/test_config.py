@@ -64,6 +64,8 @@ def test_arguments_of_a_config_file():
     with pytest.raises(ConfigError, match="task=cooking: choose from arithmetic, programs, reading"):
         load_config(f"{QUICKSTART}:task=cooking")
     assert parse_arg("a=2", a=1, b="x").to_dict() == {"a": 2, "b": "x"}
+    nested = "b=first(numbers, all(length(1, 200), model)),a=2"
+    assert parse_arg(nested, a=1, b="").to_dict() == {"a": 2, "b": "first(numbers, all(length(1, 200), model))"}
 
 
 def test_a_missing_file_suggests_the_nearest(monkeypatch):

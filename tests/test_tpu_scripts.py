@@ -258,3 +258,23 @@ def test_the_examples_for_slurm_and_gke(cloud):
     last = (cloud.folder / "calls").read_text().partition("xpk ")[2]
     assert "--num-slices=2" in last and "--restart-on-exit-codes=75" in last
     assert "JAX_COMPILATION_CACHE_DIR=gs://b/programs s3ft run --config.train.seeds=\\(0\\,\\ 1\\)" in last
+
+
+def test_the_recipe_by_stages_is_of_the_methods_and_seeds_its_report_is_of(cloud):
+    text = 'echo "s3ft $*" >>"$STUB/calls"'
+    (cloud.folder / "s3ft").write_text(f"#!/bin/sh\n{text}\n")
+    (cloud.folder / "s3ft").chmod(0o755)
+    cloud.run("run_s3ft.sh", "c.py", "w", "sft", "s3ft", "--config.train.num_steps=4", SEEDS="0 1")
+    settings = "--config=c.py --workdir=w --config.train.num_steps=4 --config.methods=sft,s3ft --config.train.seeds=0,1"
+    assert all(call.endswith(settings) for call in cloud.calls)
+    asked = [call.removesuffix(settings).removeprefix("s3ft ").strip() for call in cloud.calls]
+    of_each = [f"{stage} {{}} --seed={seed}" for seed in (0, 1) for stage in ("train", "evaluate")]
+    trained = [one.format(method) for method in ("sft", "s3ft") for one in ("select {}", *of_each)]
+    assert asked[-len(trained) - 2 :] == ["evaluate base", *trained, "report"]
+
+
+def test_settings_of_workers_reach_them_and_an_unedited_file_is_refused(cloud):
+    said = cloud.pod("--dry-run", "setup", POD_EXTRAS="tpu,math", POD_PYTHON="3.12")
+    assert "POD_EXTRAS=tpu,math POD_PYTHON=3.12" in said
+    said = cloud.pod("create", code=2, POD_BUCKET="gs://BUCKET")
+    assert "POD_BUCKET is still the example's: edit tpu_scripts/pod.env" in said

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Example: a slice of a GKE cluster, by xpk (pip install xpk). GKE tells the workers which is which.
-# Usage: tpu_scripts/gke.sh CLUSTER gs://BUCKET --config=configs/gsm8k.py:model=FOLDER --workdir=gs://BUCKET/runs/gsm8k
+# Usage: tpu_scripts/gke.sh CLUSTER gs://BUCKET --config=configs/gsm8k.py:model=HUB_ID --workdir=gs://BUCKET/runs/gsm8k
 #        S3FT_TYPE=v6e-16 S3FT_SLICES=2 tpu_scripts/gke.sh ...
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -25,6 +25,7 @@ tree=$(dirname "$here")
 name=${POD_NAME:-s3ft} zone=${POD_ZONE:-} project=${POD_PROJECT:-} type=${POD_TYPE:-v5litepod-8}
 slices=${POD_SLICES:-1} spot=${POD_SPOT:-1} bucket=${POD_BUCKET:-} hosts=${POD_HOSTS:-}
 port=${POD_PORT:-8476} poll=${POD_POLL_S:-30} attempts=${POD_ATTEMPTS:-100} dry=
+[ "$bucket" != gs://BUCKET ] || { echo "pod: POD_BUCKET is still the example's: edit tpu_scripts/pod.env" >&2; exit 2; }
 restart_code=75 # s3ft_jax/stopping.py: stopped from outside, start it again
 
 say() { printf 'pod: %s\n' "$*" >&2; }
@@ -91,6 +92,9 @@ environment() { # NODE INDEX: what a worker is told, as words before a command
     first=$(nodes | head -1)
     pairs+=(S3FT_COORDINATOR="${first#*@}:$port" S3FT_NUM_PROCESSES="$(nodes | wc -l)" S3FT_PROCESS="$2")
   fi
+  for variable in POD_EXTRAS POD_PYTHON POD_STOP_S; do # of worker.sh
+    [ -z "${!variable:-}" ] || pairs+=("$variable=${!variable}")
+  done
   for variable in ${POD_FORWARD:-HF_TOKEN WANDB_API_KEY}; do
     [ -z "${!variable:-}" ] || pairs+=("$variable=$([ -n "$dry" ] && echo ... || echo "${!variable}")")
   done

@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
 # The recipe, one stage a line: what `s3ft run` does, for running stages apart (sampling on a pod, judging on any CPU).
-# Usage: tpu_scripts/run_s3ft.sh CONFIG WORKDIR [METHOD ...]      restartable: what is done is skipped
+# Usage: tpu_scripts/run_s3ft.sh CONFIG WORKDIR [METHOD ...] [--config.KEY=VALUE ...]
+#        SEEDS="0 1" tpu_scripts/run_s3ft.sh ...      restartable: what is done is skipped
 set -euo pipefail
 config=$1 workdir=$2
 shift 2
-methods=("${@:-s3ft}")
-s3ft() { command s3ft "$@" --config="$config" --workdir="$workdir"; }
+methods=() overrides=() seeds=${SEEDS:-0}
+for word; do case $word in --*) overrides+=("$word") ;; *) methods+=("$word") ;; esac done
+[ ${#methods[@]} -gt 0 ] || methods=(s3ft)
+list() { local IFS=,; echo "$*"; }
+# shellcheck disable=SC2086
+overrides+=("--config.methods=$(list "${methods[@]}")" "--config.train.seeds=$(list $seeds)") # what the report is of
+s3ft() { command s3ft "$@" --config="$config" --workdir="$workdir" "${overrides[@]}"; }
 
 s3ft import
 s3ft prepare
@@ -17,7 +23,9 @@ s3ft judge paraphrase
 s3ft evaluate base
 for method in "${methods[@]}"; do
   s3ft select "$method"
-  s3ft train "$method"
-  s3ft evaluate "$method"
+  for seed in $seeds; do
+    s3ft train "$method" --seed="$seed"
+    s3ft evaluate "$method" --seed="$seed"
+  done
 done
 s3ft report

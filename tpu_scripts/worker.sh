@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # On one worker: what tpu_scripts/pod.sh asks of each. All of it also works by hand, logged in to a worker.
 #
-#   worker.sh setup               Python 3.11 or newer, the package with pinned versions, s3ft doctor
+#   worker.sh setup               Python 3.11 or newer, and the package with pinned versions
 #   worker.sh start COMMAND ...   in the background; its output goes to ~/.s3ft_job/log
 #   worker.sh tail                that log, each line with this worker's name, until the command ends; its exit code
 #   worker.sh status              NODE WORKER running | idle | ended CODE
