@@ -187,17 +187,32 @@ def both_interval(per_seed: Sequence[float], strata: Sequence[np.ndarray], *, le
     Raises:
       StatisticsError: fewer than two seeds, no skill, or a skill with fewer than two examples.
     """
-    values, arrays = _finite(per_seed, "an interval over seeds and examples"), [np.asarray(one) for one in strata]
-    if len(values) < 2 or not arrays or min(map(len, arrays)) < 2:
+    values = _finite(per_seed, "an interval over seeds and examples")
+    if len(values) < 2 or not strata or min(map(len, strata)) < 2:
         raise StatisticsError("an interval over seeds and examples needs at least 2 of each")
-    seeds = float(values.var(ddof=1)) / len(values)
-    each = [float(one.var(ddof=1)) / len(one) / len(arrays) ** 2 for one in arrays]
-    total, mean = seeds + sum(each), float(values.mean())
-    parts = [(seeds, len(values) - 1), *((one, len(array) - 1) for one, array in zip(each, arrays, strict=True))]
-    least = sum(variance**2 / degrees for variance, degrees in parts)
-    half = t_quantile(0.5 + level / 2, total**2 / least) * math.sqrt(total) if least else 0.0
-    rule = f"t over {len(values)} seeds and {sum(map(len, arrays))} examples, Satterthwaite"
+    variance, degrees = variance_of_mean(values, strata)
+    half, mean = t_quantile(0.5 + level / 2, degrees) * math.sqrt(variance) if variance else 0.0, float(values.mean())
+    rule = f"t over {len(values)} seeds and {sum(map(len, strata))} examples, Satterthwaite"
     return Interval(mean, mean - half, mean + half, "seeds and examples", len(values), rule)
+
+
+def variance_of_mean(per_seed: Sequence[float], strata: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Variance of a mean difference over seeds and examples, and Satterthwaite's degrees of freedom: ``both_interval``.
+
+    Of a single seed, or without any, that over examples alone.
+
+    Args:
+      per_seed: the difference of each seed.
+      strata: per skill the difference of each example, at least two of them.
+
+    Returns:
+      (variance, degrees of freedom); (0, infinity) where nothing varies.
+    """
+    values, arrays = np.asarray(per_seed, np.float64), [np.asarray(one, np.float64) for one in strata]
+    parts = [(float(one.var(ddof=1)) / len(one) / len(arrays) ** 2, len(one) - 1) for one in arrays]
+    parts += [(float(values.var(ddof=1)) / len(values), len(values) - 1)] if len(values) > 1 else []
+    total, least = sum(part for part, _ in parts), sum(part**2 / degrees for part, degrees in parts)
+    return (total, total**2 / least) if least else (0.0, math.inf)
 
 
 def paired_bootstrap(

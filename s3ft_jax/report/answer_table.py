@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from s3ft_jax.evaluation.statistics import Interval, mean_interval, normal_interval
+from s3ft_jax.evaluation.statistics import Interval, mean_interval, normal_interval, wilson_interval
 from s3ft_jax.records import Score
 from s3ft_jax.report.evidence import BASE
 from s3ft_jax.report.tables import Cell, Table, label
@@ -20,6 +20,8 @@ METRICS = {
     "answerability": "declined as it should",
 }
 """As ``evaluation.answers`` names them, and as a reader does."""
+SHARES = set(METRICS) - {"token_f1", "token_recall"}
+"""Those of which each answer has all or nothing."""
 
 
 def answer_table(scores: Sequence[Score], task: str, split: str, methods: Sequence[str]) -> Table | None:
@@ -58,6 +60,8 @@ def _cell(scores: Sequence[Score]) -> Cell:
     interval: Interval
     if len(scores) > 1:
         interval = mean_interval([score.value for score in scores])
+    elif scores[0].metric in SHARES:  # 0 of 40 is not known to be 0
+        interval = wilson_interval(scores[0].value, scores[0].count)
     else:
         interval = normal_interval(scores[0].value, scores[0].stderr, scores[0].count)
     low, high = max(0.0, interval.low), min(1.0, interval.high)

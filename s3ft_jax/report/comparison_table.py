@@ -20,11 +20,12 @@ def comparisons_table(comparisons: Sequence[Comparison], number: int) -> Table |
     if not comparisons:
         return None
     caption = (
-        "Differences in points with 95 % intervals over tuning seeds and examples together, and over each; p of the "
-        f"paired bootstrap over examples, and corrected for the {number:,} comparisons of this report (Holm); "
-        "McNemar's p (mid-p, of the seed in which it is largest); and the smallest true difference that these examples "
-        f"would show four times in five. A filled arrow stands where the corrected p is below {SURE} and every "
-        "interval leaves zero out; all else may be noise."
+        "Differences in points with 95 % intervals over tuning seeds and examples together, and over each; p, the "
+        "larger of two: of the paired bootstrap over examples, and of Student's t over seeds and examples; the same "
+        f"corrected for the {number:,} comparisons of this report (Holm); McNemar's p (mid-p, of the seed in which it "
+        "is largest); and the smallest true difference that these seeds and examples would show four times in five in "
+        f"spite of the correction. A filled arrow stands where the corrected p is below {SURE} and every interval "
+        "leaves zero out; all else may be noise."
     )
     columns = ("on", "", "difference", "over seeds", "over examples", "p", "corrected", "McNemar", "could be seen")
     return Table(caption, columns, tuple(_row(one) for one in comparisons))

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from s3ft_jax.evaluation.comparisons import detectable, holm, mcnemar
+from s3ft_jax.evaluation.comparisons import detectable, holm, mcnemar, paired_t
 from s3ft_jax.evaluation.statistics import RESAMPLES, paired_bootstrap
 from s3ft_jax.report.contrast import BOOTSTRAP_SEED, Contrast, contrast, paired_strata
 from s3ft_jax.report.evidence import BASE, Model
@@ -33,11 +33,13 @@ class Comparison:
       first, second: the models' methods; the difference is first - second.
       where: the task, or ``MEAN``.
       contrast: the difference with its intervals over seeds and examples.
-      p: of the paired bootstrap over examples, seeds averaged.
+      p: the larger of two: the paired bootstrap's over examples, seeds averaged, and Student's t over seeds and
+        examples together (``evaluation.comparisons.paired_t``), so that neither source of noise is left uncorrected.
       corrected: p corrected by Holm's rule for all comparisons of the report.
       mcnemar: McNemar's mid-p, of the seed in which it is largest; None where values are not right or wrong, or of
         several tasks.
-      detectable: the smallest true difference that these examples would show with a power of 80 %, a fraction.
+      detectable: the smallest true difference that these seeds and examples would show with a power of 80 % as the
+        first of all comparisons, a fraction; NaN where nothing varies.
     """
 
     first: str
@@ -62,11 +64,11 @@ def compare_all(board: Scoreboard) -> list[Comparison]:
     places += [(MEAN, board.skills)] if len(board.skills) > 1 else []
     places += [(skill, (skill,)) for skill in board.skills]
     pairs = list(itertools.combinations((*reversed(board.methods), BASE), 2))
-    resamples = max(RESAMPLES, RESAMPLES_EACH * len(pairs) * len(places))
+    number = len(pairs) * len(places)
     found = []
     for where, tasks in places:
         for first, second in pairs:
-            one = _compare(board, first, second, where, tasks, resamples)
+            one = _compare(board, first, second, where, tasks, number)
             if one is not None:
                 found.append(one)
     corrected = holm([one.p for one in found])
@@ -74,16 +76,18 @@ def compare_all(board: Scoreboard) -> list[Comparison]:
 
 
 def _compare(
-    board: Scoreboard, first: str, second: str, where: str, tasks: Sequence[str], resamples: int
+    board: Scoreboard, first: str, second: str, where: str, tasks: Sequence[str], number: int
 ) -> Comparison | None:
     weights = {first: 1.0, second: -1.0}
     difference = contrast(board, weights, tasks)
     if difference is None or difference.over_examples.p is None:
         return None
-    strata = paired_strata(board, weights, tasks, sorted(difference.per_seed))
-    p = paired_bootstrap(strata, seed=BOOTSTRAP_SEED, resamples=resamples).p
-    test = _mcnemar(board, first, second, tasks, sorted(difference.per_seed))
-    return Comparison(first, second, where, difference, p, p, test, detectable(strata))
+    seeds = sorted(difference.per_seed)
+    strata, values = paired_strata(board, weights, tasks, seeds), list(difference.per_seed.values())
+    resamples = max(RESAMPLES, RESAMPLES_EACH * number)
+    p = max(paired_bootstrap(strata, seed=BOOTSTRAP_SEED, resamples=resamples).p, paired_t(strata, values))
+    test = _mcnemar(board, first, second, tasks, seeds)
+    return Comparison(first, second, where, difference, p, p, test, detectable(strata, values, level=1 - SURE / number))
 
 
 def _mcnemar(board: Scoreboard, first: str, second: str, tasks: Sequence[str], seeds: Sequence[int]) -> float | None:

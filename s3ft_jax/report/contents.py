@@ -29,9 +29,10 @@ READING = (
     "Change: the score of the tuned model minus the score of the untouched base, in points (hundredths of the whole).",
     "Mean general change: the mean of the changes over the general skills, each with the same weight. These skills "
     "were never trained on; a minus is forgetting.",
-    "Brackets: 95 % intervals. Changes and differences: over tuning seeds and test examples together (another run, "
-    "other examples). Levels: over seeds, Student's t; base, or one seed: over test examples. A claim holds only if "
-    "the intervals over seeds, over examples and over both all agree.",
+    "Brackets: 95 % intervals. Changes and differences: over tuning seeds and test examples together (another tuning "
+    "with the same settings on the same targets, other examples; not another search, nor other samples). Levels: over "
+    "seeds, Student's t; base, or one seed: over test examples. A claim holds only if the intervals over seeds, over "
+    "examples and over both all agree.",
     "Own, paraphrase, gold: where a training target came from. Own is the model's own answer, judged right; paraphrase "
     "is its own wording of the gold answer, judged right; gold is the data set's answer.",
     "Repair: where no own answer was right, the model went on from a beginning of gold, or mended its wrong answer "

@@ -124,9 +124,10 @@ def headline_table(board: Scoreboard, rows: Sequence[Row]) -> Table:
         body.append(tuple(cells))
     caption = (
         "Base: accuracy in %. Methods: the target's accuracy in %, and changes against the base in points. In brackets "
-        "the 95 % interval (of changes over seeds and examples together, of levels over seeds where there are "
-        "several); after \u00b1 half the width of the widest one, over seeds, over examples or over both. \u25b2\u25bc "
-        "filled and coloured: zero lies outside all of them; \u25b3\u25bd hollow: it does not, so this may be noise."
+        "the 95 % interval (of changes over seeds and examples together, by likelihood and of levels over seeds, where "
+        "there are several); after \u00b1 half the width of the widest one, over seeds, over examples or over both. "
+        "\u25b2\u25bc filled and coloured: zero lies outside all of them; \u25b3\u25bd hollow: it does not, so this "
+        "may be noise."
     )
     return Table(caption, tuple(columns), tuple(body))
 

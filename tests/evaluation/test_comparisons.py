@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from s3ft_jax.evaluation.comparisons import detectable, holm, mcnemar
-from s3ft_jax.evaluation.statistics import StatisticsError, paired_bootstrap
+from s3ft_jax.evaluation.comparisons import detectable, holm, mcnemar, paired_t
+from s3ft_jax.evaluation.statistics import StatisticsError, both_interval, paired_bootstrap
 
 NULL_RUNS = 8000
 
@@ -107,3 +107,51 @@ def test_a_difference_that_is_said_to_be_detectable_is_found_four_times_in_five(
     assert np.isnan(detectable([np.array([1.0])]))
     with pytest.raises(StatisticsError):
         detectable([])
+
+
+def test_paired_t_is_scipys_where_there_is_one_seed_and_the_interval_over_both_where_there_are_more():
+    random = np.random.default_rng(6)
+    differences = random.integers(-1, 2, 50) + 0.2
+    assert paired_t([differences]) == pytest.approx(scipy.stats.ttest_1samp(differences, 0.0).pvalue)
+    assert paired_t([differences], [0.3]) == paired_t([differences])
+    for spread in (0.01, 0.1, 0.3):
+        seeds = 0.2 + spread * np.array([-1.0, 0.5, 0.0, 0.5])
+        strata = [differences - differences.mean() + 0.2, random.choice([0.0, 0.4], 30)]
+        strata[1] += 0.2 - strata[1].mean()
+        p = paired_t(strata, seeds)
+        at = both_interval(seeds, strata, level=1 - p)
+        assert min(abs(at.low), abs(at.high)) == pytest.approx(0.0, abs=1e-9), "the interval that just reaches zero"
+
+
+def test_paired_t_does_not_trust_few_examples_as_the_bootstrap_does():
+    ten = np.array([1.0] * 10 + [0.0] * 110)
+    assert paired_bootstrap(ten).p < 2e-4 < 1e-3 < paired_t([ten]) < 2e-3
+    assert mcnemar(ten, 0 * ten) == pytest.approx(paired_t([ten]), abs=1e-3)
+    assert paired_t([np.ones(2)]) == 0.5 and paired_t([np.ones(600)]) < 1e-100, "nothing varies: the sign test"
+    assert paired_t([np.zeros(9)]) == 1.0 and paired_t([np.ones(1)]) == 1.0
+    with pytest.raises(StatisticsError):
+        paired_t([])
+
+
+def test_among_many_null_comparisons_whose_seeds_differ_few_are_called_sure():
+    """The bootstrap over examples alone, corrected, calls one in most reports: seeds differ by more than examples."""
+    random, runs, lines = np.random.default_rng(8), 300, 28
+    wrong = {"bootstrap": 0, "both": 0}
+    for _ in range(runs):
+        examples, both = [], []
+        for _ in range(lines):
+            seeds = 0.05 * random.standard_normal(5)
+            differences = random.choice([-1.0, 0.0, 0.0, 0.0, 1.0], 600) + seeds.mean()
+            examples.append(scipy.stats.ttest_1samp(differences, 0.0).pvalue)
+            both.append(paired_t([differences], seeds - seeds.mean() + differences.mean()))
+        wrong["bootstrap"] += min(holm(examples)) < 0.05
+        wrong["both"] += min(holm(both)) < 0.05
+    assert wrong["both"] / runs < 0.09 < 0.5 < wrong["bootstrap"] / runs, wrong
+
+
+def test_what_can_be_seen_counts_seeds_and_the_correction():
+    differences = np.random.default_rng(9).choice([-1.0, 0.0, 0.0, 1.0], 400)
+    one = detectable([differences])
+    assert detectable([differences], [0.1]) == one < detectable([differences], [0.1, -0.1])
+    assert detectable([differences], level=1 - 0.05 / 324) == pytest.approx(one * 1.65, rel=0.02)
+    assert np.isnan(detectable([np.zeros(120)])), "equal answers do not show that any difference would be seen"

@@ -20,24 +20,25 @@ def span(low, high, over="seeds"):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "examples", "strict", "expected"),
+    ("seeds", "examples", "expected"),
     [
-        ((0.1, 0.2), (0.05, 0.3), True, HOLDS),
-        ((0.1, 0.2), (-0.01, 0.3), True, NOISE),
-        ((-0.1, 0.3), (0.05, 0.3), True, NOISE),
-        ((-0.2, -0.1), (-0.3, -0.1), True, FAILS),
-        ((-0.2, -0.1), (-0.3, 0.1), True, NOISE),
-        ((0.0, 0.0), (0.0, 0.0), False, HOLDS),
-        ((0.0, 0.0), (0.0, 0.0), True, NOISE),
-        (None, (0.05, 0.3), True, HOLDS),
-        (None, (-0.05, 0.3), True, NOISE),
+        ((0.1, 0.2), (0.05, 0.3), HOLDS),
+        ((0.1, 0.2), (-0.01, 0.3), NOISE),
+        ((-0.1, 0.3), (0.05, 0.3), NOISE),
+        ((-0.2, -0.1), (-0.3, -0.1), FAILS),
+        ((-0.2, -0.1), (-0.3, 0.1), NOISE),
+        ((0.0, 0.0), (0.0, 0.0), NOISE),
+        (None, (0.05, 0.3), HOLDS),
+        (None, (-0.05, 0.3), NOISE),
+        (None, (0.0, 0.005), NOISE),
+        (None, (-0.005, 0.0), NOISE),
     ],
 )
-def test_verdict_of_a_difference(seeds, examples, strict, expected):
+def test_verdict_of_a_difference(seeds, examples, expected):
     over_seeds = span(*seeds) if seeds else None
     over_examples = span(*examples, over="examples")
     mean = (over_seeds or over_examples).mean
-    assert judge_contrast(Contrast(mean, {}, over_seeds, over_examples), strict=strict) == expected
+    assert judge_contrast(Contrast(mean, {}, over_seeds, over_examples)) == expected
 
 
 @pytest.mark.parametrize(("s3ft", "expected"), [(0.89, HOLDS), (0.62, NOISE), (0.40, FAILS)])
@@ -157,3 +158,17 @@ def test_baselines_of_a_comparison_are_claimed_where_they_are_there():
     assert found["s3ft_vs_sft-low-rate_general"].verdict != HOLDS, "it forgets less"
     assert "Few-shot" not in found["base_beaten_on_target"].detail, "it was not tuned"
     assert not any("few-shot" in name for name in claims_of(synthetic_scores()))
+
+
+def test_one_answer_of_six_hundred_decides_nothing():
+    for better, worse in (("s3ft", "sft"), ("sdft", "s3ft")):
+        scores = synthetic_scores({**TARGET, better: 1.0, worse: 599 / 600}, seeds=(0,), spread=0.0)
+        claims = claims_of(scores, answers=synthetic_answers(scores))
+        assert claims[f"s3ft_vs_{'sft' if worse == 'sft' else 'sdft'}_target"].verdict == NOISE
+
+
+def test_levels_are_of_the_seeds_that_the_difference_is_of():
+    scores = [s for s in synthetic_scores() if s.method != "sft" or s.seed != 2]
+    claim = claims_of(scores)["s3ft_vs_sft_target"]
+    first, second = (float(part.split()[0]) for part in claim.detail.split(";")[0].split("against"))
+    assert first - second == pytest.approx(100 * claim.contrast.mean, abs=0.11)

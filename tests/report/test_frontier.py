@@ -46,6 +46,8 @@ def test_what_is_reached_at_a_loss():
     assert rows["S3FT"][4:] == ["70.0", "75.0", "75.0", "75.0"]
     none = (BASE, point("sft", 2e-3, 0.58, 0.70, 0.9, chosen=True))
     assert [cell.text for cell in frontier.frontier_table(none).rows[0][5:]] == ["\u2013"] * 4
+    tie = (BASE, point("sft", 1e-4, 0.40, 0.90 - 21 / 840, 0.1, chosen=True))
+    assert frontier.frontier_table(tie).rows[0][6].text == "40.0", "2.5 points, however floats write them"
     assert frontier.frontier_table(()) is None and frontier.grid_table(()) is None
 
 
@@ -63,6 +65,10 @@ def test_forgetting_ranks_as_scipy_does():
 def test_one_model_under_two_labels_is_one_mark():
     twice = (*GRID, GridPoint("sft-again", GRID[1].variant, 0, 1e-4, 100, 0.40, 0.895, 0.01, True))
     assert len(frontier.forgetting(synthetic_evidence(grid=twice), {}).marks) == 6
+    more = (*GRID, point("sft", 5e-3, 0.5, 0.5, 2.0), point("s3ft", 5e-3, 0.5, 0.5, 2.0))
+    alone = frontier.forgetting(synthetic_evidence(grid=more), {}).within
+    again = GridPoint("sft-low-rate", GRID[1].variant, 0, 1e-4, 100, 0.40, 0.895, 0.01, True)
+    assert frontier.forgetting(synthetic_evidence(grid=(*more, again)), {}).within == alone, "sft keeps its own"
 
 
 def test_without_a_grid_the_models_of_the_tables_are_drawn():
