@@ -100,6 +100,30 @@ def choose(cells: Sequence[Cell], rule: str) -> Cell:
     return min(near, key=lambda cell: (cell.learning_rate, cell.num_steps))
 
 
+def nearly_chosen(cells: Sequence[Cell], rule: str, most: int) -> tuple[int, Cell] | None:
+    """How many validation answers more or fewer right, of one point in one seed, change the choice; and to what.
+
+    Args:
+      cells, rule: as for ``choose``.
+      most: answers to try.
+
+    Returns:
+      (answers, the point then taken), the fewest answers there are; None where more than ``most`` are needed.
+    """
+    taken = choose(cells, rule)
+    for number in range(1, most + 1):
+        for place, cell in enumerate(cells):
+            for change in (number / cell.count, -number / cell.count):
+                seed, score = next(iter(cell.scores.items()))
+                if not 0.0 <= score + change <= 1.0:
+                    continue
+                other = dataclasses.replace(cell, scores=dict(cell.scores) | {seed: score + change})
+                found = choose([*cells[:place], other, *cells[place + 1 :]], rule)
+                if found.variant != taken.variant:
+                    return number, next(one for one in cells if one.variant == found.variant)
+    return None
+
+
 def check_rule(rule: str) -> None:
     """Raise GridError where there is no such rule."""
     if rule not in RULES:

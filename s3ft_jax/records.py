@@ -172,6 +172,7 @@ class Score:
       stderr: standard error of ``value`` over examples, a fraction: sqrt(value (1 - value) / count), of a benchmark
         that of the mean over its items.
       undecided: examples the judge could not decide; they count as not right.
+      shown: of a benchmark: the name of its headline metric, e.g. ``acc_norm``.
     """
 
     method: str
@@ -183,6 +184,7 @@ class Score:
     count: int
     stderr: float
     undecided: int = 0
+    shown: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

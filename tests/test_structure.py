@@ -39,7 +39,10 @@ RULES = {
     "rounds": ({"records", "selection"}, set()),
     "batches": ({"records"}, {"numpy"}),
     "evaluation": ({"records", "judges"}, {"numpy", "scipy"}),
-    "report": ({"records", "evaluation"}, {"numpy", "scipy", "matplotlib", "jinja2", "markupsafe", "rich", "etils"}),
+    "report": (
+        {"records", "evaluation", "grid"},
+        {"numpy", "scipy", "matplotlib", "jinja2", "markupsafe", "rich", "etils"},
+    ),
     "models": ({"sharding"}, {"jax", "flax", "numpy", "safetensors", "ml_dtypes"}),
     "sharding": (set(), {"jax", "flax", "numpy"}),
     "transfer": ({"sharding"}, {"jax", "flax", "numpy"}),

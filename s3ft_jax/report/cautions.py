@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import math
 
+from s3ft_jax.grid import RULES, Cell, choose, nearly_chosen
 from s3ft_jax.report.evidence import BASE, Evidence
 from s3ft_jax.report.flow import Flow
+from s3ft_jax.report.frontier import Spot, setting, spots
 from s3ft_jax.report.intake import intake_cautions
 from s3ft_jax.report.scoreboard import Scoreboard
-from s3ft_jax.report.wording import count_of, join, method_name, percent
+from s3ft_jax.report.wording import count_of, join, method_name, percent, points
 
 FEW_SEEDS = 3
 FEW_EXAMPLES = 500
+FEW_ANSWERS = 3
+"""Validation answers on which a choice of settings should not hang."""
 SATURATED = 0.99
 WEAK_PARAPHRASER = 0.55
 """Below this share of accepted paraphrases the advantage of S3FT mostly went away in this project's own trials on the
@@ -25,7 +29,7 @@ def build_cautions(evidence: Evidence, board: Scoreboard, flow: Flow) -> list[st
     """Every caution that applies to this run."""
     return [
         *_about_counts(board),
-        *_about_skills(board),
+        *_about_skills(board, {score.task for score in evidence.scores if score.shown}),
         *intake_cautions(evidence),
         *_about_flow(flow),
         *_about_outside(evidence),
@@ -67,7 +71,7 @@ def _about_counts(board: Scoreboard) -> list[str]:
     return found
 
 
-def _about_skills(board: Scoreboard) -> list[str]:
+def _about_skills(board: Scoreboard, benchmarks: set[str]) -> list[str]:
     if not board.skills:
         return ["No general skill was scored, so this report says nothing about forgetting."]
     found = []
@@ -81,7 +85,7 @@ def _about_skills(board: Scoreboard) -> list[str]:
         f"One general skill has {size} and a standard error of up to {percent(worst)} points for the base; read the "
         "mean over the skills before any single one."
     )
-    if not board.choices:
+    if not board.choices and set(board.skills) - benchmarks:
         found.append(
             "General skills are scored by exact match only: an answer that is right but written in the tuned style "
             "counts as lost."
@@ -140,7 +144,8 @@ def _about_settings(evidence: Evidence) -> list[str]:
     if evidence.grid:
         return [
             "Each line has the setting that its own validation scores chose from the same grid, so a difference "
-            "between two of them is one of method and setting together. What other settings give is shown, too."
+            "between two of them is one of method and setting together. What other settings give is shown, too.",
+            *_about_choices(evidence),
         ]
     per_method = evidence.config.get("train", {}).get("per_method", {})
     found = {method: per_method.get(method, {}) for method in evidence.methods}
@@ -154,6 +159,40 @@ def _about_settings(evidence: Evidence) -> list[str]:
         f"The methods were tuned with settings of their own ({'; '.join(told)}), so a difference between two of them "
         "is one of method and settings together."
     ]
+
+
+def _about_choices(evidence: Evidence) -> list[str]:
+    """Lines whose setting hangs on a few validation answers, which no interval knows of."""
+    rule, found = evidence.config.get("compare", {}).get("rule", ""), []
+    for name in dict.fromkeys(spot.label for spot in spots(evidence.grid)):
+        mine = {spot.variant: spot for spot in spots(evidence.grid) if spot.label == name}
+        tried = [point for point in evidence.grid if point.label == name]
+        if rule not in RULES or len(mine) < 2 or not all(point.count for point in tried):
+            continue
+        cells = [
+            Cell(
+                name,
+                spot.variant,
+                spot.learning_rate,
+                spot.num_steps,
+                {point.seed: point.score for point in tried if point.variant == spot.variant},
+                tried[0].count,
+            )
+            for spot in mine.values()
+        ]
+        near, taken = nearly_chosen(cells, rule, FEW_ANSWERS), mine[choose(cells, rule).variant]
+        if near is not None:
+            number, other = near[0], mine[near[1].variant]
+            found.append(
+                f"{method_name(name)} took {setting(taken)} (general change {_change(taken)}); with {number} of "
+                f"{tried[0].count:,} validation answers otherwise it would be {setting(other)} ({_change(other)}). The "
+                "intervals know nothing of this."
+            )
+    return found
+
+
+def _change(spot: Spot) -> str:
+    return "not measured" if spot.change is None else f"{points(spot.change)} points"
 
 
 def _about_noise(evidence: Evidence) -> list[str]:

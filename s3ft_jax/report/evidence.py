@@ -82,6 +82,7 @@ class GridPoint:
       general: mean over general skills and benchmarks; None where none was measured.
       kl: KL(base || model) on validation questions, nats per token; None where it was not measured.
       chosen: whether its settings are those of the label's line.
+      count: validation examples; 0 where it is not known.
     """
 
     label: str
@@ -93,6 +94,7 @@ class GridPoint:
     general: float | None
     kl: float | None
     chosen: bool
+    count: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,7 @@ def build_spreadsheets(contents: Contents) -> dict[str, str]:
         ),
         "comparisons": _comparisons(contents),
         "grid": _records(
-            ("label", "variant", "seed", "learning_rate", "num_steps", "score", "general", "kl", "chosen"),
+            ("label", "variant", "seed", "learning_rate", "num_steps", "score", "general", "kl", "chosen", "count"),
             evidence.grid,
         ),
         "kl": _csv(("method", "seed", "kl"), ((*model, value) for model, value in evidence.kl.items())),

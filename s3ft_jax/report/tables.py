@@ -137,12 +137,13 @@ def scores_table(scores: Sequence[Score], methods: Sequence[str]) -> Table:
     columns = ("Task", "Split", "Metric", "Examples", *(method_name(method) for method in (BASE, *methods)))
     groups: dict[tuple[str, str, str], dict[str, list[Score]]] = {}
     for score in scores:
-        groups.setdefault((score.task, score.split, score.metric), {}).setdefault(score.method, []).append(score)
+        name = score.shown or metric_name(score.metric)
+        groups.setdefault((score.task, score.split, name), {}).setdefault(score.method, []).append(score)
     body = []
     for (task, split, metric), found in groups.items():
         counts = sorted({score.count for members in found.values() for score in members})
         size = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}\u2013{counts[-1]:,}"
-        cells = [label(task), label(split), label(metric_name(metric)), Cell(size)]
+        cells = [label(task), label(split), label(metric), Cell(size)]
         for method in (BASE, *methods):
             members = found.get(method, [])
             values = [score.value for score in members]

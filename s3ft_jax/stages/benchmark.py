@@ -194,7 +194,8 @@ def _is_share(values: dict[str, Any]) -> bool:
 
 
 def _score(task: str, values: dict[str, Any], method: str, seed: int | None) -> Score:
-    return Score(method, seed, task, SPLIT, ACCURACY, values["value"], len(values["items"]), values["stderr"])
+    numbers = values["value"], len(values["items"]), values["stderr"]
+    return Score(method, seed, task, SPLIT, ACCURACY, *numbers, shown=values["headline"].partition(",")[0])
 
 
 def _said(values: dict[str, Any]) -> str:

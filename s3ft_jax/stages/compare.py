@@ -333,7 +333,7 @@ class Comparison:
             for seed, score in cell.scores.items():
                 general, kl = cell.general.get(seed), cell.kl.get(seed)
                 taken = chosen[cell.label].variant == cell.variant
-                found.append(GridPoint(cell.label, cell.variant, seed, *where, score, general, kl, taken))
+                found.append(GridPoint(cell.label, cell.variant, seed, *where, score, general, kl, taken, cell.count))
         return tuple(found)
 
 

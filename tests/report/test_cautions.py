@@ -1,5 +1,7 @@
 """Cautions: said where the numbers call for them, and only there."""
 
+import dataclasses
+
 import pytest
 from synthetic_evidence import (
     GENERAL,
@@ -10,6 +12,7 @@ from synthetic_evidence import (
     synthetic_verdicts,
 )
 
+from s3ft_jax.report import GridPoint
 from s3ft_jax.report.cautions import build_cautions
 from s3ft_jax.report.flow import build_flow
 from s3ft_jax.report.scoreboard import build_scoreboard
@@ -84,3 +87,27 @@ def test_methods_with_settings_of_their_own_are_said_with_them():
     assert "SFT learning_rate 0.002, num_steps 50; SSR as shared" in cautions_of(config={"train": {"per_method": own}})
     same = {method: {"num_steps": 9} for method in METHODS}
     assert "of their own" not in cautions_of(config={"train": {"per_method": same}})
+
+
+def test_a_setting_that_hangs_on_few_validation_answers_is_named():
+    """100 answers: one standard error of 90 is 3.1, so that 87 is near enough and 86 is not."""
+    base = GridPoint("base", "base", None, None, None, 0.3, 0.9, 0.0, True, 100)
+
+    def point(rate, right, general, chosen):
+        return GridPoint("ssr", f"ssr@learning_rate={rate}", 0, rate, 50, right / 100, general, 0.1, chosen, 100)
+
+    config = {"compare": {"rule": "one_stderr"}}
+    near = (base, point(1e-4, 86, 0.88, False), point(1e-3, 90, 0.75, True))
+    said = cautions_of(grid=near, config=config)
+    assert "SSR took 0.001, 50 (general change \u221215.0 points); with 1 of 100 validation answers otherwise" in said
+    assert "it would be 0.0001, 50 (\u22122.0 points). The intervals know nothing of this." in said
+    for other in ((base, point(1e-4, 60, 0.88, False), point(1e-3, 90, 0.75, True)), near[:1]):
+        assert "validation answers otherwise" not in cautions_of(grid=other, config=config)
+    assert "validation answers otherwise" not in cautions_of(grid=near, config={})
+
+
+def test_benchmarks_with_a_metric_of_their_own_are_not_said_to_be_exact_match():
+    scores = [s for s in synthetic_scores() if s.metric == "accuracy"]
+    assert "scored by exact match only" in cautions_of(scores=scores)
+    shown = [dataclasses.replace(s, shown="acc_norm") if s.split == "general" else s for s in scores]
+    assert "scored by exact match only" not in cautions_of(scores=shown)
