@@ -3,6 +3,7 @@
     python -m benchmarks.pocket_experiment                        # every part that is not there yet
     python -m benchmarks.pocket_experiment --parts=programs,arithmetic --core=1
     python -m benchmarks.pocket_experiment --list
+    python -m benchmarks.pocket_experiment --again                # reports anew, of parts whose workdir is still there
 
 A part is one ``s3ft compare`` with configs/pocket.py, in runs/pocket/NAME. Killed and run again, it goes on where it
 was. Each part runs on one core, since two parts side by side take less time than one after the other on both; on
@@ -127,6 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default="", help="names, or beginnings of names ending in *; default all")
     parser.add_argument("--core", type=int, default=None, help="which core to run on; default any")
+    parser.add_argument("--again", action="store_true", help="write the reports of finished parts anew; trains nothing")
     parser.add_argument("--list", action="store_true", help="say what there is and what is finished")
     arguments = parser.parse_args()
     wanted = arguments.parts.split(",") if arguments.parts else ["*"]
@@ -134,7 +136,12 @@ def main() -> None:
         done = (KEPT / part.name / "facts.json").exists()
         if arguments.list:
             print("done" if done else "    ", part.name)
-        elif not done and any(part.name == name or pathlib.PurePath(part.name).match(name) for name in wanted):
+        elif done == arguments.again and any(pathlib.PurePath(part.name).match(name) for name in wanted):
+            manifest = ROOT / "runs" / "pocket" / (part.folder or part.name) / "manifests" / "compare.json"
+            if arguments.again and not manifest.exists():
+                print(f"{part.name}: its workdir is gone; the report stays as it is")
+                continue
+            manifest.unlink(missing_ok=True)
             run(part, arguments.core)
 
 
