@@ -197,11 +197,13 @@ def is_known_to_jax() -> bool:
 
 
 def _leave_jax() -> None:
+    global _is_known_to_jax
     if "jax" in sys.modules:
         import jax
 
         if jax.distributed.is_initialized():
             jax.distributed.shutdown()
+    _is_known_to_jax = False
 
 
 def _initialize(cluster: Cluster) -> None:
