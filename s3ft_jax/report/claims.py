@@ -121,7 +121,7 @@ def _versus(board: Scoreboard, rows: Mapping[str, Row], subject: str, rival: str
         levels = [np.mean([board.score((one, seed), board.task).value for seed in found.per_seed]) for one in pair]
         values = f"{percent(levels[0])} % against {percent(levels[1])} %"
     else:
-        values = " against ".join(points(_change(board, one, found)) for one in pair) + " points"
+        values = " against ".join(points(_change(rows[one], found)) for one in pair) + " points"
     return _tested(name, statement, values, found, strict=strict)
 
 
@@ -133,7 +133,7 @@ def _half_drop(board: Scoreboard, rows: Mapping[str, Row]) -> Claim:
     found = None if missing else contrast(board, {SUBJECT: 1.0, RIVAL: -0.5, BASE: -0.5}, board.skills)
     if found is None:
         return Claim(name, statement, UNMEASURED, missing or "The two methods share no seed.")
-    change, drop = (_change(board, one, found) for one in (SUBJECT, RIVAL))
+    change, drop = (_change(rows[one], found) for one in (SUBJECT, RIVAL))
     values = f"{first} {points(change)} points, {second} {points(drop)} points"
     if drop >= 0:
         return Claim(
@@ -202,10 +202,9 @@ def _difference(found: Contrast) -> str:
     return f"difference {points(found.mean)} points, 95 % interval {spread}."
 
 
-def _change(board: Scoreboard, method: str, found: Contrast) -> float:
+def _change(row: Row, found: Contrast) -> float:
     """A method's mean general change over the seeds of a contrast."""
-    changes = contrast(board, {method: 1.0, BASE: -1.0}, board.skills)
-    return float(np.mean([changes.per_seed[seed] for seed in found.per_seed]))
+    return float(np.mean([row.points[seed][0] for seed in found.per_seed]))
 
 
 def headline(task: str, rows: list[Row]) -> str:

@@ -52,7 +52,8 @@ def test_the_folders_on_the_way_are_opened_before_a_file_is_looked_for(tmp_path,
     assert storage.matching(root, ["a/b/*.json"]) == ["a/b/x.json"] and opened[6:9] == [".", "a", "a/b"]
     storage.look_below(root / "a")
     assert opened[9:] == ["."], "what is below is opened by being listed"
-    storage.look_again(epath.Path("gs://bucket/run"), "x")  # asks nobody
+    storage.look_again(epath.Path("gs://bucket/run"), "x")
+    assert len(opened) == 10, "a bucket is not looked for on this machine"
 
 
 def test_a_local_folder_is_fetched_from_nowhere(tmp_path):
