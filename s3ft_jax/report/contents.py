@@ -16,7 +16,7 @@ from s3ft_jax.report.claims import Claim, build_claims, headline
 from s3ft_jax.report.comparison_table import comparisons_table
 from s3ft_jax.report.comparisons import MEAN, Comparison, compare_all
 from s3ft_jax.report.document import build_document
-from s3ft_jax.report.evidence import Evidence, check_evidence
+from s3ft_jax.report.evidence import BASE, Evidence, check_evidence
 from s3ft_jax.report.flow import Flow, build_flow
 from s3ft_jax.report.frontier import Forgetting, forgetting
 from s3ft_jax.report.references import Reference, find_reference, reference_table
@@ -107,13 +107,9 @@ def build_contents(evidence: Evidence) -> Contents:
     check_evidence(evidence)
     board = build_scoreboard(evidence.scores, evidence.task, evidence.methods, evidence.answers, evidence.items)
     rows, flow = summarize(board), build_flow(evidence)
-    control, control_rows, control_table = None, None, None
-    if evidence.control is not None:
-        found = {score.method for score in evidence.control.scores}
-        methods = [method for method in evidence.methods if method in found]
-        control = build_scoreboard(evidence.control.scores, evidence.task, methods)
-        control_rows = summarize(control)
-        control_table = tables.headline_table(control, control_rows)
+    control = _control_board(evidence)
+    control_rows = summarize(control) if control else None
+    control_table = tables.headline_table(control, control_rows) if control and control_rows else None
     claims = build_claims(board, rows, control)
     cautions = build_cautions(evidence, board, flow)
     sentence, reference = headline(evidence.task, rows), find_reference(evidence.reference)
@@ -142,6 +138,17 @@ def build_contents(evidence: Evidence) -> Contents:
         reference_table=reference_table(reference, rows, flow) if reference else None,
         document=build_document(evidence, rows, flow, claims, cautions, sentence, control_rows, comparisons),
     )
+
+
+def _control_board(evidence: Evidence) -> Scoreboard | None:
+    """The control's scores of the methods that were run here, too."""
+    control = evidence.control
+    if control is None:
+        return None
+    found = {score.method for score in control.scores}
+    methods = [method for method in evidence.methods if method in found]
+    scores = [score for score in control.scores if score.method in (BASE, *methods)]
+    return build_scoreboard(scores, evidence.task, methods, control.answers, control.items)
 
 
 def _changes(rows: list[Row]) -> dict[tuple[str, int], float]:

@@ -62,11 +62,14 @@ class Control:
       title: what it is, e.g. ``near gold (negative control)``.
       scores: as ``Evidence.scores``, base included, same task.
       notes: how it was made, in sentences; printed as they are.
+      answers, items: as in ``Evidence``; without them its claims rest on unpaired intervals.
     """
 
     title: str
     scores: Sequence[Score]
     notes: tuple[str, ...] = ()
+    answers: Mapping[tuple[str, int | None, str], Sequence[Verdict]] = dataclasses.field(default_factory=dict)
+    items: Mapping[tuple[str, int | None, str], Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,14 +101,7 @@ def trained(models: Models) -> Models:
 
 def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Control | None = None) -> Evidence:
     """Everything a report is made of, read back from the files."""
-    answers: dict[tuple[str, int | None, str], list[Verdict]] = {}
-    parts = {part: workdir.read_records(Example, f"examples/{part}.jsonl") for part in evaluate.parts_of(config)}
-    task_of = {example.id: example.task for examples in parts.values() for example in examples}
-    for model, part, place in scored(config, models):
-        name = f"scores/{evaluate.name(*place)}/{part}-verdicts.jsonl"
-        for verdict in workdir.read_records(Verdict, name) if (workdir / name).exists() else ():
-            answers.setdefault((*model, task_of[verdict.example_id]), []).append(verdict)
-    tests, tuned = parts[config.evaluate.split], trained(models)
+    tests, tuned = workdir.read_records(Example, f"examples/{config.evaluate.split}.jsonl"), trained(models)
     methods = _target_builders(tuned)
     origins = [o for o in SAMPLED if workdir.manifest(f"sample-{o}") is not None]
     facts = {origin: _facts(workdir, f"sample-{origin}") for origin in origins}
@@ -134,8 +127,8 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
         rungs={m: told["rungs"] for m, told in chosen.items() if "rungs" in told},
         pass_rate=next((told["pass_rate"] for told in chosen.values() if "pass_rate" in told), {}),
         rounds={model: told["rounds"] for model, told in trainings.items() if "rounds" in told},
-        answers=answers,
-        items=_items(config, workdir, models),
+        answers=answers_of(config, workdir, models),
+        items=items_of(config, workdir, models),
         examples=_browse(config, workdir, models, tests),
         logprobs=base_logprobs(config, workdir),
         curves=_curves(workdir, tuned),
@@ -164,7 +157,24 @@ def _scores(config: ConfigDict, workdir: Workdir, models: Models) -> list[Score]
     ]
 
 
-def _items(config: ConfigDict, workdir: Workdir, models: Models) -> dict[tuple[str, int | None, str], dict[str, float]]:
+def answers_of(
+    config: ConfigDict, workdir: Workdir, models: Models
+) -> dict[tuple[str, int | None, str], list[Verdict]]:
+    """(label, seed, task) -> the verdicts on a model's answers to the task's and the general examples."""
+    parts = [workdir.read_records(Example, f"examples/{part}.jsonl") for part in evaluate.parts_of(config)]
+    task_of = {example.id: example.task for examples in parts for example in examples}
+    answers: dict[tuple[str, int | None, str], list[Verdict]] = {}
+    for model, part, place in scored(config, models):
+        name = f"scores/{evaluate.name(*place)}/{part}-verdicts.jsonl"
+        for verdict in workdir.read_records(Verdict, name) if (workdir / name).exists() else ():
+            answers.setdefault((*model, task_of[verdict.example_id]), []).append(verdict)
+    return answers
+
+
+def items_of(
+    config: ConfigDict, workdir: Workdir, models: Models
+) -> dict[tuple[str, int | None, str], dict[str, float]]:
+    """(label, seed, benchmark) -> item -> what the model got on it."""
     items: dict[tuple[str, int | None, str], dict[str, float]] = {}
     for model, place in benchmarked(config, models):
         for one in workdir.read_records(ItemScore, f"{benchmark.folder(*place)}/items.jsonl"):

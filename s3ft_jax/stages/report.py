@@ -11,10 +11,10 @@ from s3ft_jax.changes import flatten
 from s3ft_jax.progress import console, say
 from s3ft_jax.records import Score
 from s3ft_jax.report import Control, build_contents, print_result, write_report
-from s3ft_jax.stages.gather import Entry, gather, models_of, reads_of
+from s3ft_jax.stages.gather import Entry, answers_of, gather, items_of, models_of, reads_of
 from s3ft_jax.stages.launch import plain_settings, spans_hosts
 from s3ft_jax.stages.sampler import engine_settings
-from s3ft_jax.workdir import Workdir, WorkdirError
+from s3ft_jax.workdir import MissingStage, Workdir, WorkdirError
 
 KEY = "report"
 
@@ -44,17 +44,22 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
 
 
 def control_of(config: ConfigDict) -> Control | None:
-    """The control run's scores, where ``report.control`` names one."""
+    """The control run's scores, and its models' answers, where ``report.control`` names one."""
     if not config.report.control:
         return None
-    path = Workdir(config.report.control) / "report.json"
+    control = Workdir(config.report.control)
+    path = control / "report.json"
     if not path.exists():
         raise WorkdirError(f"report.control: {path} is not there; run the control first")
     document = json.loads(path.read_text())
     scores = [Score(**values) for values in document["scores"]]
-    return Control(
-        document["title"], scores, (f"Control run: {config.report.control}.", *_differences(config, document))
-    )
+    notes = (f"Control run: {config.report.control}.", *_differences(config, document))
+    models = models_of([Entry(method, method, method) for method in document["methods"]], document["seeds"])
+    try:
+        answers, items = answers_of(config, control, models), items_of(config, control, models)
+    except MissingStage as error:  # the same benchmarks may not have been run there
+        answers, items, notes = {}, {}, (*notes, f"Its differences are not paired by question: {error}.")
+    return Control(document["title"], scores, notes, answers, items)
 
 
 def _differences(config: ConfigDict, document: dict[str, Any]) -> list[str]:

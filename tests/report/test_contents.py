@@ -77,3 +77,11 @@ def test_a_control_may_have_fewer_methods():
     control = dataclasses.replace(evidence.control, scores=scores)
     document = build_contents(dataclasses.replace(evidence, control=control)).document
     assert list(document["control"]["summary"]) == ["base", "sft", "s3ft"]
+
+
+def test_a_control_may_have_more_methods():
+    evidence = synthetic_evidence()
+    more = [dataclasses.replace(score, method="rft") for score in evidence.control.scores if score.method == "sft"]
+    control = dataclasses.replace(evidence.control, scores=[*evidence.control.scores, *more])
+    document = build_contents(dataclasses.replace(evidence, control=control)).document
+    assert list(document["control"]["summary"]) == ["base", *evidence.methods]
