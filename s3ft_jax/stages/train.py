@@ -27,7 +27,7 @@ from s3ft_jax.stages.method_settings import (
 )
 from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.stages.tuned_model import folder, key, load_at
-from s3ft_jax.stages.validate import Validation
+from s3ft_jax.stages.validate import Validation, is_due
 from s3ft_jax.variants import method_of
 from s3ft_jax.workdir import Workdir, WorkdirError
 
@@ -57,7 +57,7 @@ def _run_rounds(
     chosen = batches.draw(workdir.read_records(Selection, name), settings["num_examples"], seed)
     plan = plan_round(chosen, settings, seed, rounds.Round(0, 0, settings["num_steps"]))
     every = rounds.split(settings["num_steps"], _steps_per_round(method, settings, chosen, plan))
-    newest, ended = _newest(workdir, method, seed) if len(every) > 1 else (0, False)
+    newest, unfinished = _newest(workdir, method, seed, settings) if len(every) > 1 else (0, False)
     refresh.forget(workdir, method, seed, newest)
     told, dropped = [], set(plan.dropped)
     for current in every:
@@ -70,8 +70,8 @@ def _run_rounds(
         if len(every) > 1:
             plan = plan_round(chosen, settings, seed, current, plan.rows_per_step)
             dropped |= set(plan.dropped)
-        # a run that ended at a round's last step ends there again
-        if current != every[-1] and (current.last < newest or (current.last == newest and not ended)):
+        # a run that ended at a round's last step ends there again, and a look that it owes may end it there
+        if current != every[-1] and (current.last < newest or (current.last == newest and not unfinished)):
             continue
         meta, facts = Tuning(config, workdir, method, seed, plan, chosen, current, len(every)).run()
         if meta.ended:
@@ -81,11 +81,14 @@ def _run_rounds(
     return meta, facts | ({"rounds": told} if told else {})
 
 
-def _newest(workdir: Workdir, method: str, seed: int) -> tuple[int, bool]:
-    """Step of the newest whole checkpoint, 0 without one; and whether the run ended early there."""
+def _newest(workdir: Workdir, method: str, seed: int, settings: dict[str, Any]) -> tuple[int, bool]:
+    """Step of the newest whole checkpoint, 0 without one; and whether the run ended early there, or owes a look."""
     where = workdir / folder(method, seed)
     newest = tuning.newest_whole(where, say, workdir.processes)
-    return newest, bool(newest and checkpoints.read_meta(where / str(newest)).ended)
+    if not newest:
+        return 0, False
+    meta = checkpoints.read_meta(where / str(newest))
+    return newest, bool(meta.ended) or tuning.owes_look(meta, functools.partial(is_due, settings))
 
 
 def plan_round(
@@ -175,9 +178,8 @@ class Tuning:
         base = self._base(parts)
         watcher = None
         if self.settings["validate"]["every"]:
-            watcher = Validation(
-                self.config, self.workdir, self.settings, parts.graphdef, parts.frozen, base, self.step
-            )
+            mine = self.settings, parts.graphdef, parts.frozen, base, self.step, self.base_meta.config.max_positions
+            watcher = Validation(self.config, self.workdir, *mine)
         # the step needs a base only where its loss does
         for_loss = base if self.step["loss"].kl else None
         told = self.plan, self.selections, self.weighed, parts, self.base_meta.config, self.mesh

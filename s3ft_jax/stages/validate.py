@@ -6,6 +6,7 @@ Part of the stage ``train``; what is measured goes to metrics.jsonl, beside the 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,6 +29,12 @@ from s3ft_jax.tuning.saving import is_cost
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 
+def is_due(settings: Mapping[str, Any], number: int) -> bool:
+    """Whether a run with these settings is looked at after step ``number``."""
+    every = settings["validate"]["every"]
+    return bool(every) and (number % every == 0 or number == settings["num_steps"])
+
+
 class Validation:
     """A ``tuning.Watcher`` over the first examples of the validation split.
 
@@ -37,6 +44,7 @@ class Validation:
       graphdef, frozen: of the decoder taken apart.
       base: structure and parameters of the base.
       step: arguments of ``training.make_step``, of which the probe takes those of the forward pass.
+      max_positions: longest sequence of the model, tokens.
 
     Raises:
       WorkdirError: a setting that cannot be, or there is no validation example.
@@ -52,9 +60,12 @@ class Validation:
         frozen: nnx.State,
         base: tuple[nnx.GraphDef, nnx.State],
         step: Mapping[str, Any],
+        max_positions: int,
     ):
         self.config, self.workdir, self.settings = config, workdir, settings["validate"]
-        self.num_steps, self.average = settings["num_steps"], bool(settings["ema_decay"])
+        self.due = functools.partial(is_due, settings)
+        """See ``tuning.Watcher``."""
+        self.average = bool(settings["ema_decay"])
         self.graphdef, self.frozen, self.base = graphdef, frozen, base
         self.encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
         self.examples = workdir.read_records(Example, "examples/validation.jsonl")[: self.settings["count"]]
@@ -63,13 +74,9 @@ class Validation:
         mesh = sharding.make_mesh(**plain_settings(config.mesh))
         if self.settings["score"]:
             transfer.check_movable(mesh)
-        self.batches = self._gold(settings, mesh)
+        self.batches = self._gold(settings, mesh, max_positions)
         options = {name: step[name] for name in ("chunk_tokens", "activation_dtype", "attention", "unroll")}
         self.probe = training.make_probe(graphdef, base[0], **options)
-
-    def due(self, number: int) -> bool:
-        """See ``tuning.Watcher``."""
-        return number % self.settings["every"] == 0 or number == self.num_steps
 
     def look(
         self, number: int, state: training.TrainState, before: Sequence[Mapping[str, float]]
@@ -129,7 +136,7 @@ class Validation:
             say(f"  {response.example_id}: {verdict.outcome}: {text[:160]}{'...' if len(text) > 160 else ''}")
         return float(np.mean([verdict.outcome == "right" for verdict in verdicts]))
 
-    def _gold(self, settings: Mapping[str, Any], mesh: Mesh) -> list[batches.Batch]:
+    def _gold(self, settings: Mapping[str, Any], mesh: Mesh, max_positions: int) -> list[batches.Batch]:
         """Prompts and gold answers, packed once into batches as large as a micro-batch of training."""
         rows = [
             Selection(
@@ -144,12 +151,13 @@ class Validation:
             )
             for example in self.examples
         ]
-        longest = settings["max_length"]
+        longest = min(settings["max_length"], max_positions)
         fitting = [row for row in rows if len(row.prompt_ids) + len(row.response_ids) <= longest]
+        bound = "train.max_length" if longest == settings["max_length"] else "what the model reads"
         if len(fitting) < len(rows):
-            say(f"validation: {len(rows) - len(fitting)} gold answers exceed train.max_length: not in the loss")
+            say(f"validation: {len(rows) - len(fitting)} gold answers exceed {bound}: not in the loss")
         if not fitting:
-            raise WorkdirError(f"train.validate: no validation example fits train.max_length = {longest} tokens")
+            raise WorkdirError(f"train.validate: no validation example fits {bound}, {longest} tokens")
         return probe_batches(fitting, longest, max(1, settings["batch_size"] // settings["accumulation"]), mesh)
 
 

@@ -4,7 +4,7 @@ In: a decoder taken apart, batches by step number, settings. Out: the checkpoint
 """
 
 from s3ft_jax.tuning.metrics import TRACKERS, MetricsLog, TrackerError, check_trackers
-from s3ft_jax.tuning.runs import RunSettings, Watcher, tune
+from s3ft_jax.tuning.runs import RunSettings, Watcher, owes_look, tune
 from s3ft_jax.tuning.saving import Saver, Saving, newest_whole, resume
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Watcher",
     "check_trackers",
     "newest_whole",
+    "owes_look",
     "resume",
     "tune",
 ]

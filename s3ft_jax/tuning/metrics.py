@@ -46,6 +46,7 @@ class MetricsLog:
       first: step of the checkpoint resumed from; 0 for a new run.
       trackers: told of every new line too.
       processes: of the run; all read what is there, and the first one writes.
+      looked: the last step whose lines of a watcher are kept; None: ``first``.
 
     Attributes:
       tokens: trained so far.
@@ -58,13 +59,16 @@ class MetricsLog:
         first: int,
         trackers: Sequence[Tracker] = (),
         processes: Processes = Processes(),  # noqa: B008 (frozen)
+        *,
+        looked: int | None = None,
     ):
         self.written = processes.is_first
         self.path, self.tokens, self.trackers = path, 0, tuple(trackers)
         rows = []
         if path.exists():
             rows = [row for line in path.read_bytes().splitlines() if (row := _row(line)) is not None]
-        kept = [row for row in rows if row["step"] <= first]
+        looked = first if looked is None else looked
+        kept = [row for row in rows if row["step"] <= (first if "tokens" in row else looked)]
         missing = sorted(set(range(1, first + 1)) - {row["step"] for row in kept})
         if missing:
             say(f"warning: {path}: was damaged: step {missing[0]}{' and others' if missing[1:] else ''} cannot be read")

@@ -111,8 +111,10 @@ def tune(
     own = run.processes
     state, first = resume(parts, run.optimizer, folder, run.saving.base_digest, own)
     step = training.make_step(parts.graphdef, run.optimizer, **run.step)
-    log = _open_log(run, folder, first)
-    ended = first and read_meta(folder / str(first)).ended
+    meta = read_meta(folder / str(first)) if first else None
+    ended = meta is not None and bool(meta.ended)
+    owed = meta is not None and watcher is not None and owes_look(meta, watcher.due)
+    log = _open_log(run, folder, first, first - 1 if owed else first)
     with (
         stopping.deferred() as stop,
         Saver(folder, nnx.merge(*parts), run.saving, own) as saver,
@@ -121,6 +123,8 @@ def tune(
     ):
         ticker.advance(first)
         looks = _Looks(run, saver, log, watcher, stop)
+        if owed:
+            ended = looks.make_up(first, state)
         state = training.fit(
             state,
             parts.frozen,
@@ -143,12 +147,17 @@ def tune(
     return state, meta, log.tokens
 
 
-def _open_log(run: RunSettings, folder: epath.Path, first: int) -> MetricsLog:
+def owes_look(meta: CheckpointMeta, due: Callable[[int], bool]) -> bool:
+    """Whether a checkpoint was written in haste, on a request to stop, after a step at which a look was due."""
+    return due(meta.step) and not meta.numbers and not meta.ended
+
+
+def _open_log(run: RunSettings, folder: epath.Path, first: int, looked: int) -> MetricsLog:
     """Of several processes the first one writes, the others know the numbers."""
     own = run.processes
     names = run.trackers if own.is_first else ()
     trackers = open_trackers(names, folder, first, run.title, run.project, run.saving.provenance)
-    return MetricsLog(folder / "metrics.jsonl", first, trackers, own)
+    return MetricsLog(folder / "metrics.jsonl", first, trackers, own, looked=looked)
 
 
 class _Looks:
@@ -171,13 +180,25 @@ class _Looks:
         """Whether the run ends here."""
         numbers, reason = {}, ""
         if self.watcher is not None and self.watcher.due(number) and not self.stopping:
-            numbers, reason = self.watcher.look(number, state, self.log.measured)
-            self.log.add({"step": number, **numbers})
+            numbers, reason = self._measure(self.watcher, number, state)
         self.log.flush()  # a run that resumes there has the lines up to there
         self.saver.save(number, state, numbers, reason)
+        return bool(reason) or self.stopping
+
+    def make_up(self, number: int, state: training.TrainState) -> bool:
+        """The look that a request to stop did not wait for, before the run goes on. Whether it ends here."""
+        assert self.watcher is not None
+        numbers, reason = self._measure(self.watcher, number, state)
+        self.log.flush()
+        self.saver.amend(number, numbers, reason)
+        return bool(reason)
+
+    def _measure(self, watcher: Watcher, number: int, state: training.TrainState) -> tuple[Mapping[str, float], str]:
+        numbers, reason = watcher.look(number, state, self.log.measured)
+        self.log.add({"step": number, **numbers})
         if reason:
             say(f"{self.run.title}: ends at step {number}: {reason}")
-        return bool(reason) or self.stopping
+        return numbers, reason
 
 
 class _Told:

@@ -111,6 +111,14 @@ class Saver:
         self._thread.start()
         self.last = number
 
+    def amend(self, number: int, numbers: Mapping[str, float], ended: str = "") -> None:
+        """Write what was measured of a checkpoint, after it has been read again, into it; see ``save``."""
+        where = self.folder / str(number)
+        if self.processes.is_first:
+            meta = checkpoints.read_meta(where)
+            checkpoints.write_meta(where, dataclasses.replace(meta, numbers=dict(numbers), ended=ended))
+        self.processes.wait("the numbers of a checkpoint")
+
     def wait(self) -> None:
         """Until what is being written is whole, for all processes. Raises what went wrong with it."""
         if self._thread is not None:

@@ -133,8 +133,9 @@ def test_a_run_that_a_watcher_ended_stays_ended(tmp_path, monkeypatch):
     assert [number for number, *_ in watcher.seen] == [2, 3]
 
 
-def test_a_request_to_stop_saves_the_newest_state_at_once(tmp_path, monkeypatch):
-    """As SIGTERM does; tests/test_stopping.py sends a real one."""
+@pytest.fixture
+def requests(monkeypatch):
+    """The requests to stop of all runs, which a test may make; tests/test_stopping.py sends real signals."""
     requests = []
 
     @contextlib.contextmanager
@@ -144,13 +145,58 @@ def test_a_request_to_stop_saves_the_newest_state_at_once(tmp_path, monkeypatch)
         if requests[-1].requested:
             raise stopping.Stopped
 
+    monkeypatch.setattr(stopping, "deferred", deferred)
+    return requests
+
+
+@pytest.mark.parametrize(("stop_at", "best"), [(3, 3), (5, 5), (1, 1)])
+def test_a_look_that_a_stop_did_not_wait_for_is_made_up(tmp_path, requests, stop_at, best):
+    class Stopping(Watching):
+        def due(self, number):
+            requests[-1].requested |= number == stop_at and len(requests) == 1
+            return super().due(number)
+
+    values = {1: 0.5, 3: 0.45, 5: 0.47} | {best: 0.4}
+    watcher = Stopping(values)
+    with pytest.raises(stopping.Stopped):
+        run(tmp_path, watcher=watcher, best="validation_loss")
+    assert [number for number, *_ in watcher.seen] == [number for number in (1, 3, 5) if number < stop_at]
+    state, meta, _ = run(tmp_path, watcher=watcher, best="validation_loss")
+    assert int(state.step) == 5 and meta.step == best and meta.numbers == {"validation_loss": 0.4}
+    looks = [(1, 1, []), (3, 3, [values[1]]), (5, 5, [values[1], values[3]])]
+    assert watcher.seen == looks
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "tokens" not in row] == [1, 3, 5]
+
+
+def test_a_look_made_up_may_end_the_run_and_a_kill_in_it_changes_nothing(tmp_path, requests, monkeypatch):
+    class Stopping(Watching):
+        def due(self, number):
+            requests[-1].requested |= number == 3 and len(requests) == 1
+            return super().due(number)
+
+    watcher = Stopping({1: 0.5, 3: 0.4, 5: 0.3}, end_at=3)
+    with pytest.raises(stopping.Stopped):
+        run(tmp_path, watcher=watcher)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tuning.Saver, "amend", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        run(tmp_path, watcher=watcher)
+    state, meta, tokens = run(tmp_path, watcher=watcher)
+    assert int(state.step) == 3 and meta.ended == "told to" and tokens == 30
+    assert watcher.seen == [(1, 1, []), (3, 3, [0.5]), (3, 3, [0.5])]
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "tokens" not in row] == [1, 3]
+
+
+def test_a_request_to_stop_saves_the_newest_state_at_once(tmp_path, requests, monkeypatch):
     class Asking(Watching):
         def due(self, number):
             requests[-1].requested |= number == 3 and len(requests) == 1
             return False
 
-    straight, meta, _ = run(tmp_path / "straight")
-    monkeypatch.setattr(stopping, "deferred", deferred)
+    with monkeypatch.context() as patch:
+        patch.setattr(stopping, "deferred", lambda: contextlib.nullcontext(stopping.Request()))
+        straight, meta, _ = run(tmp_path / "straight")
     with pytest.raises(stopping.Stopped):
         run(tmp_path / "stopped", watcher=Asking({}))
     assert checkpoints.newest(epath.Path(tmp_path / "stopped")) == 3
