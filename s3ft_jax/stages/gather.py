@@ -16,6 +16,7 @@ from s3ft_jax.batches import hash_order
 from s3ft_jax.records import SAMPLED, Example, ItemScore, Response, Score, Selection, Verdict
 from s3ft_jax.report import BrowsedAnswer, BrowsedExample, Control, Evidence, ResponseCount
 from s3ft_jax.report.claims import SUBJECT
+from s3ft_jax.report.wording import count_of
 from s3ft_jax.responder import scorer_of
 from s3ft_jax.selection import replays
 from s3ft_jax.shards import read_shards
@@ -108,6 +109,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
     chosen = {label: _facts(workdir, select.key(method)) for label, method in methods.items()}
     keys = {one: tuned_model.key(entry.model, one[1]) for one, entry in tuned.items()}
     trainings = {one: _facts(workdir, key) for one, key in keys.items()}
+    logprobs, unread = base_logprobs(config, workdir)
     return Evidence(
         title=config.title or f"{config.task.name} on {config.model.path}",
         task=tests[0].task,
@@ -130,7 +132,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
         answers=answers_of(config, workdir, models),
         items=items_of(config, workdir, models),
         examples=_browse(config, workdir, models, tests),
-        logprobs=base_logprobs(config, workdir),
+        logprobs=logprobs,
         curves=_curves(workdir, tuned),
         rounded={m: (told["base_dtype"], told["base_error"]) for m, told in trainings.items() if "base_dtype" in told},
         kl=_kl(config, workdir, tuned),
@@ -140,7 +142,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
         versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()} | _devices(),
         hashes={key: workdir.stage_digest(key) for key in ("import", "prepare")},
         sandbox=_facts(workdir, evaluate.key(evaluate.UNTUNED, None, config.evaluate.split)).get("sandbox", ""),
-        notes=tuple(config.report.notes),
+        notes=(*config.report.notes, *unread),
         control=control,
         reference=config.report.reference,
     )
@@ -252,10 +254,13 @@ def _browse(config: ConfigDict, workdir: Workdir, models: Models, tests: list[Ex
     ]
 
 
-def base_logprobs(config: ConfigDict, workdir: Workdir) -> dict[str, list[tuple[float, int]]]:
+def base_logprobs(config: ConfigDict, workdir: Workdir) -> tuple[dict[str, list[tuple[float, int]]], list[str]]:
     """Log-probability under the base of gold and what the model wrote, for a seeded choice of training questions.
 
     All are scored as answers to the plain question, which is how they are trained on (S3FT, Figure 2).
+
+    Returns:
+      (origin -> (sum in nats, tokens) of each text, what the report has to say of texts that were left out).
     """
     examples = workdir.read_records(Example, "examples/train.jsonl")
     chosen = {examples[i].id for i in hash_order([e.id for e in examples], "logprobs")[: config.report.num_scored]}
@@ -266,12 +271,16 @@ def base_logprobs(config: ConfigDict, workdir: Workdir) -> dict[str, list[tuple[
         mine = [r for r in read_shards(workdir, Response, f"responses/{origin}") if r.example_id in chosen and r.ended]
         texts[origin] = [(gold[r.example_id].prompt_ids, r.response_ids) for r in mine if r.index == 0]
     scorer = scorer_of(model, config.evaluate.batch_tokens)
-    logprobs = {}
+    logprobs, notes, longest = {}, [], model.config.max_positions
     for origin, pairs in texts.items():
-        if pairs:
-            values = scorer.logprobs(model.params, [p for p, _ in pairs], [r for _, r in pairs])
+        fitting = [(prompt, response) for prompt, response in pairs if len(prompt) + len(response) <= longest]
+        if len(fitting) < len(pairs):
+            number = count_of(len(pairs) - len(fitting), f"{origin} text")
+            notes.append(f"{number} longer than the model reads ({longest:,} tokens): no log-probability.")
+        if fitting:
+            values = scorer.logprobs(model.params, [p for p, _ in fitting], [r for _, r in fitting])
             logprobs[origin] = [(float(np.sum(v)), len(v)) for v in values]
-    return logprobs
+    return logprobs, notes
 
 
 def _curves(workdir: Workdir, tuned: Models) -> dict[tuple[str, int], list[tuple[int, float]]]:

@@ -243,28 +243,36 @@ class Tuning:
             yield sharding.shard_batch(rows, self.mesh)
 
     def _weigh(self) -> tuple[list[np.ndarray], dict[str, Any]]:
-        """Each token's weight, and how many are masked. The base's losses are kept: a resumed run has the same."""
+        """Each token's weight, and how many are masked. The base's losses are kept: a resumed run has the same.
+
+        Only gold is masked, so only the losses of gold that is trained on are asked for.
+        """
         wanted = self.settings["loss"]
         if not wanted["mask_above"]:
             return batches.token_weights(self.selections, wanted["average"]), {}
         number = self.round.number
         where = refresh.folder(self.method, self.seed, number) if number else self.folder  # forgotten with its round
-        name = f"{where}/base_losses.npy"
+        name = f"{where}/gold_losses.npy"
+        fitting = [i for i, one in enumerate(self.selections) if length_of(one) <= self.plan.row_length]
+        gold = [i for i in fitting if self.selections[i].origin == "gold"]
         missing = not self.workdir.has(name)
         if self.workdir.processes.first(missing, "whether the base's losses are there"):
-            losses = np.concatenate(base_losses(self.config, self.workdir, self.selections))
+            losses = gold_losses(self.config, self.workdir, [self.selections[i] for i in gold])
             file = io.BytesIO()
             np.save(file, losses, allow_pickle=False)
             self.workdir.write_bytes(name, file.getvalue())
         self.workdir.processes.wait("the base's losses")
         self.workdir.wait_for(name)
-        ends = np.cumsum([len(chosen.response_ids) for chosen in self.selections])[:-1]
-        losses = np.split(np.load(io.BytesIO((self.workdir / name).read_bytes()), allow_pickle=False), ends)
+        ends = np.cumsum([len(self.selections[i].response_ids) for i in gold])
+        kept = np.split(np.load(io.BytesIO((self.workdir / name).read_bytes()), allow_pickle=False), ends)[:-1]
+        losses = [np.zeros(len(one.response_ids), np.float32) for one in self.selections]
+        for place, values in zip(gold, kept, strict=True):
+            losses[place] = values
         weighed = batches.token_weights(
             self.selections, wanted["average"], losses=losses, mask_above=wanted["mask_above"]
         )
-        masked = sum(int(np.sum(weights == 0)) for weights in weighed)
-        total = sum(len(weights) for weights in weighed)
+        masked = sum(int(np.sum(weighed[i] == 0)) for i in fitting)
+        total = sum(len(weighed[i]) for i in fitting)
         say(f"train: {masked:,} of {total:,} answer tokens masked, {masked / total:.1%}")
         return weighed, {"masked_tokens": masked, "answer_tokens": total}
 
@@ -300,9 +308,11 @@ class Tuning:
         return nnx.split(decoder)
 
 
-def base_losses(config: ConfigDict, workdir: Workdir, selections: Sequence[Selection]) -> list[np.ndarray]:
-    """Loss of every response token under the base, in nats, float32."""
+def gold_losses(config: ConfigDict, workdir: Workdir, selections: Sequence[Selection]) -> np.ndarray:
+    """Loss of every response token of one selection after the other under the base, in nats, float32."""
+    if not selections:
+        return np.zeros(0, np.float32)
     model = load_model(workdir, engine=engine_settings(config))
     scorer = scorer_of(model, config.evaluate.batch_tokens)
     prompts, responses = ([getattr(one, name) for one in selections] for name in ("prompt_ids", "response_ids"))
-    return [-np.asarray(one, np.float32) for one in scorer.logprobs(model.params, prompts, responses)]
+    return -np.concatenate(scorer.logprobs(model.params, prompts, responses)).astype(np.float32)

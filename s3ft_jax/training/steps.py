@@ -123,7 +123,14 @@ def first_state(parts: Parts, optimizer: Optimizer, *, copy: bool = True) -> Tra
     """
     trainable = jax.tree.map(jnp.copy, parts.trainable) if copy else parts.trainable
     average = jax.tree.map(lambda p: jnp.array(p, jnp.float32), trainable) if optimizer.ema_decay else None
-    return TrainState(jnp.zeros((), jnp.int32), trainable, optimizer.transform().init(trainable), average)
+    opt_state = jax.tree.map(_wide, optimizer.transform().init(trainable))
+    return TrainState(jnp.zeros((), jnp.int32), trainable, opt_state, average)
+
+
+def _wide(moment: jax.Array) -> jax.Array:
+    """In float32, also where parameters are bfloat16: 0.99 of a bfloat16 number can be the number itself, so that a
+    second moment would never fall."""
+    return moment.astype(jnp.float32) if jnp.issubdtype(moment.dtype, jnp.floating) else moment
 
 
 @functools.lru_cache(maxsize=8)

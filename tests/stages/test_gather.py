@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from s3ft_jax.records import Score
+from s3ft_jax.records import Example, Score
 from s3ft_jax.stages import evaluate, gather
 from s3ft_jax.stages.gather import Entry, models_of
 
@@ -47,7 +47,19 @@ def test_many_stages_are_counted_together(walked, monkeypatch):
 
 def test_logprobs_of_all_three_origins_under_the_base(walked):
     config, workdir = walked
-    found = gather.base_logprobs(config, workdir)
-    assert set(found) == {"gold", "paraphrase", "own"}
+    found, notes = gather.base_logprobs(config, workdir)
+    assert notes == [] and set(found) == {"gold", "paraphrase", "own"}
     assert len(found["gold"]) == 8
     assert all(total < 0 and tokens > 0 for pairs in found.values() for total, tokens in pairs)
+
+
+def test_a_text_longer_than_the_model_reads_has_no_logprob_and_that_is_told(copied):
+    """``train.too_long=drop`` leaves such an example out of training; the report must not stop at it in the end."""
+    config, workdir = copied
+    examples = workdir.read_records(Example, "examples/train.jsonl")
+    longer = dataclasses.replace(examples[0], gold="2 " * 600)
+    workdir.write_records("examples/train.jsonl", [longer, *examples[1:]])
+    config.report.num_scored = len(examples)
+    found, notes = gather.base_logprobs(config, workdir)
+    assert len(found["gold"]) == len(examples) - 1
+    assert notes == ["1 gold text longer than the model reads (512 tokens): no log-probability."]

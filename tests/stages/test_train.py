@@ -15,7 +15,7 @@ from s3ft_jax import checkpoints, stopping
 from s3ft_jax.records import Selection
 from s3ft_jax.stages import train, tuned_model
 from s3ft_jax.workdir import WorkdirError
-from small import ROOT, SMALL
+from small import ROOT, SMALL, accept
 
 
 def test_an_example_longer_than_the_model_reads_is_refused_by_name():
@@ -166,6 +166,20 @@ def test_variants_train_and_a_kill_changes_no_bit(copied, setting):
     train.run(config, workdir, method, 0)
     again = workdir.manifest(name)
     assert (again["outputs"], again["facts"]) == (done["outputs"], facts) and losses(workdir, method) == before
+
+
+def test_a_gold_answer_that_is_left_out_of_training_is_not_scored_for_masking(copied):
+    config, workdir = copied
+    name = "selections/sft.jsonl"
+    first, *rest = workdir.read_records(Selection, name)
+    longer = dataclasses.replace(first, response_ids=first.response_ids * 100)  # more than the model reads
+    workdir.write_records(name, [longer, *rest])
+    accept(workdir, "select-sft", name)
+    config.train.loss.mask_above, config.train.too_long = 0.1, "drop"
+    train.run(config, workdir, "sft", 0, redo=True)
+    facts = workdir.manifest("train-sft-seed-0")["facts"]
+    assert facts["dropped"] == [first.example_id]
+    assert 0 < facts["masked_tokens"] < facts["answer_tokens"] < len(longer.response_ids)
 
 
 def test_a_model_with_frozen_parameters_is_laid_on_its_base(copied):

@@ -210,6 +210,19 @@ def test_one_program_serves_the_whole_run():
     assert training.make_step(parts.graphdef, optimizer) is step, "another run here takes the same program"
 
 
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "lion", "muon"])
+def test_moments_of_bfloat16_parameters_are_float32_from_the_first_step_on(name):
+    graphdef, trainable, frozen = training.take_apart(decoder(), "full")
+    parts = training.Parts(graphdef, jax.tree.map(lambda p: p.astype(jnp.bfloat16), trainable), frozen)
+    optimizer = training.Optimizer(name)
+    step, before = training.make_step(graphdef, optimizer), training.start(parts, optimizer)
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(before)]
+    assert {leaf.dtype for leaf in jax.tree.leaves(before.opt_state)} == {jnp.dtype("float32"), jnp.dtype("int32")}
+    schedule = training.Schedule(1e-3, 2)
+    after = training.fit(before, frozen, step, steps(2), schedule, seed=0, on_step=lambda n, m: None)
+    assert [leaf.dtype for leaf in jax.tree.leaves(after)] == dtypes and step._cache_size() == 1
+
+
 def named(tree) -> dict:
     return {path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
