@@ -309,7 +309,7 @@ class Workdir:
         done = self.manifest(key)
         before = done or self._kept_facts(f"manifests/{key}.begun")
         changes = describe_changes(before, facts) if before is not None else []
-        if changes and not redo:
+        if changes and not redo and (done or self._has_begun(key, writes)):
             raise SettingsChanged(
                 f"{self.path}: stage {key} was {'done' if done else 'begun'} with other settings or inputs:\n  "
                 + "\n  ".join(changes)
@@ -319,6 +319,12 @@ class Workdir:
         if changes:
             self.remove(key, writes)
         return None if changes else done
+
+    def _has_begun(self, key: str, writes: Sequence[str]) -> bool:
+        """Whether a stage that did not end wrote anything; if not, it may well have stopped at the very setting that is
+        another one now. What others wrote a bucket may not list yet."""
+        found = storage.is_remote(self.path) or bool(self.matching(writes))
+        return self.processes.first(found, f"{key}: what was begun")
 
     def _write_manifest(self, run: StageRun, facts: Mapping[str, Any]) -> None:
         if not self.processes.is_first:

@@ -103,12 +103,22 @@ def test_two_commands_do_not_meet_in_the_same_file(tmp_path):
 
 def test_a_stage_killed_halfway_does_not_go_on_with_other_settings(tmp_path):
     workdir = Workdir(tmp_path)
-    with pytest.raises(KeyboardInterrupt), workdir.stage("first", settings={"a": 1}):
+    told = {"writes": ["shards/x-*.jsonl"]}
+    with pytest.raises(KeyboardInterrupt), workdir.stage("first", settings={"a": 1}, **told):
+        workdir.write_bytes("shards/x-0.jsonl", b"")
         raise KeyboardInterrupt
     assert workdir.manifest("first") is None
     with pytest.raises(SettingsChanged, match=r"stage first was begun"):
-        finish(workdir, "first", settings={"a": 2})
-    assert finish(workdir, "first", settings={"a": 1}), "the same settings go on"
+        finish(workdir, "first", settings={"a": 2}, **told)
+    assert finish(workdir, "first", settings={"a": 1}, **told), "the same settings go on"
+
+
+def test_a_stage_that_stopped_before_it_wrote_anything_goes_on_with_other_settings(tmp_path):
+    """Else the remedy that its error names, another setting, would be refused."""
+    workdir = Workdir(tmp_path)
+    with pytest.raises(WorkdirError, match="bad row"), workdir.stage("first", settings={"a": 1}, writes=["x.txt"]):
+        raise WorkdirError("bad row")
+    assert finish(workdir, "first", settings={"a": 2}, writes=["x.txt"])
 
 
 def test_changed_inputs_reach_the_stages_that_follow(tmp_path):

@@ -17,6 +17,7 @@ from s3ft_jax.selection import METHODS, num_replayed, replays
 from s3ft_jax.stages.launch import plain_settings
 from s3ft_jax.stages.select import REPLAY, REPLAYED, check_replayed
 from s3ft_jax.tasks import DataError, Intake, load_examples
+from s3ft_jax.tasks.rows import file_digests
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 KEY = "prepare"
@@ -42,6 +43,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     with workdir.stage(
         KEY,
         settings=settings,
+        files=_files(workdir, settings["task"]),
         writes=[f"examples/{part}.jsonl" for part in (*SPLITS, "general")],
         redo=redo,
         first_only=True,
@@ -55,19 +57,25 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
         run_replay(config, workdir, redo=redo)
 
 
+def _files(workdir: Workdir, section: dict[str, Any]) -> dict[str, str]:
+    """Digests of the files that a section's rows are in, as the first process sees them: it is the one to read them."""
+    mine = file_digests(section["data"], section["splits"]) if workdir.processes.is_first else {}
+    return workdir.processes.first(mine, "the data's digests")
+
+
 def _load(config: ConfigDict, workdir: Workdir, task: dict[str, Any]) -> dict[str, Any]:
-    """Write every split; returns what became of the rows."""
-    intakes = {}
+    """Write every split, once all of them could be read; returns what became of the rows."""
+    intakes, made = {}, {}
     for split in SPLITS:
-        examples, intake = load_examples(task, split)
+        made[split], intake = load_examples(task, split)
         intakes[split] = intake.to_json()
-        _write(workdir, split, examples)
     general: list[Example] = []
     for name in config.general.tasks:
         examples, intake = load_examples({"name": name, "limit": config.general.limit}, "general")
         intakes[name] = intake.to_json()
         general += examples
-    _write(workdir, "general", general)
+    for split, examples in (made | {"general": general}).items():
+        _write(workdir, split, examples)
     return intakes
 
 
@@ -99,7 +107,8 @@ def run_replay(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> N
     """
     own = plain_settings(config.replay)
     frac = own.pop("frac")
-    with workdir.stage(REPLAY, settings=own, reads=[KEY], writes=[REPLAYED], redo=redo, first_only=True) as stage:
+    told = {"settings": own, "reads": [KEY], "files": _files(workdir, own), "writes": [REPLAYED]}
+    with workdir.stage(REPLAY, **told, redo=redo, first_only=True) as stage:
         if stage.needed:
             # gold is trained on and never judged, so any judge's check would do; exact needs gold alone
             task = own | {"name": own["task"], "split_fracs": (1.0, 0.0, 0.0), "judge": "exact", "judges": ("exact",)}

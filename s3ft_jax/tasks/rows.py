@@ -95,6 +95,22 @@ def find_source(data: str, split: str, splits: Mapping[str, str]) -> Source | No
     )
 
 
+def file_digests(data: str, splits: Mapping[str, str]) -> dict[str, str]:
+    """``train/rows.jsonl`` -> sha256 of every file that a split's rows are read from; none for the hub and tfds.
+
+    Raises:
+      DataError: see ``find_source``.
+    """
+    if not data or data.startswith("tfds:") or (not _path(data).exists() and _HUB_ID.fullmatch(data)):
+        return {}
+    sources = {split: find_source(data, split, splits) for split in SPLITS}
+    return {
+        f"{split}/{path.name}": storage.digest_of(epath.Path(path))
+        for split, source in sources.items()
+        for path in (source.paths if source is not None else ())
+    }
+
+
 def read_rows(source: Source) -> Iterator[Row]:
     """Every row of a source, in order.
 

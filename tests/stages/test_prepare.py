@@ -6,6 +6,7 @@ import pytest
 
 from s3ft_jax.records import Example, Selection
 from s3ft_jax.stages import prepare, select
+from s3ft_jax.tasks import DataError
 from s3ft_jax.workdir import SettingsChanged, Workdir, WorkdirError
 from small import small_config
 
@@ -44,6 +45,32 @@ def rows_of_my_own(folder, messages):
     lines = [json.dumps({"question": question, "answer": f"answer {n}"}) for n, question in enumerate(messages)]
     (folder / "general.jsonl").write_text("\n".join(lines) + "\n")
     return folder / "general.jsonl"
+
+
+def test_rows_that_were_changed_are_noticed(copied, tmp_path):
+    _, workdir = copied
+    file = rows_of_my_own(tmp_path, [f"What about {n}?" for n in range(30)])
+    overrides = (f"task.data={file}", "task.name=custom", "judge.name=exact", "general.tasks=()", "methods=sft")
+    prepare.run(small_config(*overrides), workdir, redo=True)
+    rows_of_my_own(tmp_path, [f"What about {n}?" for n in range(40)])
+    with pytest.raises(SettingsChanged, match=r"input train/general\.jsonl: "):
+        prepare.run(small_config(*overrides), workdir)
+    prepare.run(small_config(*overrides), workdir, redo=True)
+    assert workdir.manifest("prepare")["facts"]["intake"]["train"]["read"] == 40
+    file.unlink()
+    with pytest.raises(DataError, match="no such file"):
+        prepare.run(small_config(*overrides), workdir)
+
+
+def test_the_remedy_of_a_bad_row_is_not_refused(tmp_path):
+    file = rows_of_my_own(tmp_path, [f"What about {n}?" for n in range(30)])
+    file.write_text(file.read_text() + '{"question": "What?", "answer": ""}\n')
+    overrides = (f"task.data={file}", "task.name=custom", "judge.name=exact", "general.tasks=()", "methods=sft")
+    workdir = Workdir(str(tmp_path / "run"))
+    with pytest.raises(DataError, match=r"task\.bad_rows=skip"):
+        prepare.run(small_config(*overrides), workdir)
+    prepare.run(small_config(*overrides, "task.bad_rows=skip"), workdir)
+    assert workdir.manifest("prepare")["facts"]["intake"]["train"]["used"] > 0
 
 
 def test_rows_of_my_own_are_replayed_but_never_what_is_measured(copied, tmp_path):
