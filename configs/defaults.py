@@ -238,7 +238,7 @@ def train_defaults() -> ConfigDict:
             "seeds": (0,),  # one tuning per seed; the seed draws the subset and the order
             "warmup_frac": 0.1,  # share of the steps
             "flat_frac": 0.0,  # share of the steps at the peak; then linear decay
-            "final_frac": 0.0,  # rate at the end, share of the peak
+            "final_frac": 0.0,  # rate that it falls to after the last step, share of the peak
             "schedule": "linear",  # how the rate falls: linear, cosine, or constant (not at all)
             "b1": 0.9,  # first moment (adamw, lion)
             "b2": 0.99,  # second moment (adamw, lion)

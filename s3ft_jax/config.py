@@ -16,6 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from s3ft_jax.bounds import find_outside
 from s3ft_jax.changes import flatten
 
 
@@ -112,7 +113,7 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
       The locked config.
 
     Raises:
-      ConfigError: no such file, no ``get_config`` in it, unknown key, wrong type.
+      ConfigError: no such file, no ``get_config`` in it, unknown key, wrong type, a value that cannot be (``bounds``).
     """
     path, _, arg = spec.partition(":")
     module = _load_file(path)
@@ -121,6 +122,9 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     config = module.get_config(arg)
     for override in overrides:
         apply_override(config, override)
+    outside = find_outside(flatten(config.to_dict()))
+    if outside:
+        raise ConfigError(outside)
     return config.lock()
 
 

@@ -1,7 +1,8 @@
 """Frozen kernels in fewer bits, for runs that train adapters only: bfloat16, or int8 with one scale per output channel.
 
 Weight-only: a product is taken in the dtype of its input, as (x @ q) * scale. What this costs in accuracy is measured
-on the run's own tokens (training.shrink_base) and recorded; exports and evaluations never use the rounded kernels.
+on the run's own tokens (training.shrink_base) and recorded. Exports and evaluations never use the rounded kernels; the
+looks of a run in training (``train.validate``) do: they are at the model as it is there.
 """
 
 from __future__ import annotations

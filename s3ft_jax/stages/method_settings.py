@@ -9,6 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from s3ft_jax import checkpoints, sharding, training, transfer, variants
+from s3ft_jax.bounds import find_outside
 from s3ft_jax.changes import flatten
 from s3ft_jax.losses import Loss
 from s3ft_jax.models import kernels
@@ -36,7 +37,7 @@ def method_settings(config: ConfigDict, method: str) -> dict[str, Any]:
     these what the variant states.
 
     Raises:
-      WorkdirError: ``per_method`` names something that is no setting of ``train``.
+      WorkdirError: ``per_method`` names something that is no setting of ``train``, or a value cannot be.
       VariantError: the variant does, or it is of no method.
     """
     settings = plain_settings(config.train)
@@ -44,7 +45,11 @@ def method_settings(config: ConfigDict, method: str) -> dict[str, Any]:
     per_method, name = settings.pop("per_method"), variants.method_of(method)
     settings = _laid_on(settings, per_method.get(name, {}), f"train.per_method.{name}")
     stated = variants.settings_of(method, flatten(settings)) if method else {}  # without a method: those of all
-    return _laid_on(settings, _nested(stated), method)
+    settings = _laid_on(settings, _nested(stated), method)
+    outside = find_outside({f"train.{name}": value for name, value in flatten(settings).items()})
+    if outside:
+        raise WorkdirError(f"method {method}: {outside}")
+    return settings
 
 
 def variant_name(config: ConfigDict, method: str, settings: Mapping[str, Any]) -> str:
@@ -163,6 +168,12 @@ def adapters(settings: dict[str, Any], architecture: DecoderConfig) -> Lora:
     )
 
 
+def looks(config: ConfigDict) -> bool:
+    """Whether any method has validation questions answered while it is tuned."""
+    sections = [method_settings(config, method)["validate"] for method in config.methods]
+    return any(section["every"] and section["score"] for section in sections)
+
+
 def check_validation(settings: Mapping[str, Any]) -> None:
     """Refuse a section ``train.validate`` that cannot be.
 
@@ -201,4 +212,7 @@ def check_settings(config: ConfigDict, workdir: Workdir, names: Sequence[str] = 
         if settings["validate"]["every"] and settings["validate"]["score"]:
             transfer.check_movable(mesh)
         lora = adapters(settings["lora"], architecture) if settings["tune"] == "lora" else None
-        training.take_apart(checkpoints.abstract_decoder(architecture, lora), settings["tune"], settings["freeze"])
+        parts = training.take_apart(
+            checkpoints.abstract_decoder(architecture, lora), settings["tune"], settings["freeze"]
+        )
+        optimizer(settings).check_decay(parts.trainable)

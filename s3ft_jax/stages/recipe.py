@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from s3ft_jax.progress import say
 from s3ft_jax.records import SAMPLED, Origin
+from s3ft_jax.report.references import find_reference
 from s3ft_jax.selection import METHODS, asked_after
 from s3ft_jax.workdir import Workdir, WorkdirError
 
@@ -32,6 +33,7 @@ def check(config: ConfigDict) -> None:
         sample.settings_of(config, origin)
     prepare.check_replay(config)
     benchmark.settings_of(config)
+    find_reference(config.report.reference)
 
 
 def build_targets(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
@@ -54,14 +56,16 @@ def build_targets(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -
 
 
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
-    """import, prepare, sample, judge (agree, gate), select, train, evaluate (drift, benchmark), report."""
-    from s3ft_jax.stages import benchmark, drift, evaluate, import_model, prepare, report, train
-    from s3ft_jax.stages.method_settings import check_settings
+    """import, prepare, measure, sample, judge (agree, gate), select, train, evaluate (drift, benchmark), report."""
+    from s3ft_jax.stages import benchmark, drift, evaluate, import_model, measure, prepare, report, train
+    from s3ft_jax.stages.method_settings import check_settings, looks
 
     check(config)
     import_model.run(config, workdir, redo=redo)
     prepare.run(config, workdir, redo=redo)
     check_settings(config, workdir)
+    looked_at = [] if "validation" in evaluate.parts_of(config) or not looks(config) else ["validation"]
+    measure.run(config, workdir, [*evaluate.parts_of(config), *looked_at])
     build_targets(config, workdir, redo=redo)
     evaluate.run(config, workdir, evaluate.UNTUNED, None, redo=redo)
     benchmark.run(config, workdir, evaluate.UNTUNED, None, redo=redo)

@@ -76,7 +76,8 @@ def run(
     reads += [key(method, seed, current.number - 1)] if current.number > 1 else []
     with workdir.stage(
         key(method, seed, current.number),
-        settings=settings | {"step": current.first},
+        # before training an outside engine may have sampled; here it is always our own
+        settings=settings | {"step": current.first, "engine": engine_settings(config).decisive},
         reads=reads,
         writes=[where],
     ) as stage:
@@ -109,9 +110,10 @@ def _answer(
     """Own answers of the model as it is, in shards as when sampling before training."""
     decoder = load(mesh_to_sample(engine_settings(config), workdir))
     model = Model.of(decoder, PromptEncoder(str(workdir / BASE / "tokenizer")))
-    settings = sample.response_settings(config, config.sample.num_own, current.number)
+    settings = sample.response_settings(config, config.sample.num_own, (current.number, seed))
     size = config.sample.shard_size
-    asks = sharing(asks_of(examples, "own", model.encoder), examples)
+    asks, _ = sample.askable(asks_of(examples, "own", model.encoder), config, model.config.max_positions)
+    asks = sharing(asks, examples)
     parts = [asks[i : i + size] for i in range(0, len(asks), size)]
     where = f"{folder(method, seed, current.number)}/own-responses"
     shards = Shards(workdir, Response, where, len(parts), together=model.spans_hosts)

@@ -23,6 +23,10 @@ from s3ft_jax.workdir import Workdir
 
 REPAIR = ("repair", "repair_frac", "repair_prompt")
 """Settings of ``sample`` that only repairs follow from."""
+SEED_STRIDE = 2**32
+"""Keeps the sampling seeds of runs' rounds away from any that a person would set; the key is a hash of the seed."""
+NO_ROOM = "prompt and sample.max_new_tokens are longer than the model reads"
+"""Why a question is not asked."""
 
 
 def key(origin: Origin) -> str:
@@ -114,13 +118,20 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
             say(f"sample {origin}: {count} questions not asked: {reason}")
 
 
-def response_settings(config: ConfigDict, count: int, number: int = 0) -> ResponseSettings:
-    """How ``count`` responses to each training question are sampled in a round; round 0 is before training."""
-    sample = config.sample
+def response_settings(config: ConfigDict, count: int, current: tuple[int, int] = (0, 0)) -> ResponseSettings:
+    """How ``count`` responses to each training question are sampled.
+
+    Args:
+      config: its ``sample``.
+      count: responses to each question.
+      current: the round and the seed of the run that it is of; round 0 is before training, and all runs share it.
+        Runs with different seeds draw differently: what they share would be missing in the spread between them.
+    """
+    sample, (number, run_seed) = config.sample, current
     return ResponseSettings(
         sampling=Sampling(sample.temperature, sample.top_k, sample.top_p, sample.min_p, sample.repetition_penalty),
         max_new_tokens=sample.max_new_tokens,
-        seed=sample.seed,
+        seed=sample.seed + (run_seed * SEED_STRIDE if number else 0),
         num_responses=count,
         first_index=number * count,
         engine=sampler.engine_settings(config),
@@ -144,11 +155,10 @@ def _sample(
 ) -> tuple[list[Response], Counter[str]]:
     """The responses, and the questions that could not be asked, by reason."""
     settings = response_settings(config, count)
-    left: Counter[str] = Counter()
     if origin == "repair":
         asked, left = repair_asks(config, workdir, examples, writer.encoder, writer.max_positions)
     else:
-        asked = asks_of(examples, origin, writer.encoder)
+        asked, left = askable(asks_of(examples, origin, writer.encoder), config, writer.max_positions)
     asked = sharing(asked, examples)
     size = config.sample.shard_size
     parts = [asked[i : i + size] for i in range(0, len(asked), size)]
@@ -160,6 +170,13 @@ def _sample(
 
         made = shards.all(make)
     return made, left
+
+
+def askable(asks: Sequence[Ask], config: ConfigDict, max_positions: int) -> tuple[list[Ask], Counter[str]]:
+    """Those that have room for a response in what the model reads, and how many have not, by reason."""
+    room = max_positions - config.sample.max_new_tokens
+    kept = [ask for ask in asks if len(ask.prompt_ids) <= room]
+    return kept, Counter({NO_ROOM: len(asks) - len(kept)} if len(kept) < len(asks) else {})
 
 
 def repair_asks(
@@ -187,7 +204,7 @@ def repair_asks(
         elif len(made.given_ids) >= sample.max_new_tokens:
             left["the beginning of gold is as long as sample.max_new_tokens"] += 1
         elif len(made.prompt_ids) + sample.max_new_tokens > max_positions:
-            left["prompt and sample.max_new_tokens are longer than the model reads"] += 1
+            left[NO_ROOM] += 1
         else:
             asks.append(made)
     return asks, left

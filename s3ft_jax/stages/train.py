@@ -27,7 +27,7 @@ from s3ft_jax.stages.method_settings import (
 )
 from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.stages.tuned_model import folder, key, load_at
-from s3ft_jax.stages.validate import Validation, is_due
+from s3ft_jax.stages.validate import Validation, is_due, looked_at
 from s3ft_jax.variants import method_of
 from s3ft_jax.workdir import Workdir, WorkdirError
 
@@ -38,7 +38,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
     where = folder(method, seed)
     with workdir.stage(
         key(method, seed),
-        settings=settling(settings) | {"seed": seed, "mesh": plain_settings(config.mesh)},
+        settings=settling(settings) | {"seed": seed, "mesh": plain_settings(config.mesh)} | looked_at(config, settings),
         reads=["import", select.key(method_of(method))] + (["prepare"] if settings["validate"]["every"] else []),
         writes=[where],
         redo=redo,

@@ -22,9 +22,10 @@ from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Selection, from_line, to_line
 from s3ft_jax.responder import Model, respond
-from s3ft_jax.stages.judge import judge_responses
+from s3ft_jax.stages.judge import judge_responses, settings_of
 from s3ft_jax.stages.launch import BASE, mesh_to_sample, plain_settings
 from s3ft_jax.stages.sample import answer_settings
+from s3ft_jax.stages.sampler import engine_settings
 from s3ft_jax.tuning.saving import is_cost
 from s3ft_jax.workdir import Workdir, WorkdirError
 
@@ -33,6 +34,16 @@ def is_due(settings: Mapping[str, Any], number: int) -> bool:
     """Whether a run with these settings is looked at after step ``number``."""
     every = settings["validate"]["every"]
     return bool(every) and (number % every == 0 or number == settings["num_steps"])
+
+
+def looked_at(config: ConfigDict, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the scores of looks follow from beside the settings of the method, where they decide which state is taken or
+    when the run ends."""
+    own = settings["validate"]
+    if not (own["every"] and own["score"] and (own["use_best"] or own["patience"])):
+        return {}
+    evaluated = {name: plain_settings(config.evaluate)[name] for name in ("max_new_tokens", "stop")}
+    return {"looks": {"evaluate": evaluated, "judge": settings_of(config), "engine": engine_settings(config).decisive}}
 
 
 class Validation:

@@ -39,7 +39,8 @@ class Schedule:
       shape: how it falls after warm-up and flat part: linear, cosine, or constant (not at all).
       warmup_frac: share of the steps over which the rate rises linearly from 0.
       flat_frac: share of the steps, after warm-up, that stay at the peak.
-      final_frac: rate at the last step, as a share of the peak.
+      final_frac: rate that it falls to, as a share of the peak: that of the step after the last one, as in
+        transformers' schedules.
     """
 
     learning_rate: float
@@ -102,6 +103,17 @@ class Optimizer:
         # after the optimizer, whose updates are to be added: decay is the same thing for each of them
         decay = optax.add_decayed_weights(-self.weight_decay, self.decays) if self.weight_decay else optax.identity()
         return optax.chain(clip, OPTIMIZERS[self.name](self), decay)
+
+    def check_decay(self, params: Any) -> None:
+        """Refuse a pattern of ``decay_on`` that is of no parameter which learns.
+
+        Raises:
+          OptimizerError: names it, and the parameters.
+        """
+        names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+        for pattern in self.decay_on:
+            if not any(matches(name, [pattern]) for name in names):
+                raise OptimizerError(f"train.decay_on: {pattern!r} names none of what learns: {', '.join(names)}")
 
     def decays(self, params: Any) -> Any:
         """Tree of bools: which parameters decay."""

@@ -111,9 +111,7 @@ def tune(
     own = run.processes
     state, first = resume(parts, run.optimizer, folder, run.saving.base_digest, own)
     step = training.make_step(parts.graphdef, run.optimizer, **run.step)
-    meta = read_meta(folder / str(first)) if first else None
-    ended = meta is not None and bool(meta.ended)
-    owed = meta is not None and watcher is not None and owes_look(meta, watcher.due)
+    ended, owed = _left_at(folder, first, watcher)
     log = _open_log(run, folder, first, first - 1 if owed else first)
     with (
         stopping.deferred() as stop,
@@ -123,8 +121,7 @@ def tune(
     ):
         ticker.advance(first)
         looks = _Looks(run, saver, log, watcher, stop)
-        if owed:
-            ended = looks.make_up(first, state)
+        ended = looks.make_up(first, state) if owed else ended
         state = training.fit(
             state,
             parts.frozen,
@@ -150,6 +147,14 @@ def tune(
 def owes_look(meta: CheckpointMeta, due: Callable[[int], bool]) -> bool:
     """Whether a checkpoint was written in haste, on a request to stop, after a step at which a look was due."""
     return due(meta.step) and not meta.numbers and not meta.ended
+
+
+def _left_at(folder: epath.Path, first: int, watcher: Watcher | None) -> tuple[bool, bool]:
+    """Whether the run ended early at the checkpoint it goes on from, and whether a look at that is owed."""
+    if not first:
+        return False, False
+    meta = read_meta(folder / str(first))
+    return bool(meta.ended), watcher is not None and owes_look(meta, watcher.due)
 
 
 def _open_log(run: RunSettings, folder: epath.Path, first: int, looked: int) -> MetricsLog:

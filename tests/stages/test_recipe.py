@@ -20,7 +20,7 @@ def test_a_second_run_does_nothing(copied, capsys):
     recipe.run(config, workdir)
     assert contents(workdir) == before
     text = capsys.readouterr().out
-    assert text.count("already done") == 5 + 2 + 4 + 1 + 12
+    assert text.count("already done") == 6 + 2 + 4 + 1 + 12
     assert text.strip().splitlines()[-1].endswith("report.html")
 
 

@@ -9,7 +9,7 @@ from s3ft_jax.repairs import RepairError
 from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import judge, sample
 from s3ft_jax.stages.launch import load_model
-from small import small_config
+from small import accept, small_config
 
 
 def test_every_question_has_an_own_answer_to_its_plain_prompt(walked):
@@ -43,8 +43,7 @@ def test_paraphrases_are_asked_for_all_or_for_the_unsolved_only(walked):
         before, config.methods = config.methods, ("s3ft",)
         wanted = {example.id for example in sample.wanted(config, workdir, "paraphrase")}
         config.methods = before
-    verdicts = workdir.read_records(Verdict, "verdicts/own.jsonl")
-    assert wanted == {v.example_id for v in verdicts if v.outcome != "right"}
+    assert wanted == unsolved(workdir)
 
 
 def unsolved(workdir):
@@ -108,6 +107,31 @@ def test_who_cannot_be_asked_is_counted_by_reason(copied):
     assert tight == {"prompt and sample.max_new_tokens are longer than the model reads": 2}
     stranger = dataclasses.replace(examples[0], id="stranger")
     assert sample.repair_asks(config, workdir, [stranger], *parts)[1] == {"no whole own answer was found wrong": 1}
+
+
+def test_a_question_without_room_for_a_response_is_left_out_and_counted(copied, capsys):
+    config, workdir = copied
+    name = "examples/train.jsonl"
+    first, *rest = workdir.read_records(Example, name)
+    longer = ({"role": "user", "content": "2 " * 500},)
+    workdir.write_records(name, [dataclasses.replace(first, messages=longer, paraphrase_messages=longer), *rest])
+    accept(workdir, "prepare", name)
+    for origin in ("own", "paraphrase"):
+        sample.run(config, workdir, origin, redo=True)
+        facts = workdir.manifest(f"sample-{origin}")["facts"]
+        assert facts["left"] == {sample.NO_ROOM: 1} and facts["responses"] == 23
+        asked = {response.example_id for response in read_shards(workdir, Response, f"responses/{origin}")}
+        assert asked == {example.id for example in rest}
+        judge.run(config, workdir, origin, redo=True)
+    assert "1 questions not asked: prompt and sample.max_new_tokens" in capsys.readouterr().out
+
+
+def test_rounds_of_runs_with_other_seeds_draw_other_answers():
+    config = small_config()
+    before = [sample.response_settings(config, 1, (0, seed)) for seed in (0, 1)]
+    rounds = [sample.response_settings(config, 1, (1, seed)) for seed in (0, 1)]
+    assert before[0] == before[1], "what is sampled from the base is shared by all runs"
+    assert rounds[0].seed != rounds[1].seed and rounds[0].first_index == rounds[1].first_index == 1
 
 
 def test_settings_of_an_origin_are_only_those_it_follows_from():

@@ -8,8 +8,8 @@ import pytest
 from s3ft_jax import checkpoints
 from s3ft_jax.stages import train
 from s3ft_jax.stages.method_settings import check_validation
-from s3ft_jax.stages.validate import Validation
-from s3ft_jax.workdir import WorkdirError
+from s3ft_jax.stages.validate import Validation, looked_at
+from s3ft_jax.workdir import SettingsChanged, WorkdirError
 from small import accept
 
 NAMES = {"validation_loss", "validation_kl", "validation_score"}
@@ -40,13 +40,28 @@ def test_a_look_measures_loss_distance_and_score_and_changes_nothing(copied, cap
     assert "step 2, 6 validation examples: loss" in said and said.count("/validation/") >= 4, "two answers at each look"
 
 
-def test_adapters_need_no_copy_of_the_base_and_start_at_it(copied):
+@pytest.mark.parametrize("rate", [0.0, 1e-2])
+def test_adapters_need_no_copy_of_the_base_and_start_at_it(copied, monkeypatch, rate):
     config, _ = copied
     with config.unlocked():
-        config.train.tune, config.train.learning_rate = "lora", 0.0
+        config.train.tune, config.train.learning_rate = "lora", rate
         config.train.lora.targets, config.train.per_method = ("all",), {}
+    loaded, load = [], checkpoints.load_decoder
+    monkeypatch.setattr(checkpoints, "load_decoder", lambda *told: loaded.append(told) or load(*told))
     _, _, looks = tuned(copied, score=False)
-    assert all(abs(row["validation_kl"]) < 1e-6 for row in looks) and "validation_score" not in looks[0]
+    assert len(loaded) == 1 and "validation_score" not in looks[0]
+    for row in looks:
+        assert row["validation_kl"] > 1e-6 if rate else abs(row["validation_kl"]) < 1e-6
+
+
+def test_what_the_score_of_looks_follows_from_is_a_setting_where_it_chooses_the_model(copied):
+    tuned(copied, use_best="validation_score", score=True)
+    config, workdir = copied
+    config.evaluate.max_new_tokens = 63
+    with pytest.raises(SettingsChanged, match=r"looks\.evaluate\.max_new_tokens: 64 -> 63"):
+        train.run(config, workdir, "s3ft", 0)
+    settings = {"validate": {"every": 2, "score": True, "use_best": "", "patience": 0}}
+    assert looked_at(config, settings) == {}, "they only watch"
 
 
 def test_too_far_from_the_base_ends_the_run(copied, capsys):
@@ -99,9 +114,13 @@ def test_score_as_the_best_needs_the_score():
     check_validation({**settings, "score": True})
 
 
-def test_gold_that_fits_no_row_is_said_by_its_key(copied, monkeypatch):
-    monkeypatch.setattr("s3ft_jax.prompts.PromptEncoder.encode_response", lambda *_: (1,) * 10_000)
-    with pytest.raises(WorkdirError, match=r"no validation example fits train\.max_length = \d+ tokens"):
+@pytest.mark.parametrize(
+    ("max_length", "bound"), [(192, r"train\.max_length, 192 tokens"), (4096, "what the model reads, 512 tokens")]
+)
+def test_gold_that_fits_no_row_is_said_by_its_key(copied, monkeypatch, max_length, bound):
+    copied[0].train.max_length = max_length
+    monkeypatch.setattr("s3ft_jax.prompts.PromptEncoder.encode_response", lambda *_: (1,) * 600)
+    with pytest.raises(WorkdirError, match=f"no validation example fits {bound}"):
         tuned(copied)
 
 
