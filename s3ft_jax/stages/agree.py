@@ -33,11 +33,16 @@ def second(config: ConfigDict) -> ConfigDict:
     """The config with the second judge in the first one's place.
 
     Raises:
-      WorkdirError: ``judge.second`` is empty.
+      WorkdirError: ``judge.second`` is empty, or the first judge's verdicts are disturbed.
       JudgeError: there is no such judge.
     """
     if not config.judge.second:
         raise WorkdirError("judge.second is empty: name the second judge, e.g. --config.judge.second=exact")
+    if judge.noise_of(config):
+        raise WorkdirError(
+            "judge.second with judge.noise: how often two judges agree says nothing where verdicts of the first are "
+            "turned round on purpose. Leave one of the two out."
+        )
     check_name(config.judge.second)
     own = ConfigDict(config.to_dict())
     own.judge.name = config.judge.second

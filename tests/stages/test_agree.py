@@ -47,3 +47,9 @@ def test_without_a_second_judge_there_is_a_clear_error(tmp_path):
         agree.run(small_config(), Workdir(str(tmp_path)), "own")
     with pytest.raises(JudgeError, match="did you mean numbers"):
         agree.run(small_config("judge.second=nubmers"), Workdir(str(tmp_path)), "own")
+
+
+def test_agreement_with_verdicts_that_are_disturbed_on_purpose_is_refused(tmp_path):
+    config = small_config("judge.second=exact", "judge.noise.false_accepts=0.1")
+    with pytest.raises(WorkdirError, match=r"judge\.second with judge\.noise"):
+        agree.run(config, Workdir(str(tmp_path)), "own")
