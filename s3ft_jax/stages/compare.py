@@ -28,7 +28,18 @@ from s3ft_jax.records import Example, Score
 from s3ft_jax.report import Evidence, GridPoint, build_contents, print_result, write_report
 from s3ft_jax.report.wording import count_of, duration
 from s3ft_jax.selection import METHODS
-from s3ft_jax.stages import benchmark, drift, evaluate, few_shot, import_model, prepare, recipe, train, tuned_model
+from s3ft_jax.stages import (
+    benchmark,
+    device_memory,
+    drift,
+    evaluate,
+    few_shot,
+    import_model,
+    prepare,
+    recipe,
+    train,
+    tuned_model,
+)
 from s3ft_jax.stages.gather import Entry, gather, models_of, reads_of
 from s3ft_jax.stages.launch import BASE, plain_settings, spans_hosts
 from s3ft_jax.stages.method_settings import check_settings, method_settings, variant_name
@@ -130,6 +141,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
         raise GridError("a comparison chooses settings by validation examples, and there are none: task.num_validation")
     names = [variant_name(config, one.method, point) for one in wanted.contenders for point in _points(config, one)]
     check_settings(config, workdir, names)
+    device_memory.check(config, workdir, names)
     wanted = _fit_shots(config, workdir, wanted)
     recipe.build_targets(config, workdir, redo=redo)
     Comparison(config, workdir, wanted, redo).run()

@@ -55,13 +55,14 @@ def build_targets(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -
 
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     """import, prepare, sample, judge (agree, gate), select, train, evaluate (drift, benchmark), report."""
-    from s3ft_jax.stages import benchmark, drift, evaluate, import_model, prepare, report, train
+    from s3ft_jax.stages import benchmark, device_memory, drift, evaluate, import_model, prepare, report, train
     from s3ft_jax.stages.method_settings import check_settings
 
     check(config)
     import_model.run(config, workdir, redo=redo)
     prepare.run(config, workdir, redo=redo)
     check_settings(config, workdir)
+    device_memory.check(config, workdir)
     build_targets(config, workdir, redo=redo)
     evaluate.run(config, workdir, evaluate.UNTUNED, None, redo=redo)
     benchmark.run(config, workdir, evaluate.UNTUNED, None, redo=redo)
