@@ -7,7 +7,8 @@
 ``--config.task.columns.question=query --config.task.columns.answer=reply``. ``judge`` is numbers, expressions,
 programs, answers, exact, choice, model, my_module:my_judge or put together, as ``first(numbers, model)``. One file is
 divided into train, validation and test by a rule from a seed; ``--config.task.splits.test=test.jsonl`` gives a split a
-file of its own. What is lost elsewhere is measured by ``--config.benchmark.tasks=mmlu,hellaswag`` (any of lm-eval's).
+file of its own. A step takes 16 examples: 8,000 training questions are gone through once in 500 ``steps``. What is
+lost elsewhere is measured by ``--config.benchmark.tasks=mmlu,hellaswag`` (any of lm-eval's).
 """
 
 from ml_collections import ConfigDict

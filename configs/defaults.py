@@ -254,6 +254,7 @@ def train_defaults() -> ConfigDict:
             # of the parameters while all of them are tuned: float32, or bfloat16, which takes half the memory and loses
             # every update below 1/256 of a weight
             "param_dtype": "float32",
+            "check_memory": True,  # stop before sampling where the estimate does not fit; False: say so, and go on
             "save_every": 50,  # steps between checkpoints
             "keep": 2,  # newest checkpoints kept while a run goes on; at its end the tuned model alone
             "max_skipped": 10,  # steps in a row without a finite loss before the run stops

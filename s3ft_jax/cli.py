@@ -19,6 +19,12 @@ from s3ft_jax import processes
 from s3ft_jax.records import SAMPLED
 
 _EXAMPLE = "--config=configs/quickstart.py --workdir=runs/quickstart"
+_SETTINGS = """\
+Settings:
+  --config=FILE.py:A=X,B=Y   arguments of that file; the top of each file in configs/ says which it takes, e.g.
+                             configs/custom.py:data=train.jsonl,judge=numbers,model=FOLDER,tune=lora,steps=500
+  --config.KEY=VALUE         changes one setting, as often as you like, e.g. --config.train.learning_rate=1e-5
+  All keys with their values and units stand in configs/defaults.py; an unknown one is an error."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,13 +115,13 @@ COMMANDS = {
         config=False,
     ),
     "doctor": Command(
-        "versions, devices, memory, sandbox, tokenizer and write access",
+        "versions, devices, memory, sandbox, tokenizer, data, judge and disk: is this machine fit?",
         _EXAMPLE,
         "doctor",
         config=False,
     ),
     "plan": Command(
-        "will it fit on a TPU slice, how fast can it be: answered without a TPU, from a config.json",
+        "will it fit on a TPU slice or GPUs, how fast can it be: answered without them, from a config.json",
         "--config=configs/quickstart.py --topology=v5e:2x2",
         "plan",
         ("topology", "json", "compiles", "questions"),
@@ -186,7 +192,7 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "seed": lambda p: p.add_argument("--seed", type=int, default=0, help="one of train.seeds (default 0)"),
     "id": lambda p: p.add_argument("example_id", metavar="ID", help="e.g. programs/train/00017"),
     "topology": lambda p: p.add_argument(
-        "--topology", required=True, metavar="CHIP:SHAPE", help="v5e:4x4, v5p-512, 2xv5e-256"
+        "--topology", required=True, metavar="CHIP:SHAPE", help="v5e:4x4, v5p-512, 2xv5e-256; GPUs: h100:8, l4"
     ),
     "json": lambda p: p.add_argument("--json", default="", metavar="FILE", help="write the same as JSON"),
     "questions": lambda p: p.add_argument(
@@ -221,14 +227,14 @@ def build_parser() -> argparse.ArgumentParser:
             name,
             help=command.help,
             description=f"{command.help[0].upper()}{command.help[1:]}.",
-            epilog=f"Example:\n  s3ft {name} {command.example}",
+            epilog=f"Example:\n  s3ft {name} {command.example}\n\n{_SETTINGS}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         for argument in command.arguments:
             _ARGUMENTS[argument](sub)
         sub.add_argument(
-            "--config", required=command.config, default="", metavar="FILE.py[:ARG]", help="the experiment"
+            "--config", required=command.config, default="", metavar="FILE.py[:A=X,B=Y]", help="the experiment"
         )
         sub.add_argument(
             "--workdir", required=name not in WITHOUT_WORKDIR, default="", metavar="DIR", help="where all files go"

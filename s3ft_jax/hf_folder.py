@@ -36,11 +36,20 @@ TOKENIZER_FILES = (
 _WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 _CONFIG, _GENERATION = "config.json", "generation_config.json"
 _ALL = [_CONFIG, _GENERATION, *_WEIGHTS, *TOKENIZER_FILES, "additional_chat_templates/*"]
+_SMALL = [pattern for pattern in _ALL if pattern not in _WEIGHTS]
+_SIGN_IN = (
+    "run `hf auth login`; where there is no terminal (the workers of a pod, a job), `export HF_TOKEN=...` in the shell "
+    "that starts it, with a token of https://huggingface.co/settings/tokens that may read it"
+)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 class HFFolderError(ValueError):
     """A model folder cannot be had or is not whole. The message names the folder or hub id, the cause and the fix."""
+
+
+class HubUnreachable(HFFolderError):
+    """A model is not on this disk, and the hub does not answer: nothing is known of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,18 +80,20 @@ class HFFolder:
         return ()
 
 
-def read(model: str | os.PathLike, *, revision: str | None = None) -> HFFolder:
+def read(model: str | os.PathLike, *, revision: str | None = None, weights: bool = True) -> HFFolder:
     """Find a model folder: on this machine if the path exists, else on the hub.
 
     Args:
       model: a folder, here or in a bucket, or a hub id such as ``HuggingFaceTB/SmolLM2-135M-Instruct``.
       revision: branch, tag or commit on the hub; refused for a local folder.
+      weights: False fetches all but them, of a model that is not on this machine.
 
     Raises:
-      HFFolderError: not there, not reachable, not allowed, or config.json, tokenizer or weights are missing.
+      HubUnreachable: it is not on this machine, and the hub does not answer.
+      HFFolderError: not there, not allowed, or config.json, tokenizer or weights are missing.
     """
-    name = str(model)
-    path = _fetched(name)
+    name, wanted = str(model), _ALL if weights else _SMALL
+    path = _fetched(name, wanted)
     if path.is_dir():
         if revision is not None:
             raise HFFolderError(f"{name}: a revision ({revision!r}) only makes sense for a hub id. Leave it out.")
@@ -91,7 +102,7 @@ def read(model: str | os.PathLike, *, revision: str | None = None) -> HFFolder:
     elif not _HUB_ID.fullmatch(name):
         raise HFFolderError(f"{name}: no such folder, and not of the form OWNER/NAME of a hub id. Check the path.")
     else:
-        path = _download(name, revision)
+        path = _download(name, revision, wanted)
     config = _read_json(path / _CONFIG)
     generation = _read_json(path / _GENERATION) if (path / _GENERATION).exists() else {}
     tokenizer = tuple(file for file in TOKENIZER_FILES if (path / file).exists())
@@ -108,7 +119,8 @@ def read_architecture(model: str | os.PathLike) -> dict[str, Any]:
     """config.json alone, of a folder that may hold nothing else, of the file itself, or of a hub id.
 
     Raises:
-      HFFolderError: not there, not reachable, not allowed, or not JSON.
+      HubUnreachable: it is not on this machine, and the hub does not answer.
+      HFFolderError: not there, not allowed, or not JSON.
     """
     name = str(model)
     path = _fetched(name)
@@ -119,12 +131,12 @@ def read_architecture(model: str | os.PathLike) -> dict[str, Any]:
     return _read_json(path / _CONFIG if path.is_dir() else path)
 
 
-def _fetched(name: str) -> Path:
+def _fetched(name: str, patterns: Sequence[str] = _ALL) -> Path:
     """Where a folder is on this machine, if it is one at all; of a bucket's, the copy that was fetched."""
     if not storage.is_remote(name):
         return Path(name).expanduser()
     try:
-        return storage.fetch(name, _ALL)
+        return storage.fetch(name, list(patterns))
     except FileNotFoundError:
         raise HFFolderError(f"{name}: no such folder in the bucket. Check the path.") from None
 
@@ -147,23 +159,26 @@ def _download(name: str, revision: str | None, patterns: Sequence[str] = _ALL) -
     import huggingface_hub  # slow to import, and a local folder needs none of it
     from huggingface_hub import errors
 
-    at = f"{name} (revision {revision})" if revision else name
+    at, kind = f"{name} (revision {revision})" if revision else name, HFFolderError
     try:
         return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
     except errors.GatedRepoError:
-        cause = f"is gated. Accept its terms on https://huggingface.co/{name}, then run: hf auth login"
+        cause = f"is gated. Accept its terms on https://huggingface.co/{name}, then {_SIGN_IN}"
     except errors.RepositoryNotFoundError:
-        cause = "is no folder here and no model on the hub (or a private one). Check the name, or run: hf auth login"
+        cause = f"is no folder here and no model on the hub (or a private one). Check the name, or {_SIGN_IN}"
     except errors.RevisionNotFoundError:
         cause = "has no such revision on the hub. Check the branch, tag or commit"
     except (errors.HFValidationError, errors.HfHubHTTPError) as error:
         cause = f"cannot be fetched from the hub: {error}"
     except (errors.LocalEntryNotFoundError, OSError) as error:  # offline, no such host, connection cut
-        cause = (
-            f"is no folder here, is not in the cache, and the hub cannot be reached ({type(error).__name__}). "
-            f"Download it where there is a network (hf download {name}) and give the folder's path"
+        kind, cause = (
+            HubUnreachable,
+            (
+                f"is no folder here, is not in the cache, and the hub cannot be reached ({type(error).__name__}). "
+                f"Download it where there is a network (hf download {name}) and give the folder's path"
+            ),
         )
-    raise HFFolderError(f"{at}: {cause}.")
+    raise kind(f"{at}: {cause}.")
 
 
 def copy_tokenizer(source: HFFolder, target: str | os.PathLike) -> None:

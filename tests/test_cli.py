@@ -30,6 +30,15 @@ def test_each_help_has_one_example(name, capsys):
     assert f"Example:\n  s3ft {name} " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["run", "compare", "plan"])
+def test_help_says_how_settings_are_changed_and_where_they_are_listed(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    text = capsys.readouterr().out
+    for part in ("--config.KEY=VALUE", "--config=FILE.py:A=X,B=Y", "configs/defaults.py", "data=train.jsonl,judge="):
+        assert part in text
+
+
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_each_example_parses(name):
     arguments = [name, *shlex.split(cli.COMMANDS[name].example)]

@@ -81,6 +81,7 @@ def answer(status: int):
     ("error", "message"),
     [
         (lambda: errors.GatedRepoError("x", response=answer(403)), "is gated. Accept its terms on https://hugging"),
+        (lambda: errors.GatedRepoError("x", response=answer(403)), r"`hf auth login`; .*pod.*`export HF_TOKEN=\.\.\.`"),
         (lambda: errors.RepositoryNotFoundError("x", response=answer(404)), "no model on the hub"),
         (lambda: errors.RevisionNotFoundError("x", response=answer(404)), r"\(revision v9\): has no such revision"),
         (lambda: errors.HfHubHTTPError("x", response=answer(500)), "cannot be fetched from the hub"),
@@ -107,6 +108,8 @@ def test_only_the_needed_files_are_fetched(monkeypatch, folder):
     assert asked["name"] == "owner/model"
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= set(asked["patterns"])
     assert not any(pattern.endswith((".bin", ".pt", "*")) for pattern in asked["patterns"][:-1])
+    hf_folder.read("owner/model", weights=False)
+    assert "tokenizer.json" in asked["patterns"] and not any("safetensors" in part for part in asked["patterns"])
 
 
 def test_write_model_copies_bytes_and_sets_the_end_tokens(folder, tmp_path):

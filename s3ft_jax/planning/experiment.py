@@ -34,12 +34,13 @@ class Experiment:
       dtype, tuned_dtype: of the parameters as imported, and while they are tuned (adapters are float32).
       lora, base_dtype: adapters (None: full fine-tuning) and the dtype of the frozen kernels beside them.
       optimizer: see ``training.Optimizer``.
-      step: mesh, real or abstract -> arguments of ``training.make_step`` on a TPU, for the run and for its estimates.
+      step: mesh, real or abstract -> arguments of ``training.make_step``, for the run and for its estimates.
       batch_size, accumulation, max_length: examples per step, each in a row of its own (packing makes fewer rows);
         micro-batches; tokens of a row.
       mesh: data, fsdp, tensor as in the config.
       engine: shape and precision of sampling.
       prompt_tokens, new_tokens: of its longest prompt, and of a response.
+      platform: JAX's name of the kind of device it runs on: tpu, gpu or cpu.
     """
 
     config: DecoderConfig
@@ -56,6 +57,7 @@ class Experiment:
     engine: EngineSettings
     prompt_tokens: int
     new_tokens: int
+    platform: str = "tpu"
 
 
 class Program(Protocol):
@@ -208,7 +210,7 @@ class _Sampling:
 
     def sized(self, capacity: int) -> Experiment:
         """The experiment with the number of slots that a chip of so many bytes would choose, where it gives none."""
-        engine, attention = self.experiment.engine, cached_attention.suiting("tpu")
+        engine, attention = self.experiment.engine, cached_attention.suiting(self.experiment.platform)
         if engine.num_slots:
             return self.experiment
         room = capacity - memory.bytes_per_chip(sharding.placed(self._own[1], memory.abstract_mesh(self.split)))

@@ -16,6 +16,7 @@ from flax import nnx
 from jax.sharding import AbstractMesh
 
 from s3ft_jax import sharding, training
+from s3ft_jax.models import kernels
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.weights import flat_params
 from s3ft_jax.planning.costs import (
@@ -102,6 +103,8 @@ def train_temporaries(config: DecoderConfig, sizes: TrainSizes, weights: Weights
     if sizes.attention == "xla":  # one layer's scores and weights in float32, of all layers where none are recomputed
         scores = 2 * 4 * tokens * sizes.length * config.num_heads // split.tensor
         scores *= config.num_layers if sizes.remat == "none" else 1
+    if sizes.attention == "chunked":  # of the queries of one chunk alone
+        scores = 2 * 4 * tokens * min(kernels.CHUNK, sizes.length) * config.num_heads // split.tensor
     kept = config.num_layers * layer_activations(config, sizes.remat, split.tensor)
     working = layer_activations(config, "none", split.tensor) if sizes.remat != "none" else 0
     activations = round(tokens * (kept + 2 * working) * sizes.activation_bytes)

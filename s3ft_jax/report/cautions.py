@@ -33,6 +33,7 @@ def build_cautions(evidence: Evidence, board: Scoreboard, flow: Flow) -> list[st
         *intake_cautions(evidence),
         *_about_flow(flow),
         *_about_outside(evidence),
+        *_about_steps(evidence),
         *_about_settings(evidence),
         *_about_noise(evidence),
         *_about_curves(evidence),
@@ -136,6 +137,19 @@ def _about_outside(evidence: Evidence) -> list[str]:
         f"{told['changed']:,} are never trained on, since their encoded ids give another text. The log-probability of "
         f"{told['without_logprob']:,} is not known."
         for origin, told in evidence.outside.items()
+    ]
+
+
+def _about_steps(evidence: Evidence) -> list[str]:
+    """Training that ended before it had seen every target once."""
+    methods: dict[tuple[int, int], list[str]] = {}
+    for (method, _), counts in evidence.seen.items():
+        methods.setdefault(counts, []).append(method_name(method))
+    return [
+        f"{join(list(dict.fromkeys(names)))}: trained on {seen:,} of {there:,} targets, {seen / there:.2f} passes over "
+        "the data. The others were made and never seen: train.num_steps times train.batch_size is less than there are."
+        for (seen, there), names in methods.items()
+        if seen < there
     ]
 
 

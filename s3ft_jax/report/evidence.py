@@ -114,6 +114,7 @@ class Evidence:
       intakes: split or general skill -> rows read, used, left (reason -> count), dropped (cause -> places).
       encoding: what the prompt encoder counted, see ``PromptEncoder.counts``.
       left_out: (method, seed) -> ids of the targets too long for training.
+      seen: (method, seed) -> targets that the tuned model was trained on, and how many there were; where it is known.
       selections: method -> one (example_id, origin, reason) per training target.
       responses: origin (own, paraphrase, repair) -> how many were sampled, ended and were cut at the length limit.
       outside: origin -> what its manifest says of the outside engine that sampled it: server, model, and how many
@@ -159,6 +160,7 @@ class Evidence:
     intakes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     encoding: Mapping[str, int] = dataclasses.field(default_factory=dict)
     left_out: Mapping[tuple[str, int], tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    seen: Mapping[tuple[str, int], tuple[int, int]] = dataclasses.field(default_factory=dict)
     selections: Mapping[str, Sequence[tuple[str, str, str]]] = dataclasses.field(default_factory=dict)
     responses: Mapping[str, ResponseCount] = dataclasses.field(default_factory=dict)
     outside: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
@@ -259,6 +261,7 @@ def _check_models(evidence: Evidence) -> None:
     models = {(BASE, None), *((method, seed) for method in evidence.methods for seed in evidence.seeds)}
     used = [("curves", model) for model in evidence.curves]
     used += [("left_out", model) for model in evidence.left_out]
+    used += [("seen", model) for model in evidence.seen]
     used += [("rounded", model) for model in evidence.rounded]
     used += [("kl", model) for model in evidence.kl]
     used += [("answers", (method, seed)) for method, seed, _ in evidence.answers]

@@ -30,6 +30,7 @@ from s3ft_jax.report.wording import count_of, duration
 from s3ft_jax.selection import METHODS
 from s3ft_jax.stages import (
     benchmark,
+    device_memory,
     drift,
     evaluate,
     few_shot,
@@ -142,6 +143,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     names = [variant_name(config, one.method, point) for one in wanted.contenders for point in _points(config, one)]
     check_settings(config, workdir, names)
     measure.run(config, workdir, [SEARCHED, "test", *([evaluate.GENERAL] if config.evaluate.general else [])])
+    device_memory.check(config, workdir, names)
     wanted = _fit_shots(config, workdir, wanted)
     recipe.build_targets(config, workdir, redo=redo)
     Comparison(config, workdir, wanted, redo).run()

@@ -6,7 +6,7 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from s3ft_jax.selection import replays
 from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import agree, benchmark, drift, evaluate, judge, sampler, select, tuned_model
 from s3ft_jax.stages.launch import load_model
+from s3ft_jax.stages.method_settings import method_settings
 from s3ft_jax.workdir import Workdir
 
 PACKAGES = ("s3ft_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
@@ -120,6 +121,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
         intakes=_intakes(config, workdir),
         encoding=next(iter(chosen.values()), {}).get("encoding", {}),
         left_out={model: tuple(told["dropped"]) for model, told in trainings.items()},
+        seen=_seen(config, tuned, trainings),
         outside={origin: told["outside"] for origin, told in facts.items() if "outside" in told},
         unasked={origin: told["left"] for origin, told in facts.items() if "left" in told},
         selections={label: _flow(workdir, method) for label, method in methods.items()},
@@ -146,6 +148,19 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
         control=control,
         reference=config.report.reference,
     )
+
+
+def _seen(
+    config: ConfigDict, tuned: Models, trainings: Mapping[tuple[str, int | None], Mapping[str, Any]]
+) -> dict[tuple[str, int | None], tuple[int, int]]:
+    """Targets that each model was trained on, and how many there were; not of steps that are counted in rows."""
+    found = {}
+    for model, told in trainings.items():
+        settings = method_settings(config, tuned[model].model)
+        there = told["examples"] - len(told["dropped"])
+        if not settings["batch_rows"]:
+            found[model] = (min(there, told["step"] * settings["batch_size"]), there)
+    return found
 
 
 def _scores(config: ConfigDict, workdir: Workdir, models: Models) -> list[Score]:

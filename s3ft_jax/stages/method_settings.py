@@ -28,7 +28,7 @@ UNROLLED_LAYERS = 8
 NUMBERS = ("validation_score", "validation_loss", "validation_kl")
 """What a look of ``validate`` measures: share of answers judged right; nats per gold token; KL(base || model), nats per
 gold token."""
-UNSETTLING = ("trackers", "wandb_project", "keep")
+UNSETTLING = ("trackers", "wandb_project", "keep", "check_memory")
 """Settings that change nothing of what is trained; a run goes on where they are others."""
 
 

@@ -20,6 +20,7 @@ from s3ft_jax.planning.chips import peak_flops
 from s3ft_jax.planning.experiment import TrainStep
 from s3ft_jax.progress import console
 from s3ft_jax.records import Selection
+from s3ft_jax.stages.device_memory import limit_of
 from s3ft_jax.stages.plan import describe, size
 from s3ft_jax.workdir import WorkdirError
 
@@ -66,7 +67,7 @@ def tell(
       WorkdirError: an example's end token is not trained; names it.
     """
     check_masks(selections, weighed)
-    experiment = describe(config, architecture, method)
+    experiment = describe(config, architecture, method, mesh.devices.flat[0].platform)
     split = costs.Split(**mesh.shape)
     step = TrainStep(experiment, split)
     rows = -(-plan.rows_per_step // step.unit) * step.unit
@@ -113,10 +114,19 @@ def examples(plan: BatchPlan, selections: Sequence[Selection], weighed: Sequence
     out = f"; {len(plan.dropped)} longer than a row left out" if plan.dropped else ""
     return {
         "examples": f"{len(selections):,}: {_listed(count)}{out}",
+        "passes over the data": _passes(plan, len(selections) - len(plan.dropped)),
         "answer tokens": f"{sum(answers.values()):,}: {_listed(answers)}; {masked:,} masked",
         "prompt tokens": f"{prompts:,}, read and not trained; longest example {longest:,} tokens",
         "masks": f"checked: each of the {len(selections):,} end tokens is trained",
     }
+
+
+def _passes(plan: BatchPlan, there: int) -> str:
+    """How often the examples that fit are gone through, and how many are seen at all."""
+    members = [index for step in plan.steps for row in step.rows for index in row]
+    times = len(members) / there
+    shown = f"{times:.2f}" if times < 1 else f"{times:.1f}"
+    return f"{shown} ({len(set(members)):,} of {there:,} examples seen)"
 
 
 def _listed(counts: Mapping[str, int]) -> str:
@@ -129,6 +139,5 @@ def _count(params: Any) -> int:
 
 def _capacity(mesh: jax.sharding.Mesh) -> str:
     """What a device has, where it says so."""
-    stats = mesh.devices.flat[0].memory_stats() if mesh.devices.flat[0].platform != "cpu" else None
-    limit = (stats or {}).get("bytes_limit", 0)
+    limit = limit_of(mesh)
     return f"; it has {size(limit)}" if limit else ""

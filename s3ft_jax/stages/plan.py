@@ -1,4 +1,4 @@
-"""Stage: will this experiment fit on a TPU slice, and how fast can it be? Needs no TPU, no weights and no workdir."""
+"""Stage: will this experiment fit on a TPU slice or GPUs, and how fast can it be? Needs no device and no weights."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from s3ft_jax import hf_folder
+from s3ft_jax import hf_folder, sharding
 from s3ft_jax.models import families
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.weights import count_params
-from s3ft_jax.planning import compiled, durations
-from s3ft_jax.planning.chips import FLOAT32_PASSES, GIB, PlanError, Topology, parse_topology
+from s3ft_jax.planning import compiled, costs, durations
+from s3ft_jax.planning.chips import FRACTION, GIB, PlanError, Topology, gpu_fraction, parse_topology
 from s3ft_jax.planning.durations import Questions
 from s3ft_jax.planning.experiment import Decode, Experiment, Prefill, TrainStep
-from s3ft_jax.planning.forecast import Forecast, Slice, forecasts
+from s3ft_jax.planning.forecast import MARGIN, Forecast, Slice, forecasts
 from s3ft_jax.progress import console, say
 from s3ft_jax.stages import method_settings
 from s3ft_jax.stages.launch import POCKET, plain_settings, pocket_model_folder
+from s3ft_jax.stages.remedies import Devices, listed, remedies
 from s3ft_jax.stages.sampler import engine_settings
 
 BOUND = (
     "tokens/s is a bound from the chip's published speeds and the least the program must compute, read and receive; no "
     "real run is faster"
+)
+ESTIMATED = (
+    "nothing is compiled for GPUs, so all memory is an estimate; leave it some room, and set "
+    f"{FRACTION}=0.9 to give JAX more of the GPU"
 )
 
 
@@ -40,7 +45,7 @@ def run(config: ConfigDict, topology: str, *, json_file: str = "", compiles: int
 
     Args:
       config: the experiment's.
-      topology: e.g. ``v5e:4x4``.
+      topology: e.g. ``v5e:4x4``, or ``h100:8``.
       json_file: where to write the same as JSON; empty: nowhere.
       compiles: how many the search for each program's largest batch may take.
       questions: see ``read_questions``; empty: only training's time is told.
@@ -50,12 +55,13 @@ def run(config: ConfigDict, topology: str, *, json_file: str = "", compiles: int
     """
     place = parse_topology(topology)
     architecture = read_model(config)
-    experiment = describe(config, architecture)
+    experiment = describe(config, architecture, platform=place.chip.platform)
     asked = read_questions(questions, experiment, config.sample.num_own)
     say(f"{config.model.path}: {count_params(architecture):,} parameters")
     say(_hardware(place))
     found, notes = plan(experiment, place, compiles)
-    notes = [*notes, *filter(None, map(advice, found)), *times(experiment, place, found, asked, config), BOUND]
+    does_not = filter(None, (advice(forecast, config, architecture, place) for forecast in found))
+    notes = [*notes, *does_not, *times(experiment, place, found, asked, config), BOUND]
     console.print(table(found, place))
     for note in notes:
         say(f"* {note}")
@@ -67,9 +73,12 @@ def run(config: ConfigDict, topology: str, *, json_file: str = "", compiles: int
 
 
 def plan(experiment: Experiment, topology: Topology, compiles: int) -> tuple[list[Forecast], list[str]]:
-    """Forecasts and notes; compiled if libtpu is installed, which is said if not."""
+    """Forecasts and notes; compiled if they are for a TPU and libtpu is installed, which is said if not."""
     # programs are compiled for devices that are not here: no attached accelerator is to be opened
     jax.config.update("jax_platforms", "cpu")
+    if topology.chip.platform != "tpu":
+        found, notes = forecasts(experiment, Slice(topology, None, compiles, say))
+        return found, [*notes, ESTIMATED]
     devices = compiled.topology_devices(topology) if compiled.has_libtpu() else None
     found, notes = forecasts(experiment, Slice(topology, devices, compiles, say))
     return found, notes if devices is not None else [*notes, compiled.HOW_TO_GET_LIBTPU]
@@ -128,10 +137,11 @@ def read_model(config: ConfigDict) -> DecoderConfig:
     return families.read_config(values, path, config.model.max_positions)[0]
 
 
-def describe(config: ConfigDict, architecture: DecoderConfig, method: str = "") -> Experiment:
+def describe(config: ConfigDict, architecture: DecoderConfig, method: str = "", platform: str = "tpu") -> Experiment:
     """What the plan needs of a method's settings; without a method, of those shared by all.
 
-    Prompts are taken as long as a training row has room for beside the longest answer.
+    Prompts are taken as long as a training row has room for beside the longest answer. ``platform``: JAX's name of the
+    kind of device that is planned for.
     """
     settings, sample = method_settings.method_settings(config, method), config.sample
     longest = min(settings["max_length"], architecture.max_positions)
@@ -139,7 +149,8 @@ def describe(config: ConfigDict, architecture: DecoderConfig, method: str = "") 
     lora = method_settings.adapters(settings["lora"], architecture) if settings["tune"] == "lora" else None
 
     def step(mesh: Mesh | AbstractMesh) -> dict[str, Any]:
-        return method_settings.step_settings(settings, architecture, mesh if isinstance(mesh, Mesh) else _of_tpus(mesh))
+        real = mesh if isinstance(mesh, Mesh) else _on_paper(mesh, platform)
+        return method_settings.step_settings(settings, architecture, real)
 
     return Experiment(
         config=architecture,
@@ -156,27 +167,49 @@ def describe(config: ConfigDict, architecture: DecoderConfig, method: str = "") 
         engine=engine_settings(config),
         prompt_tokens=prompt if prompt > 0 else longest,
         new_tokens=sample.max_new_tokens,
+        platform=platform,
     )
 
 
-def _of_tpus(mesh: AbstractMesh) -> Any:
+def _on_paper(mesh: AbstractMesh, platform: str) -> Any:
     """What ``step_settings`` asks of a mesh: sizes, and a device's platform."""
-    device = types.SimpleNamespace(platform="tpu")
+    device = types.SimpleNamespace(platform=platform)
     return types.SimpleNamespace(shape=mesh.shape, devices=np.array([device]))
 
 
-def advice(forecast: Forecast) -> str:
+def advice(forecast: Forecast, config: ConfigDict, architecture: DecoderConfig, place: Topology) -> str:
     """What to do about a program that does not fit; empty if it does."""
     if forecast.fits:
         return ""
     most, counted = forecast.largest.size, forecast.counted
     if forecast.program == "train":
-        less = "--config.train.remat=full, adapters only (--config.train.tune=lora), or more chips"
         parts = -(-forecast.size // most) if most else 0
-        much = f"{most} rows at a time would: --config.train.accumulation={parts} (micro-batches), " if most else ""
-        return f"train does not fit. {much or 'Not even one row per part of the mesh does: '}{less}"
+        much = f"{most} rows at a time would: --config.train.accumulation={parts} (micro-batches)" if most else ""
+        much = much or "Not even one row per part of the mesh does"
+        return f"train does not fit. {much}. {_remedies(forecast, config, architecture, place)}"
     less = f"--config.sample.num_slots={most}" if most and counted == "slots" else "fewer --config.sample.num_slots"
-    return f"{forecast.program} does not fit: {less}, or a narrower --config.model.dtype"
+    dtypes = {"model.dtype": config.model.dtype, "sample.activation_dtype": config.sample.activation_dtype}
+    wide = " ".join(f"--config.{name}=bfloat16" for name, dtype in dtypes.items() if dtype == "float32")
+    return f"{forecast.program} does not fit: {less}{f', or half the bits: {wide}' if wide else ''}"
+
+
+def _remedies(forecast: Forecast, config: ConfigDict, architecture: DecoderConfig, place: Topology) -> str:
+    """Settings that help, from the config's own mesh on, with the estimate of each."""
+
+    def need(changed: ConfigDict) -> int:
+        experiment = describe(changed, architecture, platform=place.chip.platform)
+        split = costs.Split(**sharding.mesh_sizes(**experiment.mesh, num_devices=place.num_chips))
+        step = TrainStep(experiment, split, place.num_slices)
+        return sum(step.estimate(-(-experiment.batch_size // step.unit) * step.unit))
+
+    # of a compiled program the estimate may say that it fits: then all that helps is told
+    devices, limit = (
+        Devices(place.num_chips, place.num_slices),
+        0 if forecast.compiled else round(MARGIN * forecast.capacity),
+    )
+    found = remedies(config, "", devices, config.train.batch_size, need, limit)
+    told = f"What helps, each with those before it, estimated: {listed(found)}; or" if found else "It takes"
+    return f"{told} more chips, or a smaller model"
 
 
 def table(found: list[Forecast], topology: Topology) -> Table:
@@ -227,10 +260,14 @@ def plain(forecast: Forecast) -> dict[str, Any]:
 
 def _hardware(topology: Topology) -> str:
     chip = topology.chip
+    kind = "chips" if chip.platform == "tpu" else "GPUs of one machine" if topology.num_chips > 1 else "GPU"
+    taken = "" if chip.platform == "tpu" else f" ({gpu_fraction():.0%} of its {chip.hbm / GIB:.1f} GiB, see {FRACTION})"
     return (
-        f"{topology.name}: {topology.num_chips} chips. Each has {chip.usable_hbm / GIB:.2f} GiB of memory for "
-        f"programs, {chip.flops / 1e12:.0f} TFLOP/s in bfloat16 (in float32 1/{FLOAT32_PASSES} of that), "
-        f"{chip.hbm_bandwidth / 1e9:,.0f} GB/s from memory, {chip.ici_bandwidth / 2e9:,.0f} GB/s from other chips"
+        f"{topology.name}: {topology.num_chips} {kind}. Each has {chip.usable_hbm / GIB:.2f} GiB of memory for "
+        f"programs{taken}, {chip.flops / 1e12:.0f} TFLOP/s in bfloat16 (in float32 "
+        f"1/{chip.flops / chip.peak_flops('float32'):.2g} of that), "
+        f"{chip.hbm_bandwidth / 1e9:,.0f} GB/s from memory, {chip.ici_bandwidth / 2e9:,.0f} GB/s from other "
+        f"{'chips' if chip.platform == 'tpu' else 'GPUs'}"
         f"{f', {chip.dcn_bandwidth / 1e9:.3g} GB/s from other slices' if topology.num_slices > 1 else ''} "
         f"({chip.source})"
     )

@@ -57,7 +57,7 @@ def build_targets(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -
 
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     """import, prepare, measure, sample, judge (agree, gate), select, train, evaluate (drift, benchmark), report."""
-    from s3ft_jax.stages import benchmark, drift, evaluate, import_model, measure, prepare, report, train
+    from s3ft_jax.stages import benchmark, device_memory, drift, evaluate, import_model, measure, prepare, report, train
     from s3ft_jax.stages.method_settings import check_settings, looks
 
     check(config)
@@ -66,6 +66,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     check_settings(config, workdir)
     looked_at = [] if "validation" in evaluate.parts_of(config) or not looks(config) else ["validation"]
     measure.run(config, workdir, [*evaluate.parts_of(config), *looked_at])
+    device_memory.check(config, workdir)
     build_targets(config, workdir, redo=redo)
     evaluate.run(config, workdir, evaluate.UNTUNED, None, redo=redo)
     benchmark.run(config, workdir, evaluate.UNTUNED, None, redo=redo)

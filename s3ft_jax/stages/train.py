@@ -15,7 +15,7 @@ from s3ft_jax import batches, checkpoints, rounds, sharding, training, tuning
 from s3ft_jax.progress import say
 from s3ft_jax.records import Selection
 from s3ft_jax.responder import scorer_of
-from s3ft_jax.stages import overview, refresh, select
+from s3ft_jax.stages import device_memory, overview, refresh, select
 from s3ft_jax.stages.launch import BASE, load_model, plain_settings
 from s3ft_jax.stages.method_settings import (
     adapters,
@@ -73,7 +73,9 @@ def _run_rounds(
         # a run that ended at a round's last step ends there again, and a look that it owes may end it there
         if current != every[-1] and (current.last < newest or (current.last == newest and not unfinished)):
             continue
-        meta, facts = Tuning(config, workdir, method, seed, plan, chosen, current, len(every)).run()
+        tuning_run = Tuning(config, workdir, method, seed, plan, chosen, current, len(every))
+        with device_memory.explained(config, tuning_run.base_meta.config, method, plan.rows_per_step):
+            meta, facts = tuning_run.run()
         if meta.ended:
             break
     batched = {"fill": plan.fill, "rows_per_step": plan.rows_per_step}

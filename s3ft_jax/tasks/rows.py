@@ -86,13 +86,18 @@ def find_source(data: str, split: str, splits: Mapping[str, str]) -> Source | No
         return _in_folder(path, split)
     if path.is_file():
         return Source("files", str(path), (path,), shared=True)
-    hub = _HUB_ID.fullmatch(data)
-    if hub and not data.endswith(SUFFIXES):
+    if is_hub_id(data):
+        hub = _HUB_ID.fullmatch(data)
         return _listed(Source("hub", hub["name"], config=hub["config"] or ""), split, chosen)
     raise DataError(
         f"task.data: {data!r}: no such file or folder (looked in {os.getcwd()}), and it is no hub id (owner/name). "
         "Give an existing path."
     )
+
+
+def is_hub_id(data: str) -> bool:
+    """Whether ``task.data`` could name a data set of the hub; a file or folder of that name goes before it."""
+    return bool(_HUB_ID.fullmatch(data)) and not data.endswith(SUFFIXES)
 
 
 def file_digests(data: str, splits: Mapping[str, str]) -> dict[str, str]:
@@ -101,7 +106,7 @@ def file_digests(data: str, splits: Mapping[str, str]) -> dict[str, str]:
     Raises:
       DataError: see ``find_source``.
     """
-    if not data or data.startswith("tfds:") or (not _path(data).exists() and _HUB_ID.fullmatch(data)):
+    if not data or data.startswith("tfds:") or (is_hub_id(data) and not _path(data).exists()):
         return {}
     sources = {split: find_source(data, split, splits) for split in SPLITS}
     return {

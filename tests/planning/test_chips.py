@@ -2,7 +2,8 @@
 
 import pytest
 
-from s3ft_jax.planning.chips import CHIPS, GIB, PlanError, parse_topology, peak_flops
+from s3ft_jax.planning import chips
+from s3ft_jax.planning.chips import CHIPS, GIB, GPUS, PlanError, parse_topology, peak_flops
 
 
 @pytest.mark.parametrize(
@@ -28,8 +29,42 @@ def test_a_topology_is_a_chip_and_a_shape(text, name, chips):
 
 
 @pytest.mark.parametrize(
+    "text, name, count",
+    [("h100", "h100:1", 1), ("H100x8", "h100:8", 8), ("h200:4", "h200:4", 4), ("a100-40gb:2", "a100-40gb:2", 2)],
+)
+def test_gpus_are_those_of_one_machine(text, name, count, monkeypatch):
+    monkeypatch.delenv(chips.FRACTION, raising=False)
+    topology = parse_topology(text)
+    assert (topology.name, topology.num_chips, topology.num_slices) == (name, count, 1)
+    assert topology.chip.platform == "gpu" and topology.chip.usable_hbm == round(0.75 * topology.chip.hbm)
+
+
+def test_jax_takes_as_much_of_a_gpu_as_it_is_told(monkeypatch):
+    monkeypatch.setenv(chips.FRACTION, ".9")
+    assert parse_topology("rtx4090").chip.usable_hbm == 21_600_000_000
+    for text in ("0.0", "1.5", "much"):
+        monkeypatch.setenv(chips.FRACTION, text)
+        with pytest.raises(PlanError, match=f"{chips.FRACTION}={text}: must be a share"):
+            parse_topology("rtx4090")
+
+
+def test_the_gpus_are_as_their_data_sheets_say():
+    for chip in GPUS.values():
+        assert chip.peak_flops("bfloat16") > chip.peak_flops("float32") > 0 and chip.source
+        assert chip.hbm in (24e9, 40e9, 80e9, 141e9)
+    assert GPUS["h100"].flops == peak_flops("NVIDIA H100 80GB HBM3", "bfloat16")
+    assert GPUS["a100-80gb"].flops == peak_flops("NVIDIA A100-SXM4-80GB", "bfloat16")
+
+
+@pytest.mark.parametrize(
     "text, part",
     [
+        ("h100:9", "give 1 to 8 GPUs of one machine, as h100:8"),
+        ("h100:0", "give 1 to 8 GPUs"),
+        ("l4:2x2", "give 1 to 8 GPUs"),
+        ("2xh100:8", "planned for one machine"),
+        ("a100:8", "did you mean a100-"),
+        ("b200:8", "known: .*h100:8.*, rtx4090:8"),
         ("v7x:2x2", "known: v4:2x2x1, v5e:4x4, v5p:2x2x1, v6e:4x4"),
         ("v5:2x2", "did you mean v5"),
         ("v5e", "2 axes, for example v5e:4x4"),

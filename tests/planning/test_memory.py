@@ -9,6 +9,7 @@ from flax import nnx
 from tiny_experiment import CONFIG, changed, step
 
 from s3ft_jax import sharding, training
+from s3ft_jax.models import kernels
 from s3ft_jax.models.cache import KVCache
 from s3ft_jax.models.decoder import Decoder
 from s3ft_jax.models.lora import Lora
@@ -113,6 +114,17 @@ def test_temporaries_follow_what_makes_them():
     logits = 2 * 4 * 128 * (8 * 63 - 8)
     assert temporaries() - temporaries(chunk_tokens=8) == logits
     assert temporaries(parts=8) < temporaries() / 2
+
+
+def test_attention_in_chunks_keeps_the_scores_of_one(monkeypatch):
+    def temporaries(implementation):
+        attention = {"attention": kernels.Attention(implementation)}
+        return TrainStep(changed(step=lambda mesh: step(mesh, **attention)), costs.Split()).estimate(8)[1]
+
+    tokens, heads = 8 * 64, 4
+    assert temporaries("chunked") - temporaries("splash") == 2 * 4 * tokens * 64 * heads, "a row is one chunk"
+    monkeypatch.setattr(kernels, "CHUNK", 16)
+    assert temporaries("chunked") - temporaries("splash") == 2 * 4 * tokens * 16 * heads
 
 
 def test_numbers_of_a_dtype():

@@ -50,6 +50,10 @@ def cautions_of(**changes):
             {"outside": {"own": {"model": "m", "server": "http://x/v1", "returned": 5} | dict.fromkeys(REST, 2)}},
             "(m at http://x/v1). 5 have the ids that it sampled; 2 have ids encoded from its text; 2 are never trained",
         ),
+        (
+            {"seen": {("sft", 0): (1600, 8000), ("sft", 1): (1600, 8000), ("s3ft", 0): (1600, 8000)}},
+            "SFT and S3FT: trained on 1,600 of 8,000 targets, 0.20 passes over the data. The others were made",
+        ),
         ({"rounded": {("sft", 0): ("int8", 0.0123)}}, "to int8, which changed a logit of the base by up to 1.2 %"),
         ({"curves": {("sft", 0): [(1, float("nan"))]}}, "loss was not finite in SFT seed 0"),
         (
@@ -68,6 +72,10 @@ def cautions_of(**changes):
 def test_caution_is_said_where_it_applies_and_only_there(changes, words):
     assert words in cautions_of(**changes)
     assert words not in cautions_of()
+
+
+def test_targets_that_were_all_seen_are_no_matter():
+    assert "passes over the data" not in cautions_of(seen={("sft", 0): (8000, 8000)})
 
 
 def test_uneven_seeds_are_said():

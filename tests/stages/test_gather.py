@@ -5,6 +5,7 @@ import dataclasses
 from s3ft_jax.records import Example, Score
 from s3ft_jax.stages import evaluate, gather
 from s3ft_jax.stages.gather import Entry, models_of
+from small import small_config
 
 
 def test_a_label_stands_for_the_model_that_was_chosen(walked):
@@ -17,9 +18,18 @@ def test_a_label_stands_for_the_model_that_was_chosen(walked):
     assert mine == dataclasses.replace(score, method="mine")
     assert set(evidence.kl) == {("mine", 0), ("sft", 0)} and evidence.kl["mine", 0] > 0
     assert evidence.curves["mine", 0] and ("mine", 0, "arithmetic") in evidence.answers
+    assert evidence.seen == {("mine", 0): (16, 16), ("sft", 0): (16, 16)}
     reads = gather.reads_of(config, workdir, models)
     assert {"evaluate-s3ft-seed-0-test", "drift-sft-seed-0-test", "select-s3ft", "prepare"} <= set(reads)
     assert not any("sdft" in key for key in reads)
+
+
+def test_targets_that_the_steps_did_not_reach_are_counted():
+    config, told = small_config(), {"examples": 100, "dropped": ["a", "b"], "step": 4}
+    models = models_of([Entry("sft", "sft", "sft"), Entry("rows", "s3ft@batch_rows=2", "s3ft")], (0,))
+    tuned = gather.trained(models)
+    seen = gather._seen(config, tuned, dict.fromkeys(tuned, told))
+    assert seen == {("sft", 0): (16, 98)}, "steps counted in rows hold as many examples as fit"
 
 
 def test_examples_before_a_question_change_no_general_skill(copied):

@@ -26,8 +26,15 @@ def test_examples_and_tokens_by_origin():
     weighed = token_weights(ROWS, losses=losses, mask_above=2.5)
     facts = overview.examples(plan, ROWS, weighed)
     assert facts["examples"] == "4: 2 own, 2 gold; 1 longer than a row left out"
+    assert facts["passes over the data"] == "1.3 (3 of 3 examples seen)"
     assert facts["answer tokens"] == "21: 6 own, 15 gold; 2 masked"
     assert facts["prompt tokens"] == "40, read and not trained; longest example 39 tokens"
+
+
+def test_few_steps_are_a_share_of_the_data():
+    plan = plan_batches(ROWS, row_length=64, num_steps=1, seed=0, examples_per_step=1)
+    facts = overview.examples(plan, ROWS, token_weights(ROWS))
+    assert facts["passes over the data"] == "0.25 (1 of 4 examples seen)"
 
 
 def test_an_end_token_that_is_not_trained_is_refused_by_name():

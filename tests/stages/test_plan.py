@@ -116,6 +116,40 @@ def test_what_does_not_fit_comes_with_what_to_do(folder, capsys, overrides, part
     assert "NO" in text and part in text
 
 
+def test_advice_names_only_what_the_run_does_not_have_yet(folder, capsys):
+    big = ["train.batch_size=16384", "train.max_length=2048", "mesh.fsdp=1"]
+    text = planned(capsys, f"model.path={folder}", *big)
+    assert "estimated: --config.train.activation_dtype=bfloat16 (" in text
+    has = ["train.tune=lora", "train.remat=full", "train.activation_dtype=bfloat16", "model.dtype=bfloat16"]
+    text = planned(capsys, f"model.path={folder}", *big, *has, "train.batch_size=65536")
+    assert "train does not fit" in text and "--config.train.accumulation=" in text
+    for part in ("train.tune=lora", "remat=full (", "activation_dtype=bfloat16 ("):
+        assert part not in text.partition("train does not fit")[2]
+
+
+def test_half_the_bits_are_advised_where_they_are_not_taken(folder, capsys):
+    many = [f"model.path={folder}", "sample.num_slots=65536", "train.max_length=2048"]
+    told = planned(capsys, *many).partition("decode does not fit: ")[2]
+    assert told.startswith("--config.sample.num_slots=") and "or half the bits: --config.model.dtype=bfloat16" in told
+    told = planned(capsys, *many, "model.dtype=bfloat16", "sample.num_slots=131072").partition("decode does not fit: ")[
+        2
+    ]
+    assert told and "half the bits" not in told
+
+
+def test_gpus_are_estimated_and_that_is_said(folder, capsys, monkeypatch):
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
+    monkeypatch.setattr(compiled, "has_libtpu", lambda: True)  # which compiles for TPUs alone
+    for topology in ("h100x8", "h100:8"):
+        text = planned(capsys, f"model.path={folder}", topology=topology)
+        assert "h100:8: 8 GPUs of one machine. Each has 55.88 GiB of memory for programs (75% of its 74.5 GiB" in text
+        assert "nothing is compiled for GPUs, so all memory is an estimate" in text
+        assert text.count("not compiled") == 3 and "libtpu" not in text
+    assert "attention chunked" in text
+    half = planned(capsys, f"model.path={folder}", "train.activation_dtype=bfloat16", topology="l4")
+    assert "attention cudnn" in half and "l4:1: 1 GPU. Each has 16.76 GiB" in half
+
+
 @pytest.mark.parametrize(
     "override, topology, error, part",
     [
