@@ -14,10 +14,11 @@ from typing import Any
 
 from s3ft_jax.records import Example
 from s3ft_jax.tasks import custom, gsm8k, mbpp, reading, unanswerable
+from s3ft_jax.tasks.overlap import count_shared
 from s3ft_jax.tasks.rows import unread_files
 from s3ft_jax.tasks.task import GENERAL_SPLITS, SPLITS, DataError, Intake, Task, TaskSettings, with_system
 
-__all__ = ["TASKS", "DataError", "Intake", "Task", "TaskSettings", "load_examples"]
+__all__ = ["TASKS", "DataError", "Intake", "Task", "TaskSettings", "count_shared", "load_examples"]
 
 POCKET_SIZES = {"train": 1024, "validation": 256, "test": 600}
 """Generated questions of a pocket task where the settings name no number."""

@@ -233,8 +233,8 @@ class Intake:
             lines.append(f"  files not used: {', '.join(self.unread)} ({told})")
         if self.shared:
             lines.append(
-                f"  WARNING: {self.shared} of {self.used} prompts are training prompts, too; a score on them says "
-                f"little. Take them out of train, or leave out `task.splits.{self.split}`, and one file is divided."
+                f"  WARNING: {self.shared} of {self.used} prompts are training prompts, too: a score on them is no "
+                "measure of new ones. Take them out of train; one file that serves for all splits is divided by prompt."
             )
         return lines
 
