@@ -142,7 +142,7 @@ def task_defaults() -> ConfigDict:
             "name": "",  # a key of s3ft_jax.tasks.TASKS, e.g. gsm8k
             "data": "",  # file, folder, hub id or tfds:name/config; empty: the task's own default
             "splits": ConfigDict(),  # e.g. {"test": "other.jsonl"}: where a split lies if not in data
-            "columns": ConfigDict(),  # e.g. {"question": "query"}: your column names
+            "columns": ConfigDict(),  # e.g. {"question": "query", "input": "context"}: your column names
             "bad_rows": "error",  # a row that cannot be used: error, or skip (counted and listed)
             "limit": 0,  # rows per split; 0: all
             "num_train": 0,  # training questions; 0: all (or the pocket task's 1024)
@@ -154,8 +154,11 @@ def task_defaults() -> ConfigDict:
             "min_f1": 0.6,  # token F1 from which the answers judge accepts
             "unanswerable_frac": 0.0,  # share of questions given a passage without the answer; task unanswerable
             "gold_style": "mid",  # pocket tasks: near, mid or far from the model's own style
-            "prompt": "",  # your own wording, with {question}; empty: the task's
+            # your own wording, with {question}, in custom rows also with any {column}; empty: the task's
+            "prompt": "",
             "paraphrase_prompt": "",  # with {question} and {gold}; empty: the task's
+            "system": "",  # text of a system turn for all rows that have none; custom rows: with any {column}
+            "refusal": "The passage does not say.",  # gold of questions without an answer; unanswerable, custom
         }
     )
 

@@ -6,7 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-ADDED: dict[str, Any] = {"task.unanswerable_frac": 0.0}
+ADDED: dict[str, Any] = {
+    "task.unanswerable_frac": 0.0,
+    "task.system": "",
+    "task.refusal": "The passage does not say.",
+}
 """Settings that came later, each with the value that does what was done before: an older workdir goes on with it."""
 
 

@@ -59,6 +59,7 @@ class Workdir:
 
     Raises:
       StorageError: the folder is in a bucket that cannot be reached from here.
+      WorkdirError: there is a file of that name, or in the place of a folder above it.
     """
 
     def __init__(self, path: str, processes: Processes = Processes()):  # noqa: B008 (frozen)
@@ -66,6 +67,11 @@ class Workdir:
         # Orbax takes absolute paths only
         storage.check(path, "--workdir")
         self.path = epath.Path(path if storage.is_remote(path) else os.path.abspath(path))
+        above = () if storage.is_remote(path) else (self.path, *self.path.parents)
+        if in_the_way := next((one for one in above if one.exists() and not one.is_dir()), None):
+            raise WorkdirError(
+                f"--workdir={path}: {in_the_way} is a file, not a folder. Give a folder; it is made if it is not there."
+            )
         self._passing: set[str] = set()  # files that go when their stage is done
         self._checked: set[tuple[str, str]] = set()  # stages whose files were found to be what they wrote
         self._inner_seconds = 0.0  # of stages that ended, for the one they ran inside of

@@ -31,6 +31,13 @@ def test_a_relative_folder_is_made_absolute_and_a_bucket_is_left_alone(monkeypat
     assert str(Workdir("gs://bucket/run").path) == "gs://bucket/run"
 
 
+@pytest.mark.parametrize("below", ["", "/run"])
+def test_a_file_in_the_place_of_the_folder_is_one_message(tmp_path, below):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(WorkdirError, match=r"--workdir=.*notes\.txt is a file, not a folder\. Give a folder"):
+        Workdir(f"{tmp_path / 'notes.txt'}{below}")
+
+
 def test_a_finished_stage_is_skipped(tmp_path):
     workdir = Workdir(tmp_path)
     arguments = {"settings": {"a": (1, 2)}, "writes": ["first.txt"]}

@@ -111,7 +111,8 @@ class Evidence:
       seeds: the tuning seeds.
       scores: of base (seed None) and of every method and seed; target, general skills, and any others.
       config: the settings, nested as the user wrote them.
-      intakes: split or general skill -> rows read, used, left (reason -> count), dropped (cause -> places).
+      intakes: split or general skill -> rows read, used, left (reason -> count), dropped (cause -> places); and, of
+        newer runs, notes and unused (both -> count), unread (files) and shared (prompts that train has, too).
       encoding: what the prompt encoder counted, see ``PromptEncoder.counts``.
       left_out: (method, seed) -> ids of the targets too long for training.
       seen: (method, seed) -> targets that the tuned model was trained on, and how many there were; where it is known.

@@ -33,6 +33,10 @@ def intake_table(evidence: Evidence) -> Table:
     for part, intake in evidence.intakes.items():
         dropped = {cause: len(places) for cause, places in intake["dropped"].items()}
         reasons = [f"{count:,} {reason}" for reason, count in (intake["left"] | dropped).items()]
+        reasons += [f"{count:,} used: {note}" for note, count in intake.get("notes", {}).items()]
+        unused = [f"{name} ({count:,})" for name, count in intake.get("unused", {}).items()]
+        reasons += [f"not read of rows used: {', '.join(unused)}"] if unused else []
+        reasons += [f"files that no split is read from: {', '.join(intake['unread'])}"] if intake.get("unread") else []
         counts = (intake["read"], intake["used"], sum(intake["left"].values()), sum(dropped.values()))
         body.append((label(part), *(Cell(f"{count:,}") for count in counts), label("; ".join(reasons))))
     columns = ("", "rows read", "used", "left", "dropped", "why")
@@ -54,6 +58,12 @@ def intake_cautions(evidence: Evidence) -> list[str]:
         places = [place for rows in intake["dropped"].values() for place in rows]
         if places:
             found.append(f"{count_of(len(places), f'{part} row')} could not be used: {_first(places)}.")
+        shared = intake.get("shared", 0)
+        if shared:
+            found.append(
+                f"{shared:,} of {intake['used']:,} {part} prompts are training prompts, too: scores on them say little "
+                "of new ones."
+            )
     counts = collections.Counter(evidence.encoding)
     found += [f"{counts[name]:,} {ENCODED[name]}." for name in _LOSSY if counts[name]]
     return found + _left_out(evidence.left_out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -16,7 +17,7 @@ from s3ft_jax.records import Example
 from s3ft_jax.selection import METHODS, num_replayed, replays
 from s3ft_jax.stages.launch import plain_settings
 from s3ft_jax.stages.select import REPLAY, REPLAYED, check_replayed
-from s3ft_jax.tasks import DataError, Intake, load_examples
+from s3ft_jax.tasks import DataError, Intake, count_shared, load_examples
 from s3ft_jax.tasks.rows import file_digests
 from s3ft_jax.workdir import Workdir, WorkdirError
 
@@ -66,14 +67,17 @@ def _files(workdir: Workdir, section: dict[str, Any]) -> dict[str, str]:
 def _load(config: ConfigDict, workdir: Workdir, task: dict[str, Any]) -> dict[str, Any]:
     """Write every split, once all of them could be read; returns what became of the rows."""
     intakes, made = {}, {}
+    general: list[Example] = []
     for split in SPLITS:
         made[split], intake = load_examples(task, split)
+        intake.shared = count_shared(made[split], made["train"]) if split != "train" else 0
         intakes[split] = intake.to_json()
-    general: list[Example] = []
+        _tell(intake.lines())
     for name in config.general.tasks:
         examples, intake = load_examples({"name": name, "limit": config.general.limit}, "general")
         intakes[name] = intake.to_json()
         general += examples
+        _tell(intake.lines())
     for split, examples in (made | {"general": general}).items():
         _write(workdir, split, examples)
     return intakes
@@ -120,6 +124,7 @@ def run_replay(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> N
             rows = _unmeasured(workdir, rows, intake)
             stage.facts = {"intake": intake.to_json()}
             _write(workdir, "replay", rows)
+            _tell([_as_replay(line) for line in intake.lines()])
         else:
             say("prepare replay: already done")
     train = len(workdir.read_records(Example, "examples/train.jsonl"))
@@ -128,7 +133,7 @@ def run_replay(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> N
 
 def _as_replay(message: str) -> str:
     """A message about the section ``task``, made out to ``replay``, whose rows are read in the same way."""
-    return re.sub(r"\btask\.(\w+)", lambda key: "replay." + {"name": "task"}.get(key[1], key[1]), message)
+    return re.sub(r"(?<!/)\btask\.(\w+)", lambda key: "replay." + {"name": "task"}.get(key[1], key[1]), message)
 
 
 def _unmeasured(workdir: Workdir, rows: list[Example], intake: Intake) -> list[Example]:
@@ -148,6 +153,12 @@ def _unmeasured(workdir: Workdir, rows: list[Example], intake: Intake) -> list[E
 def _asked(example: Example) -> str:
     """The question with all its turns, as one text that can be compared."""
     return json.dumps([(turn["role"], turn["content"]) for turn in example.messages])
+
+
+def _tell(lines: Sequence[str]) -> None:
+    """What became of the rows, for people."""
+    for line in lines:
+        say(f"  {line}")
 
 
 def _write(workdir: Workdir, split: str, examples: list[Example]) -> None:

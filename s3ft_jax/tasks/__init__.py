@@ -7,15 +7,18 @@ rows need them.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from s3ft_jax.records import Example
 from s3ft_jax.tasks import custom, gsm8k, mbpp, reading, unanswerable
-from s3ft_jax.tasks.task import GENERAL_SPLITS, SPLITS, DataError, Intake, Task, TaskSettings
+from s3ft_jax.tasks.overlap import count_shared
+from s3ft_jax.tasks.rows import unread_files
+from s3ft_jax.tasks.task import GENERAL_SPLITS, SPLITS, DataError, Intake, Task, TaskSettings, with_system
 
-__all__ = ["TASKS", "DataError", "Intake", "Task", "TaskSettings", "load_examples"]
+__all__ = ["TASKS", "DataError", "Intake", "Task", "TaskSettings", "count_shared", "load_examples"]
 
 POCKET_SIZES = {"train": 1024, "validation": 256, "test": 600}
 """Generated questions of a pocket task where the settings name no number."""
@@ -73,11 +76,11 @@ def _pocket_skills(split: str, settings: TaskSettings, intake: Intake) -> list[E
 
 
 TASKS: dict[str, Task] = {
-    "gsm8k": Task("gsm8k", gsm8k.load),
+    "gsm8k": Task("gsm8k", gsm8k.load, columns=("question", "answer")),
     "mbpp": Task("mbpp", mbpp.load),
-    "reading": Task("reading", reading.load),
-    "unanswerable": Task("unanswerable", unanswerable.load),
-    "custom": Task("custom", custom.load),
+    "reading": Task("reading", reading.load, columns=("context", "question", "answers")),
+    "unanswerable": Task("unanswerable", unanswerable.load, columns=("context", "question", "answers")),
+    "custom": Task("custom", custom.load, columns=None),
     "pocket/arithmetic": Task("pocket/arithmetic", _pocket_arithmetic),
     "pocket/programs": Task("pocket/programs", _pocket_programs),
     "pocket/reading": Task("pocket/reading", _pocket_reading),
@@ -105,8 +108,16 @@ def load_examples(task_settings: Mapping[str, Any], split: str) -> tuple[list[Ex
     expected = GENERAL_SPLITS if task.general else SPLITS
     if split not in expected:
         raise DataError(f"{task.name} has no split {split!r}; it has {', '.join(expected)}.")
+    for name in settings.columns if task.columns is not None else ():
+        if name not in task.columns:
+            known = f"it knows {', '.join(task.columns)}" if task.columns else "it knows none"
+            raise DataError(f"task.columns.{name}: has no effect: {task.name} reads no such column; {known}.")
     intake = Intake(task.name, split)
     examples = task.load(split, settings, intake)
+    if task.name != "custom":  # which may fill columns in
+        examples = [_led(example, settings.system) for example in examples]
+    if split == "train" and not task.general:
+        intake.unread = unread_files(settings.data, settings.splits)
     if intake.read != intake.used + sum(intake.left.values()) + intake.num_dropped or intake.used != len(examples):
         raise AssertionError(f"{task.name} {split}: rows were lost uncounted: {intake}")
     ids = {example.id for example in examples}
@@ -114,5 +125,26 @@ def load_examples(task_settings: Mapping[str, Any], split: str) -> tuple[list[Ex
         raise DataError(f"{task.name} {split}: two rows share one id, such as a repeated task_id. Make them unique.")
     if not examples and split != "validation":
         told = "\n".join(intake.lines())
-        raise DataError(f"{task.name} {split}: no example could be made.\n{told}")
+        raise DataError(f"{task.name} {split}: no example could be made.{_more_rows(split, settings, intake)}\n{told}")
     return examples, intake
+
+
+def _led(example: Example, system: str) -> Example:
+    """The example behind the system turn that all rows get."""
+    return dataclasses.replace(
+        example,
+        messages=with_system(example.messages, system),
+        paraphrase_messages=with_system(example.paraphrase_messages, system),
+    )
+
+
+def _more_rows(split: str, settings: TaskSettings, intake: Intake) -> str:
+    """What to do where one file is divided and nothing of it falls to a split."""
+    if not {"rows of other splits", "passages of other splits"} & set(intake.left):
+        return ""
+    frac = settings.split_fracs[SPLITS.index(split)]
+    return (
+        f" The file is divided by prompt or passage, equal ones together, and {split} gets a share of {frac:g}: too "
+        f"little for so few of them. Give it a file with `task.splits.{split}=FILE`, or larger shares in "
+        "`task.split_fracs`, e.g. 0.5,0.2,0.3."
+    )

@@ -4,31 +4,44 @@ In: a row's columns and ``task.columns``. Out: a ``Layout``, and for each row it
 
     layout              columns                         prompt                          gold
     messages            messages                        all turns but the last          the last turn (assistant)
+    conversations       conversations                   the same                        the same
     prompt_completion   prompt, completion              text, or a list of turns        text, or a list of one turn
+    prompt_response     prompt, response                the same                        the same
+    prompt_answer       prompt, answer                  the same                        the same
     question_answer     question, answer                one user turn                   text or number
-    instruction_output  instruction, output (, input)   instruction, blank line, input  text or number
+    instruction_output  instruction, output             one user turn                   text or number
 
-A column of another name is mapped: ``--config.task.columns.question=query`` reads the column ``query``.
+Where the prompt is one text, the column ``input`` goes behind it, a blank line
+between. Turns are read as ``turns.py`` says. A column of another name is mapped:
+``--config.task.columns.question=query`` reads the column ``query``.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from s3ft_jax.records import Message
 from s3ft_jax.tasks.task import BadRow, DataError
+from s3ft_jax.tasks.turns import extra_keys, is_empty, read_list
 
 LAYOUTS: dict[str, tuple[str, ...]] = {
     "messages": ("messages",),
     "prompt_completion": ("prompt", "completion"),
     "question_answer": ("question", "answer"),
     "instruction_output": ("instruction", "output"),
+    "conversations": ("conversations",),
+    "prompt_response": ("prompt", "response"),
+    "prompt_answer": ("prompt", "answer"),
 }
-ROLES = ("system", "user", "assistant")
-EXTRAS = ("input", "tests", "check")
-"""Columns that go with any layout: more input, unit tests, and what the judge gets in place of gold."""
+LATER = ("prompt_response", "prompt_answer")
+"""Layouts that are only meant where no other fits, or a column is mapped to them."""
+CHATS = ("messages", "conversations")
+"""Layouts of which one column holds the whole conversation."""
+EXTRAS = ("input", "tests", "check", "unanswerable")
+"""More text behind a question; unit tests, what the judge gets in place of gold, and whether there is no answer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +51,19 @@ class Layout:
     Attributes:
       kind: a key of ``LAYOUTS``.
       names: our column name -> the file's.
+      found: all columns of the row by which it was found.
+      mapped: our names of the columns that ``task.columns`` names.
     """
 
     kind: str
     names: Mapping[str, str]
+    found: tuple[str, ...] = ()
+    mapped: frozenset[str] = frozenset()
+
+    @property
+    def gold(self) -> str:
+        """The file's column that holds gold; empty where it is the last turn of a chat."""
+        return "" if self.kind in CHATS else self.names[LAYOUTS[self.kind][-1]]
 
 
 def find_layout(found: Iterable[str], mapping: Mapping[str, str], where: str) -> Layout:
@@ -68,16 +90,24 @@ def find_layout(found: Iterable[str], mapping: Mapping[str, str], where: str) ->
     fitting = [
         kind for kind, needed in LAYOUTS.items() if main <= set(needed) and all(name in names for name in needed)
     ]
+    fitting = [kind for kind in fitting if kind not in LATER] or fitting
     if len(fitting) == 1:
-        return Layout(fitting[0], {name: names[name] for name in (*LAYOUTS[fitting[0]], *EXTRAS) if name in names})
+        kept = {name: names[name] for name in (*LAYOUTS[fitting[0]], *EXTRAS) if name in names}
+        return Layout(fitting[0], kept, tuple(found), frozenset(mapping))
     looked = "; ".join(" + ".join(needed) for needed in LAYOUTS.values())
     if not fitting:
         raise DataError(
             f"{where}: cannot tell the question from the answer. {listing} Looked for: {looked}. Say which is which, "
             "for example `--config.task.columns.question=NAME --config.task.columns.answer=NAME`."
         )
-    keys = " or ".join(f"`task.columns.{LAYOUTS[kind][0]}={names[LAYOUTS[kind][0]]}`" for kind in fitting)
+    keys = " or ".join(f"`task.columns.{name}={names[name]}`" for name in map(_telling(fitting), fitting))
     raise DataError(f"{where}: more than one way to read the columns ({', '.join(fitting)}). {listing} Set {keys}.")
+
+
+def _telling(kinds: list[str]) -> Callable[[str], str]:
+    """Of each layout the column that as few as may be of the others have, so that naming it settles which is meant."""
+    counts = collections.Counter(name for kind in kinds for name in LAYOUTS[kind])
+    return lambda kind: min(LAYOUTS[kind], key=lambda name: counts[name])
 
 
 def read_turns(values: Mapping[str, Any], layout: Layout) -> tuple[tuple[Message, ...], str]:
@@ -88,28 +118,62 @@ def read_turns(values: Mapping[str, Any], layout: Layout) -> tuple[tuple[Message
     """
     names = layout.names
     first, *rest = (_value(values, names[name]) for name in LAYOUTS[layout.kind])
-    if layout.kind == "messages":
-        return _split_turns(_turns(first, names["messages"]), names["messages"])
+    asked = names[LAYOUTS[layout.kind][0]]
+    if layout.kind in CHATS:
+        return _split_turns(read_list(first, asked), asked)
     gold = rest[0]
-    if layout.kind == "prompt_completion":
-        if isinstance(gold, list):
-            answer = _turns(gold, names["completion"])
-            if len(answer) != 1 or answer[0]["role"] != "assistant":
-                raise BadRow(
-                    f"column {names['completion']!r} is not one assistant turn", "Give one turn, or plain text."
-                )
-            gold = answer[0]["content"]
-        if isinstance(first, list):
-            turns = _turns(first, names["prompt"])
-            return _checked_prompt(turns, names["prompt"]), _text(gold, names["completion"])
-        return _question(_text(first, names["prompt"])), _text(gold, names["completion"])
-    if layout.kind == "instruction_output":
-        question = _text(first, names["instruction"])
-        more = values.get(names["input"]) if "input" in names else None
-        if more:
-            question += "\n\n" + _text(more, names["input"])
-        return _question(question), _text(gold, names["output"])
-    return _question(_text(first, names["question"])), _text(gold, names["answer"])
+    if isinstance(gold, list) and layout.kind.startswith("prompt"):
+        answer = read_list(gold, layout.gold)
+        if len(answer) != 1 or answer[0]["role"] != "assistant":
+            raise BadRow(f"column {layout.gold!r} is not one assistant turn", "Give one turn, or plain text.")
+        gold = answer[0]["content"]
+    more = values.get(names["input"]) if "input" in names else None
+    if isinstance(first, list) and layout.kind.startswith("prompt"):
+        if not is_empty(more) and "input" in layout.mapped:
+            raise BadRow(
+                f"column {asked!r} holds turns, behind which {names['input']!r} has no place",
+                "Put its text into a turn.",
+            )
+        return _checked_prompt(read_list(first, asked), asked), _text(gold, layout.gold)
+    question = _text(first, asked)
+    if not is_empty(more):
+        question += "\n\n" + _text(more, names["input"])
+    return ({"role": "user", "content": question},), _text(gold, layout.gold)
+
+
+def read_columns(values: Mapping[str, Any], layout: Layout) -> set[str]:
+    """The file's columns that ``read_turns`` reads of this row."""
+    names = [layout.names[name] for name in LAYOUTS[layout.kind]]
+    takes_input = layout.kind not in CHATS and not isinstance(values.get(names[0]), list)
+    return {*names, *([layout.names["input"]] if takes_input and "input" in layout.names else [])}
+
+
+def unread(values: Mapping[str, Any], layout: Layout, used: set[str]) -> list[str]:
+    """What a row says that nobody reads: columns by name, and keys of turns as ``messages.tool_calls``.
+
+    Args:
+      values: the row.
+      layout: how it is read.
+      used: the file's columns that are read.
+    """
+    turns = [layout.names[name] for name in LAYOUTS[layout.kind]]
+    keys = [f"{column}.{key}" for column in turns for key in sorted(extra_keys(values.get(column)))]
+    return [column for column, value in values.items() if column not in used and not is_empty(value)] + keys
+
+
+def read_flag(values: Mapping[str, Any], column: str) -> bool | None:
+    """A column that says yes or no, as JSON or as text; None where it says nothing.
+
+    Raises:
+      BadRow: it says something else.
+    """
+    value = values.get(column)
+    if is_empty(value):
+        return None
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if str(value).strip().lower() not in known:
+        raise BadRow(f"column {column!r} is neither true nor false", "Write true or false.")
+    return known[str(value).strip().lower()]
 
 
 def read_text(values: Mapping[str, Any], column: str) -> str:
@@ -119,10 +183,6 @@ def read_text(values: Mapping[str, Any], column: str) -> str:
       BadRow: the column is missing, empty or of the wrong type.
     """
     return _text(_value(values, column), column)
-
-
-def _question(text: str) -> tuple[Message, ...]:
-    return ({"role": "user", "content": text},)
 
 
 def _value(values: Mapping[str, Any], column: str) -> Any:
@@ -135,28 +195,13 @@ def _value(values: Mapping[str, Any], column: str) -> Any:
 
 
 def _text(value: Any, column: str) -> str:
+    if value is None or value != value or (isinstance(value, str) and not value.strip()):  # NaN is not itself
+        raise BadRow(f"column {column!r} is empty", "Fill it in or remove the row.")
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:.15g}" if isinstance(value, float) else str(value)
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise BadRow(f"column {column!r} is empty", "Fill it in or remove the row.")
     if not isinstance(value, str):
         raise BadRow(f"column {column!r} is {type(value).__name__}, not text", "Write it as text.")
     return value
-
-
-def _turns(value: Any, column: str) -> list[Message]:
-    if not isinstance(value, list) or not value:
-        raise BadRow(f"column {column!r} is not a list of chat turns", 'Use [{"role": "user", "content": "..."}, ...].')
-    for turn in value:
-        if not isinstance(turn, Mapping) or not {"role", "content"} <= set(turn):
-            keys = ", ".join(map(str, turn)) if isinstance(turn, Mapping) else type(turn).__name__
-            raise BadRow(
-                f"a turn in {column!r} has {keys}, not role and content", 'Use {"role": "user", "content": "..."}.'
-            )
-        if turn["role"] not in ROLES:
-            raise BadRow(f"a turn in {column!r} has role {turn['role']!r}", f"Roles are {', '.join(ROLES)}.")
-        _text(turn["content"], f"{column}.content")
-    return [{"role": turn["role"], "content": _text(turn["content"], column)} for turn in value]
 
 
 def _split_turns(turns: list[Message], column: str) -> tuple[tuple[Message, ...], str]:

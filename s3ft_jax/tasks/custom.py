@@ -15,8 +15,9 @@ is the row's place in its source, counted from 0.
     judge                check                                        from
     numbers              {"answer": number}                           column ``check``, else the last number of gold
     expressions          {"answer": text}                             column ``check``, else {}: read out of gold
-    answers              {"answers": [text], "unanswerable": false,   column ``check`` (a text or a list), else gold
-                          "min_f1": task.min_f1}
+    answers              {"answers": [text], "unanswerable": false,   column ``check`` (a text or a list), else gold;
+                          "min_f1": task.min_f1}                      no answers and true where gold refuses, or column
+                                                                      ``unanswerable`` says so
     exact                {"answer": text}                             column ``check``, else gold
     choice               {"answer": letter}                           column ``check``, else the letter gold names
     programs             {"entry", "tests", "setup", "name"}          column ``tests``: asserts, a list or one text
@@ -27,6 +28,10 @@ Splits. A split with a file (or hub split) of its own is that file. One that has
 the *prompt* with ``task.split_fracs`` and ``task.seed``: rows with the same prompt stay together, and a row's split
 does not depend on the other rows. Files given apart are taken as they are.
 
+Own wordings (``task.prompt``, ``task.system``, ``task.paraphrase_prompt``) may show any column of the rows but gold and
+``check``: ``{context}`` is filled in if the first row has such a column, else it stays as it is. What no one reads of a
+row is counted (``Intake.unused``).
+
 The paraphrase prompt is SDFT's for plain instructions (Yang et al., arXiv 2402.13669; repository sail-sg/sdft, its
 template for alpaca, dolly and lima), the system line and the body in one user turn.
 """
@@ -34,18 +39,50 @@ template for alpaca, dolly and lima), the system line and the body in one user t
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from s3ft_jax.judges.refusals import refuses
 from s3ft_jax.records import Example, Message
-from s3ft_jax.tasks.columns import LAYOUTS, Layout, find_layout, read_text, read_turns
+from s3ft_jax.tasks.columns import (
+    CHATS,
+    Layout,
+    find_layout,
+    read_columns,
+    read_flag,
+    read_text,
+    read_turns,
+    unread,
+)
 from s3ft_jax.tasks.mbpp import find_entry
 from s3ft_jax.tasks.rows import find_source, pick_split, read_rows, shares
-from s3ft_jax.tasks.task import BadRow, DataError, Intake, Row, TaskSettings, collect, example_id, fill_prompt
+from s3ft_jax.tasks.task import (
+    BadRow,
+    DataError,
+    Intake,
+    Row,
+    TaskSettings,
+    collect,
+    example_id,
+    with_system,
+)
+from s3ft_jax.tasks.turns import is_empty
+from s3ft_jax.tasks.wording import fill, shown, shown_anywhere, unfilled
 
 JUDGES = ("numbers", "expressions", "answers", "exact", "choice", "programs")
+
+CHECKED = {
+    "check": {"numbers", "expressions", "answers", "exact", "choice"},
+    "tests": {"programs"},
+    "unanswerable": {"answers"},
+}
+"""Columns that only judges read, and which of them."""
+UNANSWERABLE = "no answer is wanted: the row says so, or gold refuses"
+OWN_SYSTEM = "a system turn of their own in place of task.system"
+NO_SYSTEM = "no system turn, since a column that task.system shows is empty"
 
 PROMPT = "{question}"
 PARAPHRASE_PROMPT = (
@@ -80,13 +117,21 @@ def load(split: str, settings: TaskSettings, intake: Intake) -> list[Example]:
     intake.source = source.name
     divided = fracs["train"] < 1.0
     rows, layout = _with_layout(read_rows(source), settings)
+    _check_effect(layout, settings)
+    if layout.names.get("input") in shown(settings.prompt + settings.system, layout):  # it has a place of its own
+        layout = dataclasses.replace(layout, names={k: name for k, name in layout.names.items() if k != "input"})
+    literal = unfilled(settings, layout)
 
     def build(row: Row) -> Example | str:
+        row = _with_refusal(row, layout, settings)
         turns, gold = read_turns(row.values, layout)
         prompt = json.dumps([[turn["role"], turn["content"]] for turn in turns], ensure_ascii=False)
         if divided and pick_split(prompt, settings.seed, fracs) != split:
             return "rows of other splits"
-        return build_example(row, turns, gold, split, layout, settings)
+        example = build_example(row, turns, gold, split, layout, settings)
+        unused = unread(row.values, layout, _used(row.values, layout, settings))
+        intake.note(unused, [*literal, *_notes(example, turns, settings)])
+        return example
 
     return collect(rows, split, settings, intake, build)
 
@@ -99,21 +144,79 @@ def build_example(
     Raises:
       BadRow: the judge's check cannot be made from the row.
     """
-    question = turns[-1]["content"]
-    asked = fill_prompt(settings.prompt or PROMPT, "task.prompt", question=question)
-    shown = fill_prompt(
-        settings.paraphrase_prompt or PARAPHRASE_PROMPT, "task.paraphrase_prompt", question=question, gold=gold
-    )
+    values, question = row.values, turns[-1]["content"]
+    asked = fill(settings.prompt or PROMPT, "task.prompt", values, layout, question=question)
+    # where our wording shows columns beside the question, the default paraphrase prompt does, too
+    whole = bool(shown(settings.prompt, layout)) and not settings.paraphrase_prompt
+    fields = {"question": asked if whole else question, "gold": gold}
+    wording = settings.paraphrase_prompt or PARAPHRASE_PROMPT
+    rephrase = fill(wording, "task.paraphrase_prompt", values, layout, **fields)
+    absent = any(is_empty(values.get(name)) for name in shown(settings.system, layout))
+    *earlier, _ = with_system(turns, "" if absent else fill(settings.system, "task.system", values, layout))
     return Example(
         id=example_id("custom", split, row.index),
         task="custom",
         split=split,
-        messages=(*turns[:-1], {"role": "user", "content": asked}),
+        messages=(*earlier, {"role": "user", "content": asked}),
         gold=gold,
         judge=settings.judge,
-        check=make_checks(row.values, gold, layout, settings),
-        paraphrase_messages=(*turns[:-1], {"role": "user", "content": shown}) if split == "train" else (),
+        check=make_checks(values, gold, layout, settings),
+        paraphrase_messages=(*earlier, {"role": "user", "content": rephrase}) if split == "train" else (),
     )
+
+
+def _notes(example: Example, turns: tuple[Message, ...], settings: TaskSettings) -> list[str]:
+    """What was decided for an example that its row does not say in so many words."""
+    found = []
+    if settings.system and turns[0]["role"] == "system":
+        found.append(OWN_SYSTEM)
+    elif settings.system and example.messages[0]["role"] != "system":
+        found.append(NO_SYSTEM)
+    check = example.check if len(settings.judges) == 1 else example.check.get("answers", {})
+    return [*found, UNANSWERABLE] if "answers" in settings.judges and check["unanswerable"] else found
+
+
+def _used(values: Mapping[str, Any], layout: Layout, settings: TaskSettings) -> set[str]:
+    """The columns of a row that are read: for the question and gold, by a judge, or for a wording."""
+    if any(":" in judge for judge in settings.judges):
+        return set(values)
+    checked = {layout.names[name] for name in CHECKED if name in layout.names and _is_checked(name, settings)}
+    setup = {"setup"} if "programs" in settings.judges else set()
+    return read_columns(values, layout) | checked | setup | shown_anywhere(settings, layout)
+
+
+def _is_checked(name: str, settings: TaskSettings) -> bool:
+    return bool(CHECKED[name] & {*settings.judges})
+
+
+def _check_effect(layout: Layout, settings: TaskSettings) -> None:
+    """Refuse a mapping that would change nothing.
+
+    Raises:
+      DataError: names the key.
+    """
+    for name in layout.mapped:
+        if name in CHECKED and not _is_checked(name, settings):
+            judges = ", ".join(sorted(CHECKED[name]))
+            raise DataError(
+                f"task.columns.{name}: has no effect with judge.name={settings.judge!r}; it is for {judges}. Leave it "
+                "out, or choose one of these judges."
+            )
+        if name == "input" and layout.kind in CHATS:
+            raise DataError(
+                f"task.columns.input: has no effect: {layout.names[layout.kind]!r} holds whole turns. Leave it out, or "
+                "show the column by `task.prompt`, as {NAME} beside {question}."
+            )
+
+
+def _with_refusal(row: Row, layout: Layout, settings: TaskSettings) -> Row:
+    """A row that is marked unanswerable and has no gold gets ``task.refusal`` as gold."""
+    if "answers" not in settings.judges or "unanswerable" not in layout.names or not layout.gold:
+        return row
+    marked = read_flag(row.values, layout.names["unanswerable"])
+    if not marked or not is_empty(row.values.get(layout.gold)):
+        return row
+    return dataclasses.replace(row, values={**row.values, layout.gold: settings.refusal})
 
 
 def make_checks(values: Mapping[str, Any], gold: str, layout: Layout, settings: TaskSettings) -> dict[str, Any]:
@@ -138,16 +241,12 @@ def make_check(
     """
     names = layout.names
     if judge not in JUDGES:
-        used = {names[name] for name in (*LAYOUTS[layout.kind], "input") if name in names}
-        return _plain({key: value for key, value in values.items() if key not in used})
+        asked = read_columns(values, layout)
+        return _plain({key: value for key, value in values.items() if key not in asked})
     if judge == "programs":
         return _program_check(values, gold, names)
     if judge == "answers":
-        given = values.get(names["check"]) if "check" in names else gold
-        texts = given if isinstance(given, list) else [given]
-        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-            raise BadRow(f"column {names.get('check')!r} holds no answer text", "Give a text or a list of texts.")
-        return {"answers": list(texts), "unanswerable": False, "min_f1": settings.min_f1}
+        return _answers_check(values, gold, names, settings)
     if judge == "expressions" and "check" not in names:
         return {}
     answer = read_text(values, names["check"]) if "check" in names else gold
@@ -156,6 +255,24 @@ def make_check(
     if judge == "choice":
         return {"answer": chosen_letter(answer)}
     return {"answer": answer.strip()}
+
+
+def _answers_check(
+    values: Mapping[str, Any], gold: str, names: Mapping[str, str], settings: TaskSettings
+) -> dict[str, Any]:
+    marked = read_flag(values, names["unanswerable"]) if "unanswerable" in names else None
+    if marked and not refuses(gold):
+        raise BadRow(
+            f"column {names['unanswerable']!r} says that there is no answer, but gold does not",
+            f"Write a refusal as gold, e.g. {settings.refusal!r} (or leave gold empty for it), or correct the mark.",
+        )
+    given = values.get(names["check"]) if "check" in names and not marked else gold
+    texts = given if isinstance(given, list) else [given]
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise BadRow(f"column {names.get('check')!r} holds no answer text", "Give a text or a list of texts.")
+    if marked or (marked is None and all(map(refuses, texts))):
+        return {"answers": [], "unanswerable": True, "min_f1": settings.min_f1}
+    return {"answers": list(texts), "unanswerable": False, "min_f1": settings.min_f1}
 
 
 def final_number(text: str) -> str:

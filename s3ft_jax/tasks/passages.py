@@ -51,11 +51,11 @@ def passage_of(values: Values, context: str) -> str:
 
 
 def is_unanswerable(values: Values, columns: Mapping[str, str]) -> bool:
-    """SQuAD 2.0 marks it with ``is_impossible``; rows of the hub simply have no answer text."""
+    """SQuAD 2.0 marks it with ``is_impossible``; other rows have the column of answers, with none in it."""
     if "is_impossible" in values:
         return bool(values["is_impossible"])
-    answers = values.get(columns.get("answers", "answers"))
-    return answers == [] or (isinstance(answers, Mapping) and not answers.get("text"))
+    answers = values.get(columns.get("answers", "answers"), ...)
+    return answers in (None, "", []) or (isinstance(answers, Mapping) and not answers.get("text"))
 
 
 def make_unanswerable(
@@ -172,9 +172,10 @@ def _doc2dial(values: Values) -> Iterator[tuple[str, Values]]:
         try:
             answers = ast.literal_eval(answers)
         except (ValueError, SyntaxError):
-            answers = None  # which is a bad row, and named as one
+            answers = [None]  # which is a bad row, and named as one
     page = str(values.get("title", "")).split("#")[0]
-    yield "", {**values, "question": "\n".join(said), "answers": answers, "passage": page}
+    given = {"answers": answers} if "answers" in values else {}
+    yield "", {**values, "question": "\n".join(said), **given, "passage": page}
 
 
 def _musique(values: Values) -> Iterator[tuple[str, Values]]:

@@ -124,7 +124,13 @@ def read_answers(row: Row, columns: Mapping[str, str]) -> list[str]:
       BadRow: there is none, or one is not text.
     """
     column = columns.get("answers", "answers")
-    value = row.values.get(column)
+    if column not in row.values:
+        near = "answer" if "answer" in row.values else "NAME"
+        raise BadRow(
+            f"no column {column!r}",
+            f"The row has {', '.join(map(str, row.values))}. Name yours, as `task.columns.answers={near}`.",
+        )
+    value = row.values[column]
     if isinstance(value, Mapping):
         value = value.get("text")
     if isinstance(value, str):

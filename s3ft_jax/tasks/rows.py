@@ -6,7 +6,7 @@ so that whoever counts rows decides what to do about it.
 
     data                      split train is read from
     rows.jsonl                rows.jsonl, which then serves for every split (the task divides it, or refuses)
-    folder/                   folder/train.jsonl, train.json, train.csv, train.parquet or train-*.parquet
+    folder/                   folder/train.jsonl, train.json, train.csv, train.parquet or train-*.parquet (or .gz, .zip)
     owner/name                the hub's split ``train``; ``owner/name:config`` picks a configuration
     tfds:name/config          the builder's split ``train``
 
@@ -15,25 +15,21 @@ so that whoever counts rows decides what to do about it.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
-import io
 import itertools
-import json
 import os
 import pathlib
 import re
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
 from s3ft_jax import storage
+from s3ft_jax.tasks.formats import SUFFIXES, Unreadable, kind_of, read_file, stem
 from s3ft_jax.tasks.task import SPLITS, DataError, Row
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".zip")
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?")
 
@@ -123,7 +119,7 @@ def read_rows(source: Source) -> Iterator[Row]:
       DataError: a file of unknown kind, a file that is no table at all, or a data set that cannot be fetched.
     """
     if source.kind == "files":
-        pairs = itertools.chain.from_iterable(map(_read_file, source.paths))
+        pairs = itertools.chain.from_iterable(map(read_file, source.paths))
     else:
         place = f"{source.name}[{source.part}]"
         rows = _hub_rows(source) if source.kind == "hub" else _tfds_rows(source)
@@ -131,10 +127,10 @@ def read_rows(source: Source) -> Iterator[Row]:
     for index, (where, values) in enumerate(pairs):
         if isinstance(values, Mapping):
             yield Row(where, index, values)
-        elif isinstance(values, _Unreadable):
+        elif isinstance(values, Unreadable):
             yield Row(where, index, None, values.problem)
         else:
-            yield Row(where, index, None, f"not an object with columns but {_kind(values)}")
+            yield Row(where, index, None, f"not an object with columns but {kind_of(values)}")
 
 
 def pick_split(key: str, seed: int, fracs: Mapping[str, float]) -> str:
@@ -171,16 +167,6 @@ def shares(data: str, splits: Mapping[str, str], fracs: Sequence[float]) -> dict
     return {"train": 1.0 - sum(result.values()), **result}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Unreadable:
-    problem: str
-
-
-def _kind(value: Any) -> str:
-    names = {str: "text", list: "a list", int: "a number", float: "a number", bool: "true or false", type(None): "null"}
-    return names.get(type(value), type(value).__name__)
-
-
 def _path(text: str) -> Any:
     if not storage.is_remote(text):
         return pathlib.Path(text).expanduser()
@@ -188,130 +174,58 @@ def _path(text: str) -> Any:
     return epath.Path(text)
 
 
+def unread_files(data: str, splits: Mapping[str, str]) -> list[str]:
+    """Data files of a folder that no split is read from, by name; none where ``data`` is no folder.
+
+    Args:
+      data, splits: as in ``find_source``.
+    """
+    if data.startswith("tfds:") or not data or not _path(data).is_dir():
+        return []
+    folder, files = _path(data), _data_files(_path(data))
+    if _serves_all(files):
+        return []
+    read = {str(folder / chosen) for chosen in splits.values()} | {str(_path(chosen)) for chosen in splits.values()}
+    for split in SPLITS:
+        whole, shards = _of_split(files, split)
+        read |= {str(file) for file in whole or shards if split not in splits}
+    return [file.name for file in files if str(file) not in read]
+
+
+def _data_files(folder: Any) -> list[Any]:
+    files = (file for file in folder.iterdir() if file.name.endswith(SUFFIXES))
+    return sorted(files, key=lambda file: file.name)
+
+
+def _serves_all(files: Sequence[Any]) -> bool:
+    """Whether a folder's only file is named after no split."""
+    names = [name for names in SPLIT_NAMES.values() for name in names]
+    return len(files) == 1 and not any(stem(files[0].name).startswith(name) for name in names)
+
+
+def _of_split(files: Sequence[Any], split: str) -> tuple[list[Any], list[Any]]:
+    """The files that are a split by their name, and those that are shards of it; of the first name that has any."""
+    for name in SPLIT_NAMES[split]:
+        whole = [file for file in files if stem(file.name) == name]
+        shards = [file for file in files if re.fullmatch(rf"{name}-\d+.*|{name}[-_.]v?\d.*", stem(file.name))]
+        if whole or shards:
+            return whole, shards
+    return [], []
+
+
 def _in_folder(folder: Any, split: str) -> Source | None:
-    files = sorted((file for file in folder.iterdir() if file.suffix in SUFFIXES), key=lambda file: file.name)
+    files = _data_files(folder)
     if not files:
         raise DataError(f"task.data: {folder} holds no {', '.join(SUFFIXES)} file.")
-    for name in SPLIT_NAMES[split]:
-        whole = [file for file in files if file.stem == name]
-        shards = [file for file in files if re.fullmatch(rf"{name}-\d+.*|{name}[-_.]v?\d.*", file.stem)]
-        if len(whole) > 1:
-            names = ", ".join(file.name for file in whole)
-            raise DataError(f"{folder}: several files for {split} ({names}). Pick one with `task.splits.{split}=FILE`.")
-        if whole or shards:
-            return Source("files", str(folder), tuple(whole or shards))
-    if len(files) == 1 and not any(files[0].stem.startswith(name) for names in SPLIT_NAMES.values() for name in names):
+    whole, shards = _of_split(files, split)
+    if len(whole) > 1:
+        names = ", ".join(file.name for file in whole)
+        raise DataError(f"{folder}: several files for {split} ({names}). Pick one with `task.splits.{split}=FILE`.")
+    if whole or shards:
+        return Source("files", str(folder), tuple(whole or shards))
+    if _serves_all(files):
         return Source("files", str(files[0]), (files[0],), shared=True)
     return None
-
-
-def _read_file(path: Any) -> Iterator[tuple[str, Any]]:
-    readers = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
-    if path.suffix == ".zip":
-        path = _unpacked(path)
-    if path.suffix not in readers:
-        raise DataError(f"{path}: unknown kind of file. Use one of {', '.join(SUFFIXES)}.")
-    try:
-        yield from readers[path.suffix](path)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
-
-
-def _unpacked(path: Any) -> Any:
-    """The one file in a zip, as a path that can be read; named by what it was before it was packed where it says so."""
-    try:
-        packed = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
-    except zipfile.BadZipFile:
-        raise DataError(f"{path}: not a zip file. Download it again.") from None
-    names = [name for name in packed.namelist() if not name.endswith("/")]
-    if len(names) != 1:
-        raise DataError(f"{path}: holds {len(names)} files; unpack it and name one of them.")
-    return _Packed(packed, names[0], path)
-
-
-class _Packed:
-    """The file in a zip, with what the readers ask of a path."""
-
-    def __init__(self, packed: zipfile.ZipFile, name: str, outer: Any):
-        self.packed, self.name, self.outer = packed, name, outer
-        inner = pathlib.PurePath(name.removesuffix(".zip"))
-        self.suffix = inner.suffix
-
-    def __str__(self) -> str:
-        return str(self.outer)
-
-    def read_text(self, encoding: str) -> str:
-        return self.packed.read(self.name).decode(encoding)
-
-    def open(self, mode: str, encoding: str | None = None) -> Any:
-        data = io.BytesIO(self.packed.read(self.name))
-        return data if "b" in mode else io.TextIOWrapper(data, encoding=encoding)
-
-
-def _jsonl_rows(path: Any) -> Iterator[tuple[str, Any]]:
-    with path.open("r", encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                yield f"{path}:{number}", json.loads(line.rstrip())
-            except json.JSONDecodeError as error:
-                yield f"{path}:{number}", _Unreadable(f"not JSON: {error.msg} at column {error.colno}")
-
-
-def _json_rows(path: Any) -> Iterator[tuple[str, Any]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}. "
-            "Repair the file, or name it .jsonl if each line is an object of its own."
-        ) from None
-    if isinstance(content, dict) and isinstance(content.get("data"), list):
-        content = content["data"]
-    if not isinstance(content, list):
-        raise DataError(f'{path}: holds {_kind(content)}; expected a list of objects, or {{"data": [...]}}.')
-    for number, values in enumerate(content, 1):
-        yield f"{path}:{number}", values
-
-
-def _csv_rows(path: Any) -> Iterator[tuple[str, Any]]:
-    csv.field_size_limit(2**31 - 1)
-    text = io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")
-    reader = csv.DictReader(text, strict=True)
-    if not reader.fieldnames:
-        raise DataError(f"{path}: empty; the first line must name the columns.")
-    start = reader.line_num + 1
-    while True:
-        where = f"{path}:{start}"
-        try:
-            values = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(f"{where}: not CSV: {error}. Repair the quotes.") from None
-        start = reader.line_num + 1
-        if None in values or None in values.values():
-            extra = len(values.get(None) or ())
-            count = sum(1 for key, value in values.items() if key is not None and value is not None) + extra
-            yield where, _Unreadable(f"has {count} columns where the header has {len(reader.fieldnames)}")
-        else:
-            yield where, values
-
-
-def _parquet_rows(path: Any) -> Iterator[tuple[str, Any]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with path.open("rb") as file:
-            number = 0
-            for batch in pyarrow.parquet.ParquetFile(file).iter_batches():
-                for values in batch.to_pylist():
-                    number += 1
-                    yield f"{path}:{number}", values
-    except pyarrow.ArrowInvalid as error:
-        raise DataError(f"{path}: not a Parquet file ({str(error).splitlines()[0]}). Write it again.") from None
 
 
 def _listed(source: Source, split: str, chosen: str) -> Source | None:

@@ -19,6 +19,7 @@ SPLITS = ("train", "validation", "test")
 GENERAL_SPLIT = "general"
 GENERAL_SPLITS = (GENERAL_SPLIT, "train")
 """Of a general task: what is measured, and other questions of the same kinds, to be replayed."""
+REFUSAL = "The passage does not say."
 
 
 class DataError(ValueError):
@@ -77,6 +78,9 @@ class TaskSettings:
       min_f1: token F1, 0 to 1, from which the answers judge accepts a response.
       unanswerable_frac: share of answerable questions that get a passage without the answer (task unanswerable).
       prompt, paraphrase_prompt: own wording of the user turn with ``{question}`` (and ``{gold}``); empty: the task's.
+        Custom rows may show any of their columns, ``{column}``, in these and in ``system``.
+      system: text of a system turn for all rows that have none; empty: none.
+      refusal: gold of questions without an answer, which says so.
     """
 
     name: str
@@ -98,6 +102,8 @@ class TaskSettings:
     unanswerable_frac: float = 0.0
     prompt: str = ""
     paraphrase_prompt: str = ""
+    system: str = ""
+    refusal: str = REFUSAL
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> TaskSettings:
@@ -164,6 +170,10 @@ class Intake:
       used: rows that became examples.
       left: reason -> number of good rows not used (they belong to another split, or lie beyond the limit).
       dropped: cause -> the ``file:row`` of each row that cannot be used.
+      unused: column, or key of its turns -> number of used rows in which it says something that nobody reads.
+      notes: what else there is to know of used rows -> their number.
+      unread: names of the folder's data files that no split is read from.
+      shared: examples whose prompt is one of train, too; of train itself 0.
     """
 
     task: str
@@ -173,6 +183,16 @@ class Intake:
     used: int = 0
     left: dict[str, int] = dataclasses.field(default_factory=dict)
     dropped: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    unused: dict[str, int] = dataclasses.field(default_factory=dict)
+    notes: dict[str, int] = dataclasses.field(default_factory=dict)
+    unread: list[str] = dataclasses.field(default_factory=list)
+    shared: int = 0
+
+    def note(self, unused: Iterable[str] = (), notes: Iterable[str] = ()) -> None:
+        """Count what there is to know of one used row."""
+        for counts, names in ((self.unused, unused), (self.notes, notes)):
+            for name in names:
+                counts[name] = counts.get(name, 0) + 1
 
     def leave(self, reason: str) -> None:
         """Count one row that is not wanted here."""
@@ -205,7 +225,27 @@ class Intake:
         for cause, places in sorted(self.dropped.items()):
             more = f" and {len(places) - max_places} more" if len(places) > max_places else ""
             lines.append(f"  {len(places)} dropped: {cause} ({', '.join(places[:max_places])}{more})")
+        lines += [f"  {number} rows: {note}" for note, number in sorted(self.notes.items())]
+        if self.unused:
+            lines.append(f"  columns not used: {describe_unused(self.unused)}")
+        if self.unread:
+            told = "no split is read from them; give one a file with `task.splits.SPLIT=FILE`"
+            lines.append(f"  files not used: {', '.join(self.unread)} ({told})")
+        if self.shared:
+            lines.append(
+                f"  WARNING: {self.shared} of {self.used} prompts are training prompts, too: a score on them is no "
+                "measure of new ones. Take them out of train; one file that serves for all splits is divided by prompt."
+            )
         return lines
+
+
+def describe_unused(unused: Mapping[str, int]) -> str:
+    """``context, system (9 rows), note (2 rows)``: columns with their number of rows, equal numbers together."""
+    alike: dict[int, list[str]] = {}
+    for name, number in unused.items():
+        alike.setdefault(number, []).append(name)
+    told = ((", ".join(names), f"{number} row{'' if number == 1 else 's'}") for number, names in alike.items())
+    return ", ".join(f"{names} ({rows})" for names, rows in told)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,11 +256,13 @@ class Task:
       name: as in the configuration and in example ids.
       load: (split, settings, intake) -> examples; fills the intake.
       general: True for skills that are measured, under the split ``general``, or replayed (``train``), never tuned on.
+      columns: what ``task.columns`` can name; None: the task says so itself, since it depends on the data.
     """
 
     name: str
     load: Callable[[str, TaskSettings, Intake], list[Example]]
     general: bool = False
+    columns: tuple[str, ...] | None = ()
 
 
 def collect(
@@ -262,7 +304,14 @@ def user_turn(text: str) -> tuple[Message, ...]:
     return ({"role": "user", "content": text},)
 
 
-def fill_prompt(template: str, key: str, **fields: str) -> str:
+def with_system(messages: tuple[Message, ...], text: str) -> tuple[Message, ...]:
+    """The turns behind a system turn; unchanged where there is no text, no turn, or they begin with their own."""
+    if not text or not messages or messages[0]["role"] == "system":
+        return messages
+    return ({"role": "system", "content": text}, *messages)
+
+
+def fill_prompt(template: str, key: str, /, **fields: str) -> str:
     """Put fields into a prompt's ``{name}`` places; other braces stay as they are (``{answer}`` may be meant).
 
     Args:
@@ -276,6 +325,8 @@ def fill_prompt(template: str, key: str, **fields: str) -> str:
     for name in fields:
         if "{" + name + "}" not in template:
             raise DataError(f"{key}: the wording has no place for {{{name}}}. Write {{{name}}} where it belongs.")
+    if not fields:
+        return template
     places = re.compile("|".join(re.escape("{" + name + "}") for name in fields))
     return places.sub(lambda match: fields[match.group()[1:-1]], template)
 

@@ -20,6 +20,18 @@ def test_whatever_was_dropped_or_changed_is_a_caution():
     assert not intake.intake_cautions(synthetic_evidence(intakes={}, encoding={"gold_by_template": 9}, left_out={}))
 
 
+def test_what_prepare_noticed_is_in_the_table_and_shared_prompts_are_a_caution():
+    test = {"read": 9, "used": 9, "left": {}, "dropped": {}, "shared": 3, "unread": ["eval.jsonl"]}
+    rows = {"test": test | {"notes": {"no answer is wanted": 2}, "unused": {"context": 9, "system": 1}}}
+    evidence = synthetic_evidence(intakes=rows, encoding={}, left_out={})
+    assert intake.intake_table(evidence).rows[0][-1].text == (
+        "2 used: no answer is wanted; not read of rows used: context (9), system (1); "
+        "files that no split is read from: eval.jsonl"
+    )
+    (found,) = intake.intake_cautions(evidence)
+    assert found == "3 of 9 test prompts are training prompts, too: scores on them say little of new ones."
+
+
 def test_many_places_are_cut_with_their_number():
     rows = {"train": {"read": 9, "used": 0, "left": {}, "dropped": {"empty": [f"a:{n}" for n in range(9)]}}}
     (found,) = intake.intake_cautions(synthetic_evidence(intakes=rows, encoding={}, left_out={}))

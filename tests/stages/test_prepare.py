@@ -125,3 +125,42 @@ def test_all_methods_replay_the_same_rows_in_the_share_asked_for(copied):
     general = {e.messages[0]["content"] for e in workdir.read_records(Example, "examples/general.jsonl")}
     rows = {row.id: row.messages[0]["content"] for row in workdir.read_records(Example, "examples/replay.jsonl")}
     assert general and not general & {rows[example_id] for example_id, _, _ in replayed[0]}
+
+
+def custom(tmp_path, rows, *overrides, **files):
+    """The workdir, and the config of one's own rows."""
+    for name, lines in {"train": rows, **files}.items():
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    own = ("task.name=custom", f"task.data={tmp_path / 'data'}", "judge.name=numbers", "general.tasks=()")
+    unlimited = ("task.num_train=0", "task.num_validation=0", "task.num_test=0", "methods=sft")
+    return Workdir(str(tmp_path / "run")), small_config(*own, *unlimited, *overrides)
+
+
+ROWS = [{"question": f"What is {n}?", "context": "c", "system": "s", "answer": str(n)} for n in range(60)]
+
+
+def test_what_became_of_the_rows_is_told_always(tmp_path, capsys):
+    bad = [{"question": "x", "answer": ""}] * 2
+    workdir, config = custom(tmp_path, ROWS + bad, "task.bad_rows=skip", test=ROWS[:40], eval=ROWS[:1])
+    prepare.run(config, workdir)
+    told = capsys.readouterr().out
+    assert "custom test: 40 used of 40 rows" in told and "columns not used: context, system (40 rows)" in told
+    assert "2 dropped: column 'answer' is empty (" in told and "files not used: eval.jsonl (" in told
+    intake = workdir.manifest("prepare")["facts"]["intake"]
+    assert intake["train"]["unread"] == ["eval.jsonl"] and intake["test"]["unused"] == {"context": 40, "system": 40}
+
+
+def test_test_questions_that_are_training_questions_are_told(tmp_path, capsys):
+    workdir, config = custom(tmp_path, ROWS, test=[*ROWS[:40], {"question": "new?", "answer": "1"}])
+    prepare.run(config, workdir)
+    train = [example.messages for example in workdir.read_records(Example, "examples/train.jsonl")]
+    shared = sum(e.messages in train for e in workdir.read_records(Example, "examples/test.jsonl"))
+    assert 30 < shared < 41 and f"WARNING: {shared} of 41 prompts are training prompts" in capsys.readouterr().out
+    intake = workdir.manifest("prepare")["facts"]["intake"]
+    assert [intake[split]["shared"] for split in ("train", "validation", "test")] == [0, 0, shared]
+
+
+def test_generated_questions_share_no_prompt(walked):
+    intake = walked[1].manifest("prepare")["facts"]["intake"]
+    assert not any(part["shared"] or part["unused"] for part in intake.values())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from s3ft_jax.tasks.columns import find_layout, read_turns
+from s3ft_jax.tasks.columns import find_layout, read_columns, read_flag, read_turns, unread
 from s3ft_jax.tasks.task import BadRow, DataError
 
 USER = {"role": "user", "content": "2 + 2?"}
@@ -25,6 +25,13 @@ def turns(values, **mapping):
         {"question": "2 + 2?", "answer": 4.0},
         {"instruction": "2 + 2?", "output": "4"},
         {"instruction": "2 + 2?", "input": "", "output": "4"},
+        {"prompt": "2 + 2?", "response": "4"},
+        {"prompt": [USER], "response": "4"},
+        {"prompt": "2 + 2?", "answer": 4},
+        {"prompt": "2 + 2?", "completion": "4", "answer": "5"},
+        {"prompt": "x", "question": "2 + 2?", "answer": "4"},
+        {"conversations": [{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}]},
+        {"conversations": [USER, GOLD]},
     ],
 )
 def test_every_layout_gives_the_same_turns(values):
@@ -36,6 +43,39 @@ def test_instruction_with_input_and_earlier_turns():
     assert messages == ({"role": "user", "content": "Add.\n\n2 and 2"},)
     earlier = [{"role": "system", "content": "s"}, USER, {"role": "assistant", "content": "5"}, USER]
     assert turns({"messages": [*earlier, GOLD]}) == (tuple(earlier), "4")
+
+
+@pytest.mark.parametrize(("asked", "gold"), [("question", "answer"), ("prompt", "completion"), ("prompt", "response")])
+def test_more_text_goes_behind_every_question_of_one_text(asked, gold):
+    both = ({"role": "user", "content": "Add.\n\n2 and 2"},), "4"
+    assert turns({asked: "Add.", "input": "2 and 2", gold: "4"}) == both
+    assert turns({asked: "Add.", "context": "2 and 2", gold: "4"}, input="context") == both
+    assert turns({asked: "Add.", "context": None, gold: "4"}, input="context")[0][0]["content"] == "Add."
+
+
+def test_more_text_has_no_place_behind_turns():
+    assert turns({"prompt": [USER], "input": "x", "completion": "4"}) == ((USER,), "4")
+    with pytest.raises(BadRow, match="'prompt' holds turns, behind which 'more' has no place"):
+        turns({"prompt": [USER], "more": "x", "completion": "4"}, input="more")
+
+
+def test_what_is_not_read_is_named():
+    def left(values, **mapping):
+        layout = find_layout(values, mapping, "f:1")
+        return unread(values, layout, read_columns(values, layout))
+
+    assert left({"question": "q", "context": "c", "system": "s", "note": "", "answer": "4"}) == ["context", "system"]
+    assert left({"question": "q", "context": "c", "answer": "4"}, input="context") == []
+    assert left({"prompt": [USER], "input": "x", "completion": "4"}) == ["input"]
+    called = {**GOLD, "tool_calls": [{"id": 1}], "weight": 0, "name": None}
+    assert left({"messages": [USER, called], "tools": []}) == ["messages.tool_calls", "messages.weight"]
+
+
+@pytest.mark.parametrize(("value", "said"), [(True, True), ("False", False), (1, True), ("", None), (None, None)])
+def test_flags(value, said):
+    assert read_flag({"f": value}, "f") is said
+    with pytest.raises(BadRow, match="'f' is neither true nor false"):
+        read_flag({"f": "perhaps"}, "f")
 
 
 def test_mapped_columns_and_mixed_names():
@@ -62,6 +102,7 @@ def test_mapped_columns_and_mixed_names():
             {"question": "query"},
             r"task\.columns\.question: f:1 has no column 'query'\. .*question, answer",
         ),
+        (["prompt", "response", "answer"], {}, r"\.response=response` or `task\.columns\.answer=answer`"),
         (["q", "answer"], {"qustion": "q"}, r"task\.columns\.qustion: unknown"),
     ],
 )
@@ -80,11 +121,12 @@ def test_a_mapping_settles_an_ambiguity():
     [
         ({"question": "2 + 2?", "answer": ""}, "column 'answer' is empty"),
         ({"question": None, "answer": "4"}, "column 'question' is empty"),
+        ({"question": "2 + 2?", "answer": float("nan")}, "column 'answer' is empty"),
         ({"question": "2 + 2?", "answer": ["4"]}, "column 'answer' is list, not text"),
         ({"question": "2 + 2?", "answer": True}, "column 'answer' is bool, not text"),
         ({"messages": "hi"}, "not a list of chat turns"),
         ({"messages": []}, "not a list of chat turns"),
-        ({"messages": [{"from": "human", "value": "x"}]}, "a turn in 'messages' has from, value"),
+        ({"messages": [{"from": "human", "text": "x"}]}, "a turn in 'messages' has from, text"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "has role 'tool'"),
         ({"messages": [USER]}, "the last turn in 'messages' is user's"),
         ({"messages": [{"role": "system", "content": "x"}, GOLD]}, "no user turn"),

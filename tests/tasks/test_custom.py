@@ -106,6 +106,121 @@ def test_earlier_turns_stay_and_own_wording_goes_around_the_last(tmp_path):
     assert "### Instruction:\n2 + 2?" in example.paraphrase_messages[3]["content"]
 
 
+def test_own_wordings_show_columns_of_the_row(tmp_path):
+    row = {"query": "Where?", "text": "By the sea.", "my role": "a guide", "reply": "the sea"}
+    prompt = "{text}\n\n{question} The answer is {reply}. {txt}"
+    settings = write(tmp_path, [row], "exact", columns={"question": "query", "answer": "reply"})
+    examples, intake = load_examples(settings | {"prompt": prompt, "system": "You are {my role}."}, "train")
+    asked = "By the sea.\n\nWhere? The answer is {reply}. {txt}"
+    turns = [{"role": "system", "content": "You are a guide."}, {"role": "user", "content": asked}]
+    assert list(examples[0].messages) == turns
+    assert examples[0].paraphrase_messages[0] == turns[0]
+    assert f"### Instruction:\n{asked}\n" in examples[0].paraphrase_messages[1]["content"]
+    assert intake.unused == {} and intake.notes == {
+        "{reply} in task.prompt stays as it is: it is gold, which is not shown": 1,
+        "{txt} in task.prompt stays as it is: it is no column": 1,
+    }
+    with pytest.raises(DataError, match=r"train\.jsonl:2: column 'text' is empty"):
+        load_examples(
+            write(tmp_path, [row, row | {"text": ""}], "exact", columns=settings["columns"], prompt=prompt), "train"
+        )
+
+
+def test_what_no_one_reads_is_counted(tmp_path):
+    rows = [
+        {"question": "q", "context": "c", "system": "s", "answer": "1", "check": "1"},
+        {"question": "r", "answer": "2", "check": "2"},
+    ]
+    examples, intake = load_examples(write(tmp_path, rows), "train")
+    assert [example.messages[-1]["content"] for example in examples] == ["q", "r"]
+    assert intake.unused == {"context": 1, "system": 1}
+    assert load_examples(write(tmp_path, rows, "my_module:my_judge"), "train")[1].unused == {}
+    assert load_examples(write(tmp_path, rows, "model"), "train")[1].unused == {"context": 1, "system": 1, "check": 2}
+
+
+def test_more_text_joins_the_question_or_has_a_place_of_its_own(tmp_path):
+    row = {"question": "Where?", "context": "By the sea.", "answer": "1"}
+    settings = write(tmp_path, [row], columns={"input": "context"})
+    assert only(settings).messages[0]["content"] == "Where?\n\nBy the sea."
+    assert only(settings | {"prompt": "{context} {question}"}).messages[0]["content"] == "By the sea. Where?"
+
+
+@pytest.mark.parametrize(
+    ("row", "judge", "columns", "message"),
+    [
+        (
+            {"question": "q", "answer": "1"},
+            "numbers",
+            {"tests": "x"},
+            r"columns\.tests: has no effect with judge",
+        ),
+        ({"question": "q", "answer": "1"}, "model", {"check": "x"}, r"columns\.check: has no effect .*numbers"),
+        ({"messages": [{}]}, "exact", {"input": "x"}, r"columns\.input: has no effect: 'messages' holds whole turns"),
+    ],
+)
+def test_a_mapping_without_effect_stops(tmp_path, row, judge, columns, message):
+    with pytest.raises(DataError, match=message):
+        load_examples(write(tmp_path, [row | {"x": "1"}], judge, columns=columns), "train")
+
+
+def test_a_system_text_for_all_rows_leaves_turns_of_their_own(tmp_path):
+    own = [
+        {"role": "system", "content": "own"},
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "1"},
+    ]
+    rows = [{"messages": own}, {"messages": own[1:]}]
+    examples, intake = load_examples(write(tmp_path, rows, system="Be short."), "train")
+    assert [example.messages[0]["content"] for example in examples] == ["own", "Be short."]
+    assert intake.notes == {"a system turn of their own in place of task.system": 1}
+    rows = [{"question": "q", "answer": "1", "system": "s"}, {"question": "r", "answer": "1", "system": ""}]
+    examples, intake = load_examples(write(tmp_path, rows, system="{system}"), "train")
+    assert [len(example.messages) for example in examples] == [2, 1] and sum(intake.notes.values()) == 1
+
+
+NONE = {"answers": [], "unanswerable": True, "min_f1": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("row", "gold", "check"),
+    [
+        ({"answer": "The text does not say."}, "The text does not say.", NONE),
+        ({"answer": "I do not know.", "unanswerable": True}, "I do not know.", NONE),
+        ({"answer": "", "unanswerable": "true"}, "The passage does not say.", NONE),
+        ({"answer": None, "unanswerable": True, "check": []}, "The passage does not say.", NONE),
+        (
+            {"answer": "Unknown", "unanswerable": False},
+            "Unknown",
+            NONE | {"answers": ["Unknown"], "unanswerable": False},
+        ),
+        ({"answer": "x", "check": ["Not stated."]}, "x", NONE),
+    ],
+)
+def test_questions_without_an_answer(tmp_path, row, gold, check):
+    ((example,), intake) = load_examples(write(tmp_path, [{"question": "q", **row}], "answers"), "train")
+    assert (example.gold, example.check) == (gold, check)
+    assert sum(intake.notes.values()) == check["unanswerable"] and not intake.unused
+    several = write(tmp_path, [{"question": "q", **row}], "x") | {
+        "judge": "first(answers, model)",
+        "judges": ("answers", "model"),
+    }
+    assert only(several).check == {"answers": check}
+
+
+def test_a_mark_that_gold_contradicts_is_a_bad_row(tmp_path):
+    row = {"question": "q", "answer": "the sea", "unanswerable": True}
+    with pytest.raises(DataError, match="'unanswerable' says that there is no answer, but gold does not"):
+        load_examples(write(tmp_path, [row], "answers"), "train")
+
+
+def test_a_split_that_nothing_falls_to_says_what_to_do(tmp_path):
+    rows = [{"question": "always the same", "answer": "1"}] * 9
+    with pytest.raises(
+        DataError, match=r"(?s)task\.splits\.test=FILE`, or larger shares in `task\.split_fracs`.*9 left"
+    ):
+        load_examples(write(tmp_path, rows, split_fracs=(0.8, 0.1, 0.1)), "test")
+
+
 def test_one_file_is_divided_and_no_prompt_lies_in_two_splits(tmp_path):
     rows = [{"question": f"What is {n % 150} + 1?", "answer": str(n % 150 + 1), "n": n} for n in range(300)]
     settings = write(tmp_path, rows, split_fracs=(0.6, 0.2, 0.2))

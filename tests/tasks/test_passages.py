@@ -8,9 +8,9 @@ import zipfile
 import pytest
 
 from s3ft_jax.tasks import load_examples
-from s3ft_jax.tasks.passages import NO_OTHER, NO_SHORT_ANSWER, make_unanswerable, questions
+from s3ft_jax.tasks.passages import NO_OTHER, NO_SHORT_ANSWER, is_unanswerable, make_unanswerable, questions
 from s3ft_jax.tasks.reading import read_answers
-from s3ft_jax.tasks.task import DataError, Row
+from s3ft_jax.tasks.task import BadRow, DataError, Row
 
 
 def read(*values):
@@ -69,7 +69,9 @@ def test_a_conversation_is_read_from_its_beginning():
     assert row.values["question"] == "User: I moved\nAgent: Call us.\nUser: And then?"
     assert read_answers(row, {}) == ["Pay."] and row.values["passage"] == "Moving"
     (broken,) = read(values | {"answers": "{'text': ["})
-    assert broken.values["answers"] is None
+    with pytest.raises(BadRow, match="holds no answer text"):  # and is no question without an answer
+        read_answers(broken, {})
+    assert not is_unanswerable(broken.values, {})
 
 
 def musique(**more):

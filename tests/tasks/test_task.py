@@ -3,7 +3,17 @@
 import pytest
 
 from s3ft_jax.records import Example
-from s3ft_jax.tasks.task import BadRow, DataError, Intake, Row, TaskSettings, collect, example_id, fill_prompt
+from s3ft_jax.tasks.task import (
+    BadRow,
+    DataError,
+    Intake,
+    Row,
+    TaskSettings,
+    collect,
+    example_id,
+    fill_prompt,
+    with_system,
+)
 
 
 def make_example(row):
@@ -80,7 +90,30 @@ def test_long_lists_of_dropped_rows_are_shortened_for_people_only():
     assert len(intake.to_json()["dropped"]["empty"]) == 8
 
 
+def test_what_was_noticed_is_told():
+    intake = Intake("t", "test", "f", read=9, used=9, unread=["eval.jsonl"], shared=4)
+    for _ in range(9):
+        intake.note(["context", "system"], ["no answer is wanted"])
+    intake.note(["note"])
+    lines = intake.lines()
+    assert lines[1:3] == [
+        "  9 rows: no answer is wanted",
+        "  columns not used: context, system (9 rows), note (1 row)",
+    ]
+    assert lines[3].startswith("  files not used: eval.jsonl (") and "task.splits.SPLIT=FILE" in lines[3]
+    assert lines[4].startswith("  WARNING: 4 of 9 prompts are training prompts, too")
+    assert len(Intake("t", "test").lines()) == 1
+
+
+def test_a_system_text_goes_before_turns_that_have_none():
+    user, own = {"role": "user", "content": "q"}, {"role": "system", "content": "own"}
+    assert with_system((user,), "s") == ({"role": "system", "content": "s"}, user)
+    assert with_system((own, user), "s") == (own, user) and with_system((user,), "") == (user,)
+    assert with_system((), "s") == ()
+
+
 def test_fill_prompt_replaces_only_its_fields_and_each_once():
     assert fill_prompt("{question} as {answer}: {gold}", "k", question="{gold}?", gold="7") == "{gold}? as {answer}: 7"
     with pytest.raises(DataError, match=r"task\.prompt: the wording has no place for \{question\}"):
         fill_prompt("Solve it.", "task.prompt", question="q")
+    assert fill_prompt("{key}", "k", key="v") == "v" and fill_prompt("{as} it is", "k") == "{as} it is"

@@ -79,3 +79,30 @@ def test_a_limit_on_general_skills_holds_for_each(monkeypatch):
     examples, intake = load_examples({"name": "pocket/skills", "limit": 2}, "general")
     assert [example.task for example in examples] == ["skill/a", "skill/a", "skill/b", "skill/b"]
     assert intake.left == {"beyond the limit": 6}
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "message"),
+    [
+        ("gsm8k", "input", r"task\.columns\.input: has no effect: gsm8k .*knows question, answer"),
+        ("reading", "contxt", r"task\.columns\.contxt: .*knows context, question, answers"),
+        ("pocket/arithmetic", "question", r"task\.columns\.question: .*knows none"),
+    ],
+)
+def test_a_mapping_that_the_task_does_not_read_stops(name, column, message):
+    with pytest.raises(DataError, match=message):
+        load_examples({"name": name, "data": "x", "columns": {column: "y"}}, "train")
+
+
+def test_a_system_text_stands_before_every_prompt():
+    examples, _ = load_examples({"name": "pocket/arithmetic", "limit": 3, "system": "Be short."}, "train")
+    for example in examples:
+        for messages in (example.messages, example.paraphrase_messages):
+            assert [turn["role"] for turn in messages] == ["system", "user"] and messages[0]["content"] == "Be short."
+
+
+def test_a_folder_says_which_files_no_split_is_read_from(tmp_path):
+    for name in ("train", "eval"):
+        (tmp_path / f"{name}.jsonl").write_text('{"context": "c", "question": "q", "answers": ["a"]}\n')
+    settings = {"name": "reading", "data": str(tmp_path), "split_fracs": (1, 0, 0)}
+    assert load_examples(settings, "train")[1].unread == ["eval.jsonl"]

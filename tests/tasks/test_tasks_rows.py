@@ -1,6 +1,7 @@
 """Rows: every kind of file and data set, where each split lies, and what is said when it does not."""
 
 import csv
+import gzip
 import json
 import sys
 import types
@@ -8,7 +9,7 @@ import types
 import numpy as np
 import pytest
 
-from s3ft_jax.tasks.rows import find_source, pick_split, read_rows, shares
+from s3ft_jax.tasks.rows import find_source, pick_split, read_rows, shares, unread_files
 from s3ft_jax.tasks.task import DataError
 
 ROWS = [{"question": "1 + 1?", "answer": "2"}, {"question": 'a, "b"\nc?', "answer": "é"}]
@@ -199,3 +200,23 @@ def test_shares_give_train_what_other_files_hold(tmp_path):
     assert shares(path, {"test": "exam.csv"}, (0.8, 0.1, 0.1)) == pytest.approx(
         {"train": 0.9, "validation": 0.1, "test": 0.0}
     )
+
+
+def test_files_of_a_folder_that_no_split_is_read_from_are_named(tmp_path):
+    for name in ("train.jsonl", "eval.jsonl", "dev.csv"):
+        write(tmp_path / name)
+    (tmp_path / "README.md").write_text("x")
+    assert unread_files(str(tmp_path), {}) == ["eval.jsonl"]
+    assert unread_files(str(tmp_path), {"test": "eval.jsonl"}) == []
+    assert unread_files(str(tmp_path), {"validation": str(tmp_path / "eval.jsonl")}) == ["dev.csv"]
+    assert unread_files(str(tmp_path / "train.jsonl"), {}) == unread_files("owner/name", {}) == []
+    (tmp_path / "one").mkdir()
+    write(tmp_path / "one" / "rows.jsonl")
+    assert unread_files(str(tmp_path / "one"), {}) == []
+
+
+def test_a_folder_of_gzip_files(tmp_path):
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.jsonl.gz").write_bytes(gzip.compress(json.dumps(ROWS[0]).encode()))
+    assert read(tmp_path, "test")[0].values == ROWS[0]
+    assert unread_files(str(tmp_path), {}) == [] and find_source(str(tmp_path), "validation", {}) is None
