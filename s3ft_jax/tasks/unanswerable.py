@@ -30,6 +30,13 @@ PROMPT = (
     "Read the passage and answer the question in as few words as possible, with words of the passage. If the passage "
     "does not hold the answer, write: " + REFUSAL + "\n\nPassage: {context}\n\nQuestion: {question}"
 )
+# In the place of reading's where gold is the refusal.
+REFUSAL_PARAPHRASE_PROMPT = (
+    "Below are a passage, a question and a reference answer. Using the reference answer as a guide, write your own "
+    "response to the question, in as few words as possible. If the passage does not hold the answer, write: "
+    + REFUSAL
+    + "\n\nPassage: {context}\n\nQuestion: {question}\n\nReference answer: {gold}"
+)
 
 
 def load(split: str, settings: TaskSettings, intake: Intake) -> list[Example]:
@@ -42,7 +49,8 @@ def load(split: str, settings: TaskSettings, intake: Intake) -> list[Example]:
     def build(row: Row) -> Example:
         unanswerable = is_unanswerable(row.values, settings.columns)
         answers = [] if unanswerable else read_answers(row, settings.columns)
-        return build_example(row, "unanswerable", split, settings, PROMPT, PARAPHRASE_PROMPT, answers, REFUSAL)
+        shown = PARAPHRASE_PROMPT if answers else REFUSAL_PARAPHRASE_PROMPT
+        return build_example(row, "unanswerable", split, settings, PROMPT, shown, answers, REFUSAL)
 
     def change(rows: list[Row]) -> list[Row]:
         return make_unanswerable(
