@@ -28,7 +28,7 @@ RULES = {
     "progress": ({"activity"}, {"rich"}),
     "endpoint": (set(), set()),
     "judges": ({"records", "endpoint", "seals"}, {"math_verify", "py3langid"}),
-    "tasks": ({"records", "storage"}, {"datasets", "pyarrow", "etils", "tensorflow_datasets", "tokenizers"}),
+    "tasks": ({"records", "storage", "judges"}, {"datasets", "pyarrow", "etils", "tensorflow_datasets", "tokenizers"}),
     "prompts": ({"records", "storage"}, {"transformers", "tokenizers", "jinja2"}),
     "edit_distance": (set(), set()),
     "repairs": ({"records"}, set()),
