@@ -73,8 +73,8 @@ def final_parts(text: str) -> Iterator[tuple[str, str]]:
     for match in reversed(list(_HASHES.finditer(text))[-MAX_TRIED:]):
         if _is_marked(match.group(1), is_last=not text[match.end() :].strip()):
             yield "hashes", match.group(1)
-    marked = [_behind(text, match) for match in reversed(list(_MARKER.finditer(text))[-MAX_TRIED:])]
-    for part in sorted(marked, key=_is_remark):  # stable: the last one first
+    marked = [(_behind(text, match), match[0]) for match in reversed(list(_MARKER.finditer(text))[-MAX_TRIED:])]
+    for part, _ in sorted(marked, key=lambda found: _is_remark(*found)):  # stable: the last one first
         yield "marker", part
 
 
@@ -109,12 +109,18 @@ def _behind(text: str, marker: re.Match[str]) -> str:
     return _BULLET.sub("", part, count=1) if "\n" in marker.group() and _BULLET.match(part) else part
 
 
-def _is_remark(part: str) -> bool:
-    """Whether a sentence says something about an answer and does not begin with one: "based on 16 eggs per day"."""
+def _is_remark(part: str, marker: str) -> bool:
+    """Whether a sentence says something about an answer and does not begin with one: "based on 16 eggs per day".
+
+    Args:
+      part: what stands behind the marker.
+      marker: one that announces an answer ("Answer:", "final answer") is followed by one, however it begins.
+    """
     if _ON_AN_ANSWER.match(part):
         return True
-    hedge = _HEDGE.match(part)
-    return bool(re.search(r"\d", part)) and not hedge and not _VALUE.match(part)
+    if "final" in marker.lower() or marker.rstrip("* _\n\t").endswith((":", "=")):
+        return False
+    return bool(re.search(r"\d", part)) and not _HEDGE.match(part) and not _VALUE.match(part)
 
 
 def _last_box(text: str) -> str | None:

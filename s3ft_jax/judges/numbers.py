@@ -82,6 +82,7 @@ _NOT_PLAIN_AFTER = re.compile(
     re.VERBOSE,
 )
 _ALTERNATIVES = re.compile(r"=\s?[-+$]{0,2}[\d.,/]+,?\s+or\s+(?:[a-zA-Z]\w?\s?=\s?)?[-+$]{0,2}\d")  # x = -5 or x = 5
+_CONDITION = re.compile(rf"{re.escape(SYMBOL)}[^=]*\b(?:where|with|for|when|if)\b[^=]*$")  # sqrt(a), where a = 2
 _LIST_NUMBER = re.compile(r"\s*(\d{1,2})[.)]\s+(?=\S)")
 _LEADING_MINUS = re.compile(r"[\s$*_`(]*-\s+(?=[$\u20ac\u00a3\u00a5]?\s?\.?\d)")
 _PREFIX_NOISE = re.compile(r"[\s$\u20ac\u00a3\u00a5`*_~]|\\\$")
@@ -146,6 +147,8 @@ def _read_part(part: str, first: bool) -> Reading:
     equals = max(part.rfind("="), part.rfind("\u2248"))
     if equals >= 0:
         left, right = part[:equals], part[equals + 1 :]
+        if _CONDITION.search(left):
+            return Reading(text=part.strip()[:80], problem="expression")
         part, first = (_join_minus(right), True) if _may_answer(right) else (left, first)
     matches = list(_NUMBER.finditer(part))
     if not first:

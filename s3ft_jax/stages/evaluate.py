@@ -179,8 +179,8 @@ def _score_choices(
     if len(asked) < len(offered):
         say(
             f"evaluate {name(method, seed)}: {len(offered) - len(asked):,} of {len(offered):,} questions with choices "
-            f"are not scored by likelihood ({split}), since which choice is right is not known. For that give `choices` "
-            "as a list of texts, and `choice` as the right one's position from 0, or a gold that is its text or letter."
+            f"are not scored by likelihood ({split}), since which choice is right is not known. For that give "
+            "`choices` as a list of texts, and the right one as `choice` (its position from 0) or gold (text, letter)."
         )
     if not asked:
         return []

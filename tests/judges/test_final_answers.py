@@ -28,6 +28,11 @@ TABLE = [
         "a remark",
     ),
     ("The answer is 5. No, the answer is not 5", [("marker", "not 5"), ("marker", "5")], "taken back"),
+    (
+        "The answer is 5? No. Final answer: the sum, 6",
+        [("marker", "the sum, 6"), ("marker", "5")],
+        "what is announced is no remark",
+    ),
     ("Answer:\n- 5 eggs", [("marker", "5 eggs")], "a bullet is no minus"),
     ("Answer: - 5", [("marker", "- 5")], "a minus is no bullet"),
     ("I cannot answer this", [], "the word alone is no marker"),

@@ -149,6 +149,8 @@ TABLE = [
     ("5", "5 - \\pi", "expression", "a number and a symbol"),
     ("5", "\\pi - 5", "expression", "a symbol and a number"),
     ("4", "The answer is $\\sqrt{16} = 4$", "right", "a root that was worked out"),
+    ("2", "The answer is $\\frac{a}{b}$ where a = 2", "expression", "a condition behind a formula"),
+    ("12.56", "With $\\pi$, for r = 2, the area is so A = 12.56", "last_number", "worked out behind a condition"),
     ("5", "The answer is x + 5", "expression", "a sum with a variable"),
     ("5", "The answer is a - 5", "expression", "a difference in the middle, no sign"),
     ("-5", "The answer is x -5", "expression", "the same without the second space"),
