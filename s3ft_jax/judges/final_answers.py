@@ -38,7 +38,9 @@ _MARKER = re.compile(
     r"(?:\bfinal\s+answer\b(?:\s+is\b)?|\banswers?\s+is\b|\banswers?\b(?=\W{0,4}[:=]))(?:[\s:=]|\*\*|__)*",
     re.IGNORECASE,
 )
-_MAY_ANSWER = re.compile(rf"[\d$\\=]|####|{_MARKER.pattern}", re.IGNORECASE)
+_ANNOUNCED = re.compile(rf"####|\\f?boxed|{_MARKER.pattern}", re.IGNORECASE)
+_MAY_ANSWER = re.compile(rf"[\d$\\=]|{_ANNOUNCED.pattern}", re.IGNORECASE)
+_RESTATES = re.compile(r"\b(?:let me|let us|let's|i will|i'll|we will|first)\b[^\n]{0,200}\s*$", re.IGNORECASE)
 _BULLET = re.compile(r"[-*\u2022][ \t]+")
 _ONES = "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen"
 _TENS = "(?:twen|thir|for|fif|six|seven|eigh|nine)ty|(?:a )?hundred|(?:a )?thousand|(?:a )?million"
@@ -80,11 +82,14 @@ def final_parts(text: str) -> Iterator[tuple[str, str]]:
 
 def cut_next_question(text: str) -> str:
     """The text up to a question that follows; one with nothing before it that may be an answer is left."""
-    answering = _MAY_ANSWER.search(text)
+    announced, answering = _ANNOUNCED.search(text), _MAY_ANSWER.search(text)
     for number, match in enumerate(_NEXT_QUESTION.finditer(text)):
-        is_word = not number and len(text[: match.start()].split()) == 1
-        if is_word or (answering and answering.start() < match.start()):
-            return text[: match.start()]
+        start = match.start()
+        is_word = not number and len(text[:start].split()) == 1
+        # "Let me restate the 3 facts": the number before the question is none that answers it
+        is_answer = answering and answering.start() < start and not _RESTATES.search(text, max(0, start - 250), start)
+        if is_word or is_answer or (announced and announced.start() < start):
+            return text[:start]
     return text
 
 
