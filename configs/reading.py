@@ -6,6 +6,10 @@ Data: SQuAD, Natural Questions with their passages (MRQA's or Google's simplifie
 with context, question and answers (s3ft_jax/tasks/passages.py). S3FT tunes on Natural Questions; which variant, with
 what passages, is not known to us.
 
+S3FT has the model that is tuned judge its answers on Natural Questions. Here a rule stands in its place: an answer is
+right from a token F1 of task.min_f1 (0.6, ours) with an accepted one, which is why prompts ask for few words. The model
+judges with --config.judge.name=model, or with 'any(answers, model)' where the rule finds no match.
+
 Settings as in configs/gsm8k.py. Not yet run at full size by us.
 """
 

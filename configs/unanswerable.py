@@ -7,6 +7,10 @@
 Data: SQuAD 2.0, or what configs/reading.py reads, of whose questions a share is made unanswerable. SSR tunes on
 MultiDoc2Dial and Natural Questions and tests on MuSiQue, too; its share of unanswerable questions is not known to us.
 
+Judged by a rule: a response that declines is found by its phrases (s3ft_jax/judges/refusals.py), an answer is right
+from a token F1 of task.min_f1 (0.6, ours) with an accepted one. S3FT has the model that is tuned judge its answers on
+Natural Questions: --config.judge.name=model puts a model in the rule's place, 'any(answers, model)' behind it.
+
 Settings as in configs/gsm8k.py. Not yet run at full size by us.
 """
 

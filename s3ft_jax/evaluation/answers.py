@@ -13,7 +13,9 @@ judge's:
     answerability          share of all questions that were declined exactly if they are unanswerable (SSR's
                            classification accuracy)
 
-On unanswerable questions exact match and F1 are 1 where the model declines and 0 else (SQuAD 2.0, arXiv 1806.03822).
+Exact match and F1 are those of SQuAD 2.0's evaluate-v2.0.py (arXiv 1806.03822), with its normalisation and not the
+judge's (to which 15 is not 1.5): accepted answers of which that leaves nothing are set aside, and a model that declines
+has said nothing, which is 1 on unanswerable questions and 0 on others, whatever words it uses. So for recall.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from s3ft_jax.judges.answers import exact_match, is_refusal, plain, token_f1, token_recall
+from s3ft_jax.judges.answers import exact_match, is_refusal, normalise, token_f1, token_recall
 from s3ft_jax.judges.composition import single_names
 from s3ft_jax.records import Example, Response, Score, Verdict
 
@@ -59,15 +61,15 @@ def score_answers(
 
 
 def _values(example: Example, text: str, right: bool) -> Mapping[str, float]:
-    answers, declined = list(map(plain, example.check.get("answers") or ())), is_refusal(example, text)
+    declined = is_refusal(example, text)
     if example.check.get("unanswerable", False):
         said = float(declined)
         return {"exact_match": said, "token_f1": said, "unanswerable_accuracy": said, "answerability": said}
-    text = plain(text.strip())
+    answers = list(filter(normalise, example.check.get("answers") or ()))
     return {
-        "exact_match": float(exact_match(text, answers)),
-        "token_f1": token_f1(text, answers),
-        "token_recall": token_recall(text, answers),
+        "exact_match": 0.0 if declined else float(exact_match(text, answers)),
+        "token_f1": 0.0 if declined else token_f1(text, answers),
+        "token_recall": 0.0 if declined else token_recall(text, answers),
         "answerable_accuracy": float(right),
         "false_refusals": float(declined),
         "answerability": float(not declined),

@@ -88,8 +88,7 @@ def score_choices(
       examples: questions with choices, any number of tasks.
       logprobs: aligned with ``examples``; per example the summed log-probability (nats, <= 0) of each choice.
       method, seed, split: as in ``score_verdicts``.
-      right: aligned with ``examples``; the position of the right choice. Default: ``check["choice"]`` if there is
-        one, else where ``check["answer"]`` (or gold) stands in ``check["choices"]``, as a text or as its letter.
+      right: aligned with ``examples``; the position of the right choice. Default: as ``right_choice`` finds it.
       lengths: aligned with ``logprobs``; tokens of each choice. When given, a second score per task with the metric
         ``choice_likelihood_per_token`` divides each sum by its length. (lm-evaluation-harness divides by bytes.)
 
@@ -119,6 +118,28 @@ def score_choices(
             value = sum(hit[example.id] for example in members) / len(members)
             scores.append(_score(method, seed, task, split, metric, value, len(members), 0))
     return scores
+
+
+def right_choice(example: Example) -> int | None:
+    """Where the right choice stands in ``check["choices"]``; None where that cannot be told.
+
+    By ``check["choice"]`` (its position from 0), else by ``check["answer"]`` or gold: the text of exactly one choice,
+    or the capital letter of one. The choices must be a list of two texts or more.
+    """
+    check = example.check
+    choices, given = check.get("choices"), check.get("choice")
+    if not isinstance(choices, list | tuple) or len(choices) < 2:
+        return None
+    if not all(isinstance(choice, str) and choice.strip() for choice in choices):
+        return None
+    if isinstance(given, int) and not isinstance(given, bool):
+        return given if 0 <= given < len(choices) else None
+    answer = check.get("answer", example.gold)
+    if list(choices).count(answer) == 1:
+        return list(choices).index(answer)
+    letters = string.ascii_uppercase[: len(choices)]
+    letter = isinstance(answer, str) and len(answer) == 1 and answer in letters and answer not in choices
+    return letters.index(answer) if letter else None
 
 
 def _likeliest(values: Sequence[float], answer: int) -> bool:
@@ -196,16 +217,11 @@ def _right_choice(example: Example, given: int | None, count: int) -> int:
 
 
 def _position(example: Example) -> int:
-    """Where the right choice stands, by what the check holds; see ``score_choices``."""
-    choices = list(example.check.get("choices", ()))
-    answer = example.check.get("answer", example.gold)
-    if isinstance(example.check.get("choice"), int):
-        return example.check["choice"]
-    if choices.count(answer) == 1:
-        return choices.index(answer)
-    letters = string.ascii_uppercase[: len(choices)]
-    if isinstance(answer, str) and len(answer) == 1 and answer in letters and answer not in choices:
-        return letters.index(answer)
+    """Where the right choice stands, or an error."""
+    place = right_choice(example)
+    if place is not None:
+        return place
+    choices, answer = list(example.check.get("choices", ())), example.check.get("answer", example.gold)
     raise ScoreError(
         f"example {example.id}: the answer {answer!r} must stand exactly once in check['choices'], found {choices!r}. "
         "Fix the task, give check['choice'] (its position), or give score_choices the right positions."

@@ -19,8 +19,8 @@ lets a differing boundary pass ("in Oslo" for "Oslo" is 0.67) and not a mostly d
 Refusals are found by refusals.py, in the response without the accepted answers, which may sound like one ("Unknown").
 
 Before that normalisation the judge does what it leaves undone: one form of accented letters, plain quotes and dashes,
-and decimal points that count (SQuAD's makes 1.5 and 15 equal). The figures ``exact_match``, ``token_f1`` and
-``token_recall`` are SQuAD's own.
+and decimal points that count (SQuAD's makes 1.5 and 15 equal). The scores ``exact_match``, ``token_f1`` and
+``token_recall`` (evaluation/answers.py) are computed without that, by SQuAD's normalisation alone.
 
 The reason's class: exact, f1, contains, refused (right, or wrong when the question can be answered), wrong, distractor,
 answered (an unanswerable question), empty; and bad_check of undecided verdicts.

@@ -41,6 +41,7 @@ from types import FrameType
 from typing import Any
 
 from s3ft_jax.judges import numbers
+from s3ft_jax.judges.dressing import one_form
 from s3ft_jax.judges.final_answers import MAX_LENGTH, cut_next_question, final_parts
 from s3ft_jax.judges.verdicts import JudgeError, make_verdict
 from s3ft_jax.records import Example, Outcome, Response, Verdict
@@ -111,7 +112,8 @@ def judge(example: Example, response: Response) -> Verdict:
     units = [_UNIT.findall(one)[-1:] for one in (gold, found)]
     if all(units) and units[0] != units[1]:
         return verdict("undecided", f"units: {units[1][0]!r} against {units[0][0]!r} ({rung})")
-    if _is_plain(gold) and (rung == "last_formula" or _is_plain(found)):
+    # $2M is written out; a number may follow the last formula of a text, or else that formula is the answer
+    if _is_plain(gold) and (_is_plain(one_form(found)) or (rung == "last_formula" and _number_follows(response.text))):
         plain = numbers.judge(example, response)
         if plain.outcome != "undecided":
             return dataclasses.replace(plain, judge="expressions")
@@ -166,6 +168,13 @@ def _formula(text: str) -> str:
     # "... is $n + 1$ for every $n$": a letter behind it is no answer
     telling = [formula for formula in formulas if len(formula.strip()) > 1]
     return (telling or formulas or [""])[-1]
+
+
+def _number_follows(text: str) -> bool:
+    """Whether a digit stands behind the last formula of a text."""
+    text = cut_next_question(text[-MAX_LENGTH:]).replace("\\$", "")
+    formulas = list(_FORMULA.finditer(text))
+    return bool(formulas) and bool(re.search(r"\d", text[formulas[-1].end() :]))
 
 
 def _is_plain(answer: str) -> bool:

@@ -6,11 +6,11 @@ In: an example whose ``check`` is ``{"answer": 18}`` (a number or its text), or 
 Where the number is looked for: in the parts of final_answers.py (boxed, hashes, marker), each passed over if there is
 no number in it, then as the last number of the text (``last_number``); that is weaker, so a right verdict says so.
 
-What is read: 1,080  $18.00  -4 (any minus sign)  20 %  3/4  1 1/2  \\frac{1}{2}  1e-5  6 \\times 10^3  1 million  ten
-3 and a half; units, currency, markdown and a trailing full stop are passed over. A time (12:30), a ratio (5:1), 5! and
-an expression (5 + 3) are not numbers; "x = -5 or x = 5" and "between 4 and 5" are two. A percentage equals only a
-percentage, unless the question speaks of percent. 0.333 equals 1/3: where gold has no finite decimal form, its correct
-rounding to three or more places is right.
+What is read: 1,080  $18.00  -4 (any minus sign)  20 %  3/4  1 1/2  \\frac{1}{2}  1e-5  6 \\times 10^3  1 million
+$2M  ten  3 and a half; units, currency, markdown and a trailing full stop are passed over (LaTeX and other dressing by
+dressing.py). A time (12:30), a ratio (5:1), 5! and an expression (5 + 3, \\frac{\\pi}{2}) are not numbers; "x = -5 or x
+= 5" and "between 4 and 5" are two. A percentage equals only a percentage, unless the question speaks of percent. 0.333
+equals 1/3: where gold has no finite decimal form, its correct rounding to three or more places is right.
 
 Pitfalls: our own comparison of published GSM8K extractors (see final_answers.py) and of math-verify 0.9.0.
 
@@ -26,6 +26,7 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from functools import lru_cache
 
+from s3ft_jax.judges.dressing import SYMBOL, one_form, without_latex
 from s3ft_jax.judges.final_answers import MAX_LENGTH, cut_next_question, final_parts
 from s3ft_jax.judges.verdicts import make_verdict
 from s3ft_jax.records import Example, Response, Verdict
@@ -35,30 +36,7 @@ MAX_DIGITS = 400
 
 ROUNDED_PLACES = 3
 
-_MINUS = str.maketrans(
-    dict.fromkeys("\u2212\u2013\u2012\ufe63\uff0d", "-") | dict.fromkeys("\u00a0\u202f\u2009", "\u00a0")
-)
-_TYPED = {
-    re.compile(pattern, re.IGNORECASE): by
-    for pattern, by in (
-        (r"(?<![\d)\]] )(?<![\w)])(?:minus|negative) (?=[\d$])", "-"),  # behind a number it is an operator
-        (r"\bRs\.?\s?(?=\d)", ""),
-        (r"(\$\s?\d[\d.,]*)k\b", r"\1 thousand"),
-        (r"(\d)\s?\u00bd", r"\1 1/2"),
-        (r"(\d)\s?\u00bc", r"\1 1/4"),
-        (r"(\d)\s?\u00be", r"\1 3/4"),
-        (r"(\d)\u00b2", r"\1^2"),
-        (r"(\d)\u00b3", r"\1^3"),
-    )
-}
 _COMPOUND = re.compile(r"(?:hours?|hrs?|minutes?|days?|weeks?|months?|years?|feet|foot|ft|pounds?|lbs?)\s*(?:and|,)?")
-_GROUP_SPACE = re.compile(r"(?<=\d)\u00a0(?=\d{3}(?!\d))")
-_FRACTION = re.compile(r"\\[dtc]?frac\s*\{\s*(-?[\d.,]+)\s*\}\s*\{\s*(-?[\d.,]+)\s*\}|\\[dtc]?frac\s*(\d)\s*(\d)")
-_LATEX_NOISE = re.compile(
-    r"\\(?:text|mathrm|mathbf|textbf|boldsymbol|mbox)\s*\{([^{}]*)\}"
-    r"|\\left|\\right|\\[,;:! ]|\\[()\[\]]|\{,\}|\^\{?\\circ\}?"
-)
-_CALCULATOR = re.compile(r"<<[^<>\n]*>>")  # GSM8K's annotations
 _EMPHASIS = re.compile(r"(?<![\w*])\*([^*\n]{1,80})\*(?![\w*])")
 _REMARK = re.compile(r"(?<![\w)])\([^()\n]*\)")
 
@@ -73,7 +51,7 @@ _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10*
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d+)"  # 1,080; 1,00,000 as in India
 _NUMBER = re.compile(
     rf"""
-    (?P<sign>(?<![\w)\]])[-+]\$?)?     # behind a number a minus is an operator, before a space a bullet
+    (?P<sign>(?<![\w)\]])[-+][$\u20ac\u00a3\u00a5]?)?   # behind a number an operator, before a space a bullet
     (?:
       (?P<whole>\d{{1,6}})\s+(?:and\s+)?(?P<top>\d{{1,6}})/(?P<bottom>\d{{1,6}})   # 1 1/2, 3 and 3/4
       |(?P<numerator>{_DIGITS})\s?/\s?(?P<denominator>{_DIGITS})(?![\d/])       # 3/4
@@ -87,11 +65,16 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_NOT_PLAIN_BEFORE = re.compile(r"\d\s?:\s?$|[\w)]\s?[\^/*\u00d7\u00f7]\s?\(?$|sqrt\W*$|[a-zA-Z]\($")
+_NOT_PLAIN_BEFORE = re.compile(
+    r"\d\s?:\s?$|[\w)]\s?[\^/*\u00d7\u00f7]\s?\(?$|sqrt\W*$|[a-zA-Z]\($|-\s?\($"
+    r"|(?<![a-zA-Z'])[a-zA-Z]\s?[-+]\s?\(?$"  # x + 5
+    rf"|{re.escape(SYMBOL)}(?:[-+*/\u00d7\u00f7^()\s]|\\cdot|\\times)*$"
+)
 _NOT_PLAIN_AFTER = re.compile(
-    r"""
+    rf"""
     \s?:\s?\d                                # 12:30, 5:1
-    |[!^(\\]|[xyzn\u03c0]\b                  # 5!, 5^2, 5(x+1), 5\pi, 5x
+    |[!^(\\]|[abnqruvwxyzBMNQRUXYZ]\b         # 5!, 5^2, 5(x+1), 5\\pi, 5x, 2M
+    |(?:[-+*/\u00d7\u00f7.()\s]|\\cdot|\\times)*{re.escape(SYMBOL)}   # 5 - sqrt(2)
     |\s?[+*\u00d7\u00f7]\s?[\w(\\]           # 5 + x
     |\s?/\s?(?:[\d(\\]|[a-zA-Z]\b)          # 5/x, but 5/year is a unit
     |[a-zA-Z]\b\s*[-+*/^=]                  # 5k + 1
@@ -99,7 +82,9 @@ _NOT_PLAIN_AFTER = re.compile(
     re.VERBOSE,
 )
 _ALTERNATIVES = re.compile(r"=\s?[-+$]{0,2}[\d.,/]+,?\s+or\s+(?:[a-zA-Z]\w?\s?=\s?)?[-+$]{0,2}\d")  # x = -5 or x = 5
+_CONDITION = re.compile(rf"{re.escape(SYMBOL)}[^=]*\b(?:where|with|for|when|if)\b[^=]*$")  # sqrt(a), where a = 2
 _LIST_NUMBER = re.compile(r"\s*(\d{1,2})[.)]\s+(?=\S)")
+_LEADING_MINUS = re.compile(r"[\s$*_`(]*-\s+(?=[$\u20ac\u00a3\u00a5]?\s?\.?\d)")
 _PREFIX_NOISE = re.compile(r"[\s$\u20ac\u00a3\u00a5`*_~]|\\\$")
 
 
@@ -126,32 +111,28 @@ class Reading:
 
 def read_number(text: str) -> Reading:
     """Read the final number of a response, by the rungs of this module."""
-    text = cut_next_question(_normalise(text[-MAX_LENGTH:]))
+    text = cut_next_question(one_form(text[-MAX_LENGTH:]))
     for rung, part in final_parts(text):
-        reading = _read_part(_clean(part), first=True)
+        reading = _read_part(_join_minus(_clean(part)), first=True)
         if reading.problem != "no_number" or rung == "boxed":
             return dataclasses.replace(reading, rung=rung)
     return dataclasses.replace(_read_last(text), rung="last_number")
 
 
-def _normalise(text: str) -> str:
-    """One kind of minus and of space; no calculator annotations."""
-    text = _GROUP_SPACE.sub("", text.translate(_MINUS)).replace("\u00a0", " ")
-    for pattern, by in _TYPED.items():
-        text = pattern.sub(by, text)
-    return _CALCULATOR.sub("", text) if "<<" in text else text
-
-
 def _clean(text: str) -> str:
     """Take markdown, LaTeX dressing and bracketed remarks away."""
-    text = _FRACTION.sub(lambda match: f" {match[1] or match[3]}/{match[2] or match[4]} ", text)
-    text = _LATEX_NOISE.sub(lambda match: match.group(1) or "", text)
-    text = text.replace("\\$", "$").replace("**", "").replace("__", "").replace("`", "")
+    text = without_latex(text).replace("\\$", "$").replace("**", "").replace("__", "").replace("`", "")
     text = _EMPHASIS.sub(r"\1", text)
     without = _REMARK.sub(" ", text)
     if _NUMBER.search(without):
         text = without
     return re.sub(r"(?<=\d)\$(?=\W|$)", "", text)
+
+
+def _join_minus(part: str) -> str:
+    """An answer that begins with a minus and a space, as one number: - 5."""
+    match = _LEADING_MINUS.match(part)
+    return match[0].rstrip() + part[match.end() :] if match else part
 
 
 def _read_part(part: str, first: bool) -> Reading:
@@ -166,11 +147,16 @@ def _read_part(part: str, first: bool) -> Reading:
     equals = max(part.rfind("="), part.rfind("\u2248"))
     if equals >= 0:
         left, right = part[:equals], part[equals + 1 :]
-        part, first = (right, True) if _NUMBER.search(right) else (left, first)
+        if _CONDITION.search(left):
+            return Reading(text=part.strip()[:80], problem="expression")
+        part, first = (_join_minus(right), True) if _may_answer(right) else (left, first)
     matches = list(_NUMBER.finditer(part))
     if not first:
         # "240 pages in two weeks": figures before words
         matches = [match for match in matches if not match["words"]] or matches
+    beside = (part[: matches[0].start()] if first else part[matches[-1].end() :]) if matches else part
+    if SYMBOL in beside:  # the answer is the formula, whatever number stands on the other side
+        return Reading(text=part.strip()[:80], problem="expression")
     if not matches:
         return Reading()
     if len(matches) > 1:
@@ -205,7 +191,8 @@ def _between(part: str, words: str, signed: bool) -> str:
 def _plain(part: str, match: re.Match[str]) -> Reading:
     """One number and what touches it: a time, a ratio, a factorial or a power make it no plain number."""
     before, after = part[: match.start()], part[match.end() :]
-    if _NOT_PLAIN_BEFORE.search(before) or _NOT_PLAIN_AFTER.match(after):
+    signed = before + (match["sign"] or "")[:1]  # x -5
+    if _NOT_PLAIN_BEFORE.search(before) or _NOT_PLAIN_BEFORE.search(signed) or _NOT_PLAIN_AFTER.match(after):
         return Reading(text=part.strip()[:80], problem="expression")
     value, places = _value(match)
     if value is None:
@@ -252,11 +239,16 @@ def _read_last(text: str) -> Reading:
     """The last number of a text without any marker."""
     for line in reversed(_without_list_numbers(text.strip().splitlines())):
         line = _clean(line)
-        if not _NUMBER.search(line):
+        if not _may_answer(line):
             continue
-        sentences = [part for part in re.split(r"(?<=[.;?])\s+", line) if _NUMBER.search(part)]
+        sentences = [part for part in re.split(r"(?<=[.;?])\s+", line) if _may_answer(part)]
         return _read_part(sentences[-1] if sentences else line, first=False)
     return Reading()
+
+
+def _may_answer(text: str) -> bool:
+    """Whether there is a number or a formula in a cleaned text."""
+    return SYMBOL in text or bool(_NUMBER.search(text))
 
 
 def _without_list_numbers(lines: list[str]) -> list[str]:
@@ -280,7 +272,7 @@ def read_gold(answer: str | None, gold: str) -> Reading:
 
 def _read_whole(text: str) -> Reading:
     """A text that must be one number and at most a unit."""
-    clean = _clean(_normalise(text[:1000]))
+    clean = _join_minus(_clean(one_form(text[:1000])))
     reading = _read_part(clean, first=True)
     rest = clean.replace(reading.text, "", 1)
     if reading.value is None or re.search(r"[\d^=()\[\]{}]|\\(?!\$|%)", rest):

@@ -14,6 +14,8 @@ _PLACE = (
     r"(?:the\s+|this\s+|that\s+|given\s+|provided\s+|above\s+){0,3}"
     r"(?:text|passage|context|article|paragraph|document|story|information|author|writer|source)"
 )
+_TEXT = r"(?:text|passage|context|article|paragraph|document)"  # which does not hold or name; an author may not either
+_DOES_NOT = r"(?:(?:does|do|did)\s*(?:not|n't)|never|doesn't|didn't|don't)"
 _NOT = r"(?:is|are|was|were|does|do|did|can|could|has|have)(?:\s+not|n't)|cannot|can\s+not|cant|never|not"
 _TOLD = (
     r"(?:mentioned|stated|given|specified|provided|known|revealed|disclosed|indicated|described|discussed|explained"
@@ -21,12 +23,19 @@ _TOLD = (
 )
 _ENDS = r"(?=\W*$|\s*[.,;!?]|\s+(?:in|by|from|here|anywhere|within|why|who|what|when|where|how|whether)\b)"
 _KNOWS = r"(?:say|tell|know|answer|determine|infer|deduce)"
+_FACTS = r"(?:answers?|information|info|context|evidence|details?)"
 _PATTERNS = (
     r"\bunanswerable\b|\bnot\s+answerable\b",
     rf"\b(?:cannot|can\s*not|can'?t|couldn'?t|could\s+not)\s+(?:be\s+)?(?:answer|determin|infer|deduc|known\b|tell\b|say\b|find\b|found\b{_ENDS})",
     r"\b(?:there\s+is|there's|has|have|gives?|contains?|provides?|with|is)\s+no\s+(?:\w+\s+)?(?:answer|information|mention|such)\b",
+    r"\b(?:there\s+is|there's|there\s+was)\s+no\s+(?:\w+\s+)?(?:reference\s+to|details?\s+(?:on|about))\b",
+    r"\bno\s+(?:mention|reference)\s+(?:is|was|has\s+been)\s+made\b",
     r"^\W*no\s+(?:\w+\s+)?(?:answer|information|mention|details?|evidence)\b",
-    r"^\W*(?:none|unknown|unclear|n/?a|not\s+found)\W*$",
+    r"^\W*no\s+reference\s+to\b",
+    r"^\W*(?:none|unknown|unclear|n/?a|not\s+(?:found|applicable|available))\W*$",
+    r"\banswer\s+(?:to\s+(?:this|the)(?:\s+question)?\s+)?(?:is|was|remains)\s+(?:simply\s+)?"
+    r"(?:unknown|unclear|unavailable|uncertain|unspecified|unstated|missing)\b",
+    rf"\b{_FACTS}\s+(?:(?:is|are|was|were)\s+)?(?:not\s+available|unavailable|missing)\b",
     rf"\bimpossible\s+to\s+{_KNOWS}\b",
     r"\b(?:unclear|uncertain|not\s+clear)\s+(?:from|in|based|why|who|what|when|where|how|whether)\b",
     rf"\b(?:{_NOT})\s+(?:\w+\s+)?(?:in|from|by|within)\s+{_PLACE}\b",
@@ -36,6 +45,18 @@ _PATTERNS = (
     rf"\b{_PLACE}\s+(?:gives?|provides?|contains?|offers?|mentions?|states?)\s+no\b",
     rf"\bnothing\s+(?:in|from)\s+{_PLACE}\s+(?:\w+\s+)?(?:tells?|says?|indicates?|mentions?|suggests?|states?)\b",
     rf"(?:\bnot|n't)\s+{_TOLD}\b{_ENDS}",
+    rf"\b{_TEXT}\s+{_DOES_NOT}\s+(?:\w+\s+)?(?:hold|address|discuss|clarify|identify|name|have|list|cover|offer|define"
+    r"|disclose|detail|elaborate|touch\s+on|talk\s+about|speak\s+of|refer\s+to|make\s+(?:it\s+)?clear)\b",
+    rf"\b{_TEXT}\s+(?:fails|neglects|omits)\s+to\s+(?:say|state|mention|tell|specify|explain|give|provide|answer)\b",
+    rf"\b{_TEXT}\s+(?:lacks|(?:is|remains)\s+silent)\b",
+    rf"\b{_PLACE}\s+(?:says?|tells?(?:\s+us)?|mentions?|states?|gives?|contains?|reveals?)\s+nothing\b",
+    rf"\b{_PLACE}\s+makes?\s+no\s+(?:\w+\s+)?(?:mention|reference|statement|claim)\b",
+    # anywhere else "it" may be anything
+    rf"^\W*(?:it|this|that)\s+{_DOES_NOT}\s+(?:\w+\s+)?(?:say|mention|state|specify|tell(?:\s+us)?|explain)\b"
+    r"(?=\W*$|\s*[.,;!?]|\s+(?:it|that|this|so|anything|who|what|when|where|why|how|which|whether)\b)",
+    r"\b(?:i\s+am|i'm|we\s+are|we're|am)\s+(?:unable|not\s+able)\s+to\s+(?:answer|say|tell|determine|find|infer|give|provide)\b",
+    rf"^\W*unable\s+to\s+{_KNOWS}\b",
+    rf"(?:\bnot|n't)\s+have\s+(?:enough|sufficient|any|the)\s+(?:\w+\s+)?{_FACTS}\b",
     rf"\bnot\s+possible\s+to\s+{_KNOWS}\b",
     r"(?:\bnot|n't)\s+(?:enough|sufficient)\s+(?:information|context|evidence|details?|info)\b",
     r"\b(?:insufficient|no\s+relevant)\s+(?:information|context|evidence|details?)\b",

@@ -47,9 +47,9 @@ def answer_table(scores: Sequence[Score], task: str, split: str, methods: Sequen
     answerable = counts.get("false_refusals", 0)
     caption = (
         f"Answers to {max(counts.values()):,} questions, {answerable:,} of them answerable, in %; in brackets 95 % "
-        "intervals (over seeds where there are several, else over examples). On unanswerable questions exact match and "
-        "F1 are 1 where the model declines; recall is of answerable questions alone. Answerable and declined is a "
-        "false refusal."
+        "intervals (over seeds where there are several, else over examples). Where the model declines, exact match and "
+        "F1 are 1 on unanswerable questions and 0 on others, as recall is, which is of answerable questions alone. "
+        "Answerable and declined is a false refusal."
     )
     return Table(caption, ("", *(METRICS[metric] for metric in metrics)), tuple(body))
 

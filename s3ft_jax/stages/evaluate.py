@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from s3ft_jax import checkpoints
 from s3ft_jax.evaluation.answers import score_answers
-from s3ft_jax.evaluation.scores import ACCURACY, score_choices, score_verdicts
+from s3ft_jax.evaluation.scores import ACCURACY, right_choice, score_choices, score_verdicts
 from s3ft_jax.processes import alone
 from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
@@ -170,8 +170,18 @@ def _score_choices(
     seed: int | None,
     split: str,
 ) -> list[Score]:
-    """How often the right choice is the likeliest, for the examples that have choices."""
-    asked = [example for example in examples if example.check.get("choices")]
+    """How often the right choice is the likeliest, for the examples that have choices of which one is known as right.
+
+    Rows of somebody's own data may have choices for a judge of their own; how many cannot be scored is said.
+    """
+    offered = [example for example in examples if example.check.get("choices")]
+    asked = [example for example in offered if right_choice(example) is not None]
+    if len(asked) < len(offered):
+        say(
+            f"evaluate {name(method, seed)}: {len(offered) - len(asked):,} of {len(offered):,} questions with choices "
+            f"are not scored by likelihood ({split}), since which choice is right is not known. For that give "
+            "`choices` as a list of texts, and the right one as `choice` (its position from 0) or gold (text, letter)."
+        )
     if not asked:
         return []
     scorer = scorer_of(model, config.evaluate.batch_tokens)
@@ -183,5 +193,4 @@ def _score_choices(
             responses.append(model.encoder.encode_response(example.messages, choice))
     sums = iter(float(np.sum(values)) for values in scorer.logprobs(model.params, prompts, responses))
     logprobs = [[next(sums) for _ in example.check["choices"]] for example in asked]
-    right = [example.check["choice"] for example in asked]
-    return score_choices(asked, logprobs, method=method, seed=seed, split=split, right=right)
+    return score_choices(asked, logprobs, method=method, seed=seed, split=split)

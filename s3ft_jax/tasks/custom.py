@@ -13,7 +13,7 @@ is the row's place in its source, counted from 0.
     check          {"answer": "12"}
 
     judge                check                                        from
-    numbers              {"answer": number}                           column ``check``, else the last number of gold
+    numbers              {"answer": number}                           column ``check``, else gold, read as responses are
     expressions          {"answer": text}                             column ``check``, else {}: read out of gold
     answers              {"answers": [text], "unanswerable": false,   column ``check`` (a text or a list), else gold;
                           "min_f1": task.min_f1}                      no answers and true where gold refuses, or column
@@ -45,6 +45,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from s3ft_jax.judges import numbers
 from s3ft_jax.judges.refusals import refuses
 from s3ft_jax.records import Example, Message
 from s3ft_jax.tasks.columns import (
@@ -90,9 +91,15 @@ PARAPHRASE_PROMPT = (
     "guide, write your own response.\n\n### Instruction:\n{question}\n\n### Reference Answer:\n{gold}\n\n### Response:"
 )
 
-# The same shapes in the order of trust: GSM8K's mark, the sentence our prompts ask for, LaTeX's box.
-_FINAL = (re.compile(r"####(.*)"), re.compile(r"(?i)the answer is:?(.*)"), re.compile(r"\\boxed\{([^{}]*)\}"))
-_NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d[\d,]*(?:\.\d+)?(?:/\d+)?|\.\d+)")
+_PROBLEMS = {
+    "no_number": "no number in the gold answer",
+    "ambiguous": "the gold answer names several numbers",
+    "expression": "the gold answer ends on an expression and not on a number",
+}
+_OTHER_JUDGE = (
+    "The judge `numbers` needs one number: end the answer with `The answer is N`, map the column `task.columns.check`, "
+    "or choose another judge in `judge.name`."
+)
 _CHOICE = re.compile(r"(?:.*answer is:?\s*)?\(?([A-Za-z])\)?(?:[.):]|\s*$)", re.IGNORECASE | re.DOTALL)
 
 
@@ -276,22 +283,22 @@ def _answers_check(
 
 
 def final_number(text: str) -> str:
-    """The number a worked answer ends in: after the last ``####`` or ``The answer is``, in the last box, or the last.
+    """The number a worked answer ends in, as the judge ``numbers`` reads it out of a response.
 
-    ``"2 + 2 = 4. The answer is 4"`` -> ``"4"``; ``"about $1,200.50"`` -> ``"1200.50"``; ``"3/4"`` -> ``"3/4"``.
+    ``"2 + 2 = 4. The answer is 4"`` -> ``"4"``; ``"about $1,200.50"`` -> ``"1200.50"``;
+    ``"\\boxed{\\frac34}"`` -> ``"3/4"``.
 
     Raises:
-      BadRow: there is none.
+      BadRow: there is none, or several that one cannot choose from, or the judge would not take it for gold.
     """
-    for pattern in _FINAL:
-        found = pattern.findall(text)
-        numbers = _NUMBER.findall(found[-1]) if found else []
-        if numbers:
-            return numbers[0].replace(",", "")
-    numbers = _NUMBER.findall(text)
-    if not numbers:
-        raise BadRow("no number in the gold answer", "The judge `numbers` needs one; choose another in `judge.name`.")
-    return numbers[-1].replace(",", "")
+    found = numbers.read_number(text)
+    number = found.text.replace(",", "")
+    if found.value is None:
+        raise BadRow(_PROBLEMS[found.problem], _OTHER_JUDGE)
+    gold = numbers.read_gold(number, "")
+    if gold.value is None or numbers.compare(gold, found, percent_asked=False) != "right":
+        raise BadRow("the gold answer is wrong by the judge `numbers`", _OTHER_JUDGE)
+    return number
 
 
 def chosen_letter(text: str) -> str:

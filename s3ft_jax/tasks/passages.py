@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from s3ft_jax.tasks.task import DataError, Row
+from s3ft_jax.tasks.task import BadRow, DataError, Row
 
 Values = Mapping[str, Any]
 _TURN = re.compile(r"^\s*(user|agent):\s*", re.IGNORECASE)
@@ -30,6 +31,7 @@ _MRQA_MARKS = re.compile(r"(?:\s*\[(?:TLE|PAR|SEP|DOC)\]\s*)+")
 _TAG = re.compile(r"</?\w+[^>]*>")
 NO_SHORT_ANSWER = "questions with a long answer but no short one"
 NO_OTHER = "questions whose answer stands in every other passage that was tried"
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 TRIES = 64
 """Passages of others that are looked at for one that does not hold the answer."""
 
@@ -51,11 +53,48 @@ def passage_of(values: Values, context: str) -> str:
 
 
 def is_unanswerable(values: Values, columns: Mapping[str, str]) -> bool:
-    """SQuAD 2.0 marks it with ``is_impossible``; other rows have the column of answers, with none in it."""
+    """SQuAD 2.0 marks it with ``is_impossible``; other rows have the column of answers, with none in it.
+
+    Raises:
+      BadRow: the mark is neither true nor false, or the answers are a list or a mapping that cannot be read.
+    """
     if "is_impossible" in values:
-        return bool(values["is_impossible"])
-    answers = values.get(columns.get("answers", "answers"), ...)
+        return _truth(values["is_impossible"])
+    column = columns.get("answers", "answers")
+    answers = structure_of(values.get(column, ...), column)
     return answers in (None, "", []) or (isinstance(answers, Mapping) and not answers.get("text"))
+
+
+def structure_of(value: Any, column: str) -> Any:
+    """Answers as they are; a list or a mapping that a csv file holds as text, read as JSON or as Python writes it.
+
+    Text that only begins like one (``[sic] and so on``) is a bad row, not an answer: whether it is one that was cut off
+    cannot be told.
+
+    Raises:
+      BadRow: the text begins with a brace or a square bracket and is neither.
+    """
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+        return value
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(value.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+            continue
+        if isinstance(found, list | Mapping):
+            return found
+    raise BadRow(
+        f"column {column!r} begins with a bracket and is neither a list nor a mapping",
+        'Write ["a", "b"] or {"text": ["a"]}; an answer that begins so goes into such a list.',
+    )
+
+
+def _truth(value: Any) -> bool:
+    """What ``is_impossible`` says; csv files hold it as text."""
+    word = f"{value or 0:g}" if isinstance(value, int | float | None) else str(value).strip().casefold()
+    if word not in _TRUTHS:
+        raise BadRow(f"column 'is_impossible' is {value!r}, neither true nor false", "Write true or false.")
+    return _TRUTHS[word]
 
 
 def make_unanswerable(
@@ -77,23 +116,21 @@ def make_unanswerable(
     Raises:
       DataError: other passages are wanted, and there is no other.
     """
-    from s3ft_jax.tasks.task import BadRow
-
     name = columns.get("context", "context")
     known = [row.values for row in rows if row.values and row.values.get(name)]
     contexts = sorted({(str(values[name]), passage_of(values, str(values[name]))) for values in known})
     made = []
     for row in rows:
         values = row.values
-        if values is None or not values.get(name) or is_unanswerable(values, columns) or values.get("left"):
+        try:
+            wanted = values and values.get(name) and not values.get("left") and not is_unanswerable(values, columns)
+            answers = answers_of(row) if wanted else []
+        except BadRow:  # which whoever builds it names
+            answers = []
+        if not answers:
             made.append(row)
             continue
         key = f"{seed}/{values.get(columns.get('question', 'question'))}/{values[name]}"
-        try:
-            answers = answers_of(row)
-        except BadRow:  # which whoever builds it names
-            made.append(row)
-            continue
         if _draw(key, "drawn") < frac:
             other = _other(values, name, contexts, key, answers)
             own = {"passage": passage_of(values, str(values[name])), "is_impossible": True, name: other}
@@ -164,18 +201,11 @@ def _natural(values: Values) -> Iterator[tuple[str, Values]]:
 
 
 def _doc2dial(values: Values) -> Iterator[tuple[str, Values]]:
-    """A conversation about a page, newest turn first; answers are a mapping, in csv files its Python text."""
+    """A conversation about a page, newest turn first."""
     turns = [turn for turn in str(values["question"]).split("\t") if turn.strip()]
     said = [_TURN.sub(lambda match: f"{match[1].capitalize()}: ", turn).strip() for turn in reversed(turns)]
-    answers = values.get("answers")
-    if isinstance(answers, str):
-        try:
-            answers = ast.literal_eval(answers)
-        except (ValueError, SyntaxError):
-            answers = [None]  # which is a bad row, and named as one
     page = str(values.get("title", "")).split("#")[0]
-    given = {"answers": answers} if "answers" in values else {}
-    yield "", {**values, "question": "\n".join(said), **given, "passage": page}
+    yield "", {**values, "question": "\n".join(said), "passage": page}
 
 
 def _musique(values: Values) -> Iterator[tuple[str, Values]]:

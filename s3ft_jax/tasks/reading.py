@@ -19,7 +19,7 @@ A question, and the example it becomes::
 Splits. A split without rows of its own (SQuAD has no public test split) is cut out of train by a hash of the *passage*
 with ``task.split_fracs``, so that no passage lies in two splits. Prompts: S3FT and SSR print none for this task, so the
 words are ours; the paraphrase prompt follows SDFT (sail-sg/sdft: "Using the reference answer as a guide, write your own
-response."). ``min_f1`` is ours too.
+response."), and repeats the sentence on the answer's length. ``min_f1`` is ours too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from s3ft_jax.records import Example
 from s3ft_jax.tasks.columns import read_text
-from s3ft_jax.tasks.passages import is_unanswerable, passage_of, questions
+from s3ft_jax.tasks.passages import is_unanswerable, passage_of, questions, structure_of
 from s3ft_jax.tasks.rows import find_source, pick_split, read_rows, shares
 from s3ft_jax.tasks.task import (
     BadRow,
@@ -49,9 +49,11 @@ PROMPT = (
     "Read the passage and answer the question in as few words as possible, with words of the passage.\n\n"
     "Passage: {context}\n\nQuestion: {question}"
 )
+# The length is asked for here too: of a sentence around a short answer the judge accepts little (``min_f1``).
 PARAPHRASE_PROMPT = (
     "Below are a passage, a question and a reference answer. Using the reference answer as a guide, write your own "
-    "response to the question.\n\nPassage: {context}\n\nQuestion: {question}\n\nReference answer: {gold}"
+    "response to the question, in as few words as possible, with words of the passage.\n\nPassage: {context}\n\n"
+    "Question: {question}\n\nReference answer: {gold}"
 )
 
 
@@ -118,7 +120,8 @@ def load_split(
 
 
 def read_answers(row: Row, columns: Mapping[str, str]) -> list[str]:
-    """Accepted answers, most frequent first. Takes text, a list of texts, ``[{"text": ...}]`` or ``{"text": [...]}``.
+    """Accepted answers, most frequent first. Takes text, a list of texts, ``[{"text": ...}]`` or ``{"text": [...]}``,
+    or one of these written out as text, as csv files hold it.
 
     Raises:
       BadRow: there is none, or one is not text.
@@ -130,7 +133,7 @@ def read_answers(row: Row, columns: Mapping[str, str]) -> list[str]:
             f"no column {column!r}",
             f"The row has {', '.join(map(str, row.values))}. Name yours, as `task.columns.answers={near}`.",
         )
-    value = row.values[column]
+    value = structure_of(row.values[column], column)
     if isinstance(value, Mapping):
         value = value.get("text")
     if isinstance(value, str):

@@ -34,6 +34,12 @@ PROMPT = (
     "Read the passage and answer the question in as few words as possible, with words of the passage. If the passage "
     "does not hold the answer, write: {refusal}\n\nPassage: {context}\n\nQuestion: {question}"
 )
+# In the place of reading's where gold is the refusal.
+REFUSAL_PARAPHRASE_PROMPT = (
+    "Below are a passage, a question and a reference answer. Using the reference answer as a guide, write your own "
+    "response to the question, in as few words as possible. If the passage does not hold the answer, write: "
+    "{refusal}\n\nPassage: {context}\n\nQuestion: {question}\n\nReference answer: {gold}"
+)
 
 
 def load(split: str, settings: TaskSettings, intake: Intake) -> list[Example]:
@@ -54,7 +60,8 @@ def load(split: str, settings: TaskSettings, intake: Intake) -> list[Example]:
     def build(row: Row) -> Example:
         unanswerable = is_unanswerable(row.values, settings.columns)
         answers = [] if unanswerable else read_answers(row, settings.columns)
-        return build_example(row, "unanswerable", split, settings, PROMPT, PARAPHRASE_PROMPT, answers, settings.refusal)
+        shown = PARAPHRASE_PROMPT if answers else REFUSAL_PARAPHRASE_PROMPT.replace("{refusal}", settings.refusal)
+        return build_example(row, "unanswerable", split, settings, PROMPT, shown, answers, settings.refusal)
 
     def change(rows: list[Row]) -> list[Row]:
         return make_unanswerable(

@@ -1,5 +1,7 @@
 """Scores of answers: each measure by hand on a few questions, and what counts for which."""
 
+import json
+
 import pytest
 
 from s3ft_jax.evaluation.answers import score_answers
@@ -48,6 +50,46 @@ def test_each_measure_by_hand():
 def test_an_answer_that_sounds_like_a_refusal_is_none():
     found = scores([(question(0, ["Unknown"]), "Unknown")])
     assert found["false_refusals"].value == 0.0 and found["exact_match"].value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "figures"),
+    [
+        (["1.5"], "15", (1.0, 1.0, 1.0)),  # SQuAD's normalisation takes every point away
+        (["Gaul\u2013Frankish"], "Gaul Frankish", (0.0, 0.0, 0.0)),  # and no long dash
+        (["caf\u00e9"], "cafe\u0301", (0.0, 0.0, 0.0)),  # nor one way of writing accents
+        (["Normandy"], "The passage does not say when the Normans were in Normandy.", (0.0, 0.0, 0.0)),  # declined
+        (["Oslo", "."], "", (0.0, 0.0, 0.0)),  # a gold that is nothing counts only alone
+        (["."], "...", (1.0, 1.0, 1.0)),
+        (["Unknown"], "unknown", (1.0, 1.0, 1.0)),
+    ],
+)
+def test_figures_are_those_of_squad_and_not_of_the_judge(gold, text, figures):
+    found = scores([(question(0, gold), text)])
+    assert tuple(found[metric].value for metric in ("exact_match", "token_f1", "token_recall")) == figures
+
+
+def test_figures_equal_the_official_script_on_what_models_say(data_dir):
+    """Golds, parts of golds and other words, and refusals as the no-answer that the script takes for one."""
+    from transformers.data.metrics import squad_metrics
+
+    path = data_dir / "datasets" / "squad" / "squad2.0_dev_half_16articles.json"
+    articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+    rows = [(q, part["context"]) for one in articles for part in one["paragraphs"] for q in part["qas"]][:1500]
+    asked, wanted = [], []
+    for place, (row, context) in enumerate(rows):
+        texts = [answer["text"] for answer in row["answers"]]
+        said = (texts[0] if texts else "x", " ".join(context.split()[:6]), "The passage does not say.", "\u20131.5!")
+        given = question(place, texts), said[place % len(said)]
+        golds = [text for text in texts if squad_metrics.normalize_answer(text)] or [""]
+        # where a gold or a passage sounds like a refusal both say so
+        heard = "" if judge.is_refusal(*given) else given[1]
+        measures = (squad_metrics.compute_exact, squad_metrics.compute_f1)
+        wanted.append([max(measure(gold, heard) for gold in golds) for measure in measures])
+        asked.append(given)
+    found = scores(asked)
+    for metric, values in zip(("exact_match", "token_f1"), zip(*wanted, strict=True), strict=True):
+        assert found[metric].value == pytest.approx(sum(values) / len(values), abs=1e-12)
 
 
 def test_other_judges_and_absent_kinds_have_no_score():

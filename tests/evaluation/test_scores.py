@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from s3ft_jax.evaluation.scores import ScoreError, score_choices, score_verdicts
+from s3ft_jax.evaluation.scores import ScoreError, right_choice, score_choices, score_verdicts
 from s3ft_jax.records import Example, Verdict
 
 
@@ -125,6 +125,30 @@ def test_the_right_choice_is_found_by_position_text_or_letter(check):
     asked = example(0, "facts", "general", gold="unused", check=check)
     (score,) = score_choices([asked], [[-3.0, -1.0]], method="base", seed=None, split="general")
     assert score.value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("check", "gold", "place"),
+    [
+        ({"choices": ["Oslo", "Bergen"], "choice": 1}, "x", 1),
+        ({"choices": ["Oslo", "Bergen"]}, "Bergen", 1),
+        ({"choices": ["Oslo", "Bergen"]}, "B", 1),
+        ({"choices": ["B", "A"]}, "B", 0),
+        ({"choices": ["Oslo", "Bergen"], "choice": 2}, "x", None),
+        ({"choices": ["Oslo", "Bergen"], "choice": -1}, "x", None),
+        ({"choices": ["Oslo", "Bergen"], "choice": True}, "x", None),
+        ({"choices": ["Oslo", "Oslo"]}, "Oslo", None),
+        ({"choices": ["Oslo"]}, "Oslo", None),
+        ({"choices": ["Oslo", " "]}, "Oslo", None),
+        ({"choices": ["Oslo", "Bergen"]}, "in Oslo", None),
+        ({"choices": "A) Oslo B) Bergen"}, "A", None),
+        ({"choices": {"text": ["Oslo", "Bergen"], "label": ["A", "B"]}}, "A", None),
+        ({"choices": [1, 2]}, "1", None),
+        ({}, "A", None),
+    ],
+)
+def test_where_the_right_choice_stands_if_that_can_be_told(check, gold, place):
+    assert right_choice(example(0, "facts", "general", gold=gold, check=check)) == place
 
 
 def test_gold_that_is_no_choice_is_refused():

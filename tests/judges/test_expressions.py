@@ -61,6 +61,14 @@ def judged(*args, **options) -> tuple[str, str]:
         ("\\boxed{101_2}", "$101_{2}$", ("right", "text")),
         ("\\boxed{12:30}", "\\boxed{12:45}", ("wrong", "notation")),
         ("\\boxed{x\\%}", "\\boxed{x}", ("wrong", "percent")),
+        ("\\boxed{-\\frac{1}{2}}", "\\boxed{\\frac{1}{2}}", ("wrong", "wrong")),
+        ("\\boxed{-\\frac{1}{2}}", "\\boxed{-1/2}", ("right", "right")),
+        ("\\boxed{-\\frac{1}{2}}", "$-0.5$", ("right", "last_number")),
+        ("\\boxed{-5}", "The answer is - 5.", ("right", "right")),
+        ("\\boxed{2}", "So the area is $\\frac{\\pi}{2}$.", ("wrong", "different")),
+        ("\\boxed{2}", "So it is $2a$.", ("wrong", "different")),
+        ("\\boxed{2000000}", "The answer is $2M.", ("right", "right")),
+        ("\\boxed{x+1}", "The answer is $x+1$. This answer is right because $1+x$ is $2$ at 1.", ("right", "text")),
     ],
 )
 def test_classes(gold, text, expected):

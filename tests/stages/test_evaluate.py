@@ -1,5 +1,7 @@
 """evaluate: every model is scored on the same examples, the base too; choices by likelihood."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from s3ft_jax.records import Example, Response, Score, Verdict
@@ -34,6 +36,29 @@ def test_names_of_models():
     assert evaluate.name("base", None) == "base" and evaluate.key("base", None, "test") == "evaluate-base-test"
     assert evaluate.name("s3ft", 3) == "s3ft/seed-3"
     assert evaluate.key("s3ft", 3, "general") == "evaluate-s3ft-seed-3-general"
+
+
+def choice_example(number, choices, gold):
+    messages = ({"role": "user", "content": "Where?"},)
+    return Example(f"custom/test/{number}", "custom", "test", messages, gold, "mine:judge", {"choices": choices})
+
+
+def test_choices_without_a_known_right_one_are_left_out_aloud(monkeypatch, capsys):
+    """As rows of somebody's own data have them, for a judge of their own."""
+    encoder = SimpleNamespace(encode_prompt=lambda messages: [1], encode_response=lambda messages, text: [len(text)])
+    scorer = SimpleNamespace(logprobs=lambda params, prompts, responses: [[-float(ids[0])] for ids in responses])
+    monkeypatch.setattr(evaluate, "scorer_of", lambda model, batch_tokens: scorer)
+    config = SimpleNamespace(evaluate=SimpleNamespace(batch_tokens=64))
+    model = SimpleNamespace(encoder=encoder, params=None)
+    unknown = [choice_example(1, "A) Oslo B) Bergen", "A"), choice_example(2, ["Oslo", "Bergen"], "it is Oslo")]
+    known = [choice_example(3, ["Bergen", "Oslo"], "B"), choice_example(4, ["Bergen", "Oslo"], "Bergen")]
+    assert evaluate._score_choices(config, model, unknown, "base", None, "test") == []
+    assert "2 of 2 questions with choices are not scored" in " ".join(capsys.readouterr().out.split())
+    (score,) = evaluate._score_choices(config, model, unknown + known, "base", None, "test")
+    assert (score.metric, score.value, score.count) == ("choice_likelihood", 0.5, 2)
+    assert "2 of 4 questions with choices are not scored" in " ".join(capsys.readouterr().out.split())
+    evaluate._score_choices(config, model, known, "base", None, "test")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("tune", ["full", "lora"])

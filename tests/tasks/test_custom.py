@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from s3ft_jax.judges import numbers
+from s3ft_jax.records import Example, Response
 from s3ft_jax.tasks import load_examples
 from s3ft_jax.tasks.custom import chosen_letter, final_number
 from s3ft_jax.tasks.task import BadRow, DataError
@@ -287,12 +289,41 @@ def test_files_without_any_row(tmp_path):
         ("so $1,200.50", "1200.50"),
         ("\\boxed{3/4} of 8", "3/4"),
         ("it falls to -5", "-5"),
-        ("10-7", "7"),
         ("#### 5 of 9", "5"),
+        ("$\\boxed{\\frac{3}{4}}$", "3/4"),
+        ("\\boxed{-\\frac12}", "-1/2"),
+        ("The answer is 3 1/2.", "3 1/2"),
+        ("\u22125", "-5"),
+        ("It fell by 20%.", "20%"),
+        ("About 1.5 million.", "1.5 million"),
+        ("#### 1e5", "1e5"),
+        ("#### 1,00,000", "100000"),
+        ("She buys 4 * 3 = 12 in total for 2 days.", "12"),
+        ("The answer is eighteen.", "eighteen"),
+        ("It is -$2.5k", "-$2.5 thousand"),
     ],
 )
-def test_final_number(text, number):
+def test_final_number_is_the_one_that_the_judge_finds_right(text, number):
     assert final_number(text) == number
+    example = Example("t/train/0", "t", "train", (), text, "numbers", {"answer": number})
+    response = Response(example.id, "own", 0, text, (), (), True, 0.0)
+    assert numbers.judge(example, response).outcome == "right"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("none", "no number in the gold answer"),
+        ("10-7", "ends on an expression"),
+        ("\\frac{\\pi}{2}", "ends on an expression"),
+        ("The answer is 4 or 5", "names several numbers"),
+        ("at 12:30", "ends on an expression"),
+    ],
+)
+def test_gold_without_one_number_is_a_bad_row(text, cause):
+    with pytest.raises(BadRow, match=cause) as caught:
+        final_number(text)
+    assert "judge.name" in caught.value.fix
 
 
 @pytest.mark.parametrize(

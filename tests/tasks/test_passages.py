@@ -8,7 +8,14 @@ import zipfile
 import pytest
 
 from s3ft_jax.tasks import load_examples
-from s3ft_jax.tasks.passages import NO_OTHER, NO_SHORT_ANSWER, is_unanswerable, make_unanswerable, questions
+from s3ft_jax.tasks.passages import (
+    NO_OTHER,
+    NO_SHORT_ANSWER,
+    is_unanswerable,
+    make_unanswerable,
+    questions,
+    structure_of,
+)
 from s3ft_jax.tasks.reading import read_answers
 from s3ft_jax.tasks.task import BadRow, DataError, Row
 
@@ -69,9 +76,70 @@ def test_a_conversation_is_read_from_its_beginning():
     assert row.values["question"] == "User: I moved\nAgent: Call us.\nUser: And then?"
     assert read_answers(row, {}) == ["Pay."] and row.values["passage"] == "Moving"
     (broken,) = read(values | {"answers": "{'text': ["})
-    with pytest.raises(BadRow, match="holds no answer text"):  # and is no question without an answer
+    with pytest.raises(BadRow, match="neither a list nor a mapping"):
         read_answers(broken, {})
-    assert not is_unanswerable(broken.values, {})
+
+
+@pytest.mark.parametrize(
+    ("mark", "unanswerable"),
+    [(True, True), (False, False), (1, True), (0.0, False), (None, False), ("True", True), ("False", False),
+     ("false", False), ("0", False), (" yes ", True), ("NO", False), ("1", True)],
+)  # fmt: skip
+def test_the_mark_of_the_unanswerable_may_be_text(mark, unanswerable):
+    assert is_unanswerable({"is_impossible": mark, "answers": ["a"]}, {}) is unanswerable
+
+
+@pytest.mark.parametrize("mark", ["maybe", "", 2, [True]])
+def test_another_mark_is_a_bad_row(mark):
+    with pytest.raises(BadRow, match=r"column 'is_impossible' is .*neither true nor false"):
+        is_unanswerable({"is_impossible": mark}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "answers"),
+    [
+        ("{'text': ['Norway'], 'answer_start': [11]}", ["Norway"]),
+        ('{"text": ["Norway", "norway"], "answer_start": [11, 3]}', ["Norway", "norway"]),
+        ("['Norway']", ["Norway"]),
+        ('[{"text": "Norway", "answer_start": null}]', ["Norway"]),
+        (" ['it\\'s'] ", ["it's"]),
+        ("Norway [1]", ["Norway [1]"]),
+        ("(1911)", ["(1911)"]),
+        (["[REDACTED]"], ["[REDACTED]"]),
+    ],
+)
+def test_answers_written_out_are_read_and_not_trained_on_as_they_stand(text, answers):
+    row = Row("f:1", 0, {"context": "c", "question": "q", "answers": text})
+    assert read_answers(row, {}) == answers and not is_unanswerable(row.values, {})
+
+
+@pytest.mark.parametrize("text", ["{'text': [], 'answer_start': []}", "[]", '{"text": []}'])
+def test_no_answers_written_out_are_none(text):
+    assert is_unanswerable({"a": text}, {"answers": "a"})
+
+
+@pytest.mark.parametrize("text", ["[REDACTED]", "{'text': ['Nor", "[sic] so", "{'text': array(['a'])}", "{1, 2}"])
+def test_text_that_begins_as_a_list_and_is_none_is_a_bad_row(text):
+    """Whether it was cut off cannot be told; an answer that does begin so has a list to stand in."""
+    for read in (lambda: structure_of(text, "a"), lambda: is_unanswerable({"a": text}, {"answers": "a"})):
+        with pytest.raises(BadRow, match="column 'a' begins with a bracket") as caught:
+            read()
+        assert "goes into such a list" in caught.value.fix
+
+
+def test_a_csv_of_answers_written_out(tmp_path):
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["context", "question", "answers", "is_impossible"])
+        writer.writeheader()
+        for number, (answers, mark) in enumerate([("['a town']", "False"), ("[]", "True"), ("[cut", "False")]):
+            writer.writerow({"context": "c", "question": f"q{number}", "answers": answers, "is_impossible": mark})
+    settings = {"name": "unanswerable", "data": str(path), "split_fracs": (1, 0, 0)}
+    with pytest.raises(DataError, match=r"rows\.csv:4: column 'answers' begins with a bracket"):
+        load_examples(settings, "train")
+    for frac in (0.0, 0.001):
+        examples, intake = load_examples(settings | {"bad_rows": "skip", "unanswerable_frac": frac}, "train")
+        assert [one.check["answers"] for one in examples] == [["a town"], []] and intake.num_dropped == 1
 
 
 def musique(**more):

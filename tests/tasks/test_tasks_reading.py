@@ -39,7 +39,9 @@ def test_squad_layout(tmp_path):
     assert first.gold == "by the sea"
     assert first.check == {"answers": ["by the sea", "the sea"], "unanswerable": False, "min_f1": 0.6}
     assert first.messages[0]["content"].endswith("Passage: Town 0 lies by the sea.\n\nQuestion: Where is town 0?")
-    assert "Reference answer: by the sea" in first.paraphrase_messages[0]["content"]
+    shown = first.paraphrase_messages[0]["content"]
+    assert "Reference answer: by the sea" in shown
+    assert all("in as few words as possible" in text for text in (first.messages[0]["content"], shown))
     assert (intake.read, intake.used) == (2, 2)
 
 

@@ -24,7 +24,10 @@ def test_gold_is_a_refusal_where_there_is_no_answer(tmp_path):
     assert [example.check["unanswerable"] for example in examples] == [False, True, True, True]
     assert examples[1].check == {"answers": [], "unanswerable": True, "min_f1": 0.5}
     assert all(REFUSAL in example.messages[0]["content"] for example in examples)
-    assert all(example.gold in example.paraphrase_messages[0]["content"] for example in examples)
+    shown = [example.paraphrase_messages[0]["content"] for example in examples]
+    assert all(f"Reference answer: {one.gold}" in text for one, text in zip(examples, shown, strict=True))
+    assert all("in as few words as possible" in text for text in shown)
+    assert [f"does not hold the answer, write: {REFUSAL}" in text for text in shown] == [False, True, True, True]
     assert examples[0].judge == "answers"
     assert (intake.read, intake.used) == (4, 4)
 
