@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-ADDED: dict[str, Any] = {"task.unanswerable_frac": 0.0}
+ADDED: dict[str, Any] = {"task.unanswerable_frac": 0.0, "template_args.enable_thinking": False}
 """Settings that came later, each with the value that does what was done before: an older workdir goes on with it."""
 
 
@@ -32,7 +32,7 @@ def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     for part in ("settings", "inputs"):
         old, new = flatten(before[part]), flatten(now[part])
         for key in sorted(set(old) | set(new)):
-            was, is_now = (found.get(key, ADDED.get(key, "(not set)")) for found in (old, new))
+            was, is_now = old.get(key, ADDED.get(key, "(not set)")), new.get(key, "(not set)")
             if was != is_now:
                 label = key if part == "settings" else f"input {key}"
                 lines.append(f"{label}: {_short(was)} -> {_short(is_now)}")

@@ -5,7 +5,8 @@ from s3ft_jax.changes import ADDED, describe_changes, flatten, plain
 
 
 def test_settings_that_came_later_do_nothing_by_default():
-    known = flatten(defaults().to_dict())
+    config = defaults().to_dict()
+    known = flatten(config) | flatten(config["model"])  # as the manifests of prepare and import name them
     assert {key: known[key] for key in ADDED} == ADDED
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -18,11 +18,13 @@ from s3ft_jax.judges.model import MODEL
 from s3ft_jax.judges.noise import disturb
 from s3ft_jax.judges.sandbox import Limits, probe
 from s3ft_jax.judges.verdict_cache import VerdictCache, judge_cached
+from s3ft_jax.judges.verdicts import make_verdict
 from s3ft_jax.progress import progress, say
 from s3ft_jax.records import Example, Origin, Response, Verdict
 from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import consult
 from s3ft_jax.stages.launch import plain_settings
+from s3ft_jax.thoughts import is_unfinished
 from s3ft_jax.workdir import Workdir
 
 CACHE = "cache/verdicts"
@@ -161,10 +163,21 @@ def judge_responses(
             say(f"{title}: {saved:,} of {len(pairs):,} verdicts of {example.judge} were known already")
         return verdicts
 
-    verdicts = judge_composed([(by_id[response.example_id], response) for response in responses], judge_single)
+    verdicts = _judge_finished([(by_id[r.example_id], r) for r in responses], judge_single)
     if not config.judge.leak_filter:
         return verdicts
     return [_leak(response, verdict) for response, verdict in zip(responses, verdicts, strict=True)]
+
+
+def _judge_finished(pairs: Sequence[Pair], judge_single: Callable[[Sequence[Pair]], list[Verdict]]) -> list[Verdict]:
+    """``judge_composed``, but what ends inside a thought has no answer: it is wrong, and no judge is asked."""
+    asked = [pair for pair in pairs if not is_unfinished(pair[1].thought)]
+    found = iter(judge_composed(asked, judge_single))
+    why = "unfinished_thought: it ends inside <think>, so there is no answer"
+    return [
+        make_verdict(response, example.judge, "wrong", "", why) if is_unfinished(response.thought) else next(found)
+        for example, response in pairs
+    ]
 
 
 def with_noise(config: ConfigDict, verdicts: Sequence[Verdict], title: str) -> list[Verdict]:

@@ -54,6 +54,20 @@ def test_a_mended_answer_must_not_give_itself_away_and_a_continued_one_was_shown
     assert second.outcome == "right"
 
 
+def test_a_thought_that_never_ends_is_wrong_and_asks_nobody(monkeypatch, tmp_path):
+    asked = []
+    judge_all = pool.judge_all
+    monkeypatch.setattr(
+        pool, "judge_all", lambda pairs, **options: asked.append(len(pairs)) or judge_all(pairs, **options)
+    )
+    whole = dataclasses.replace(response("4", "own"), thought="<think>5?</think>\n")
+    cut = dataclasses.replace(response("", "own"), index=1, thought="<think>4? The answer is 4")
+    config = small_config("judge.name=first(numbers, exact)")
+    verdicts = judge_responses(config, Workdir(str(tmp_path)), [EXAMPLE], [cut, whole], "judge")
+    assert [(v.index, v.outcome) for v in verdicts] == [(1, "wrong"), (0, "right")] and asked == [1]
+    assert verdicts[0].reason.startswith("unfinished_thought: ") and verdicts[0].judge == "first(numbers, exact)"
+
+
 def no_sandbox(unsafe):
     if not unsafe:
         raise SandboxUnavailable("no sandbox here")
