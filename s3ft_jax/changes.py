@@ -9,6 +9,9 @@ from typing import Any
 ADDED: dict[str, Any] = {"task.unanswerable_frac": 0.0, "template_args.enable_thinking": False}
 """Settings that came later, each with the value that does what was done before: an older workdir goes on with it."""
 
+SOURCE = ("source.", "judge.source.")
+"""Settings that say which source text a judge of one's own had; an older workdir does not know, and goes on."""
+
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}; lists and scalars are leaves."""
@@ -32,7 +35,8 @@ def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     for part in ("settings", "inputs"):
         old, new = flatten(before[part]), flatten(now[part])
         for key in sorted(set(old) | set(new)):
-            was, is_now = old.get(key, ADDED.get(key, "(not set)")), new.get(key, "(not set)")
+            is_now = new.get(key, "(not set)")
+            was = old.get(key, is_now if key.startswith(SOURCE) else ADDED.get(key, "(not set)"))
             if was != is_now:
                 label = key if part == "settings" else f"input {key}"
                 lines.append(f"{label}: {_short(was)} -> {_short(is_now)}")

@@ -22,6 +22,15 @@ def test_each_change_is_a_line_with_both_values():
     assert describe_changes(before, before) == []
 
 
+def test_the_source_of_a_judge_is_not_missed_where_it_was_never_written_down():
+    def made(**settings):
+        return {"settings": {"judge": settings}, "inputs": {}}
+
+    assert describe_changes(made(), made(source={"rules:mine": "00ff"})) == []
+    before, now = made(source={"rules:mine": "00ff"}), made(source={"rules:mine": "ff00"})
+    assert describe_changes(before, now) == ["judge.source.rules:mine: 00ff -> ff00"]
+
+
 def test_a_tuple_is_the_list_that_it_comes_back_as():
     assert plain({"a": (1, (2, 3))}) == {"a": [1, [2, 3]]}
     assert flatten({"a": {"b": {"c": 1}}, "d": [1]}) == {"a.b.c": 1, "d": [1]}
