@@ -55,6 +55,8 @@ class TextEncoder:
             chat_templates.give_args(self._tokenizer, template_args)
         self.chat_template = chat_templates.template_of(self._tokenizer)
         self._knows_turn_end = False
+        added = self._tokenizer.added_tokens_decoder
+        self._special = {token.content: int(index) for index, token in added.items() if token.special}
         self.num_folded = 0
         self._prefix_text = self._tokenizer.decode([self.prefix_id])
 
@@ -116,8 +118,7 @@ class TextEncoder:
 
     def special_id(self, text: str) -> int | None:
         """The id of a text that is one special token, which ``decode`` leaves out; None for any other text."""
-        added = self._tokenizer.added_tokens_decoder
-        return next((int(index) for index, token in added.items() if token.special and token.content == text), None)
+        return self._special.get(text)
 
     def _add_turn_end(self) -> None:
         """Once: put the chat template's end of turn into ``stop_ids``, first; some models name another end of text."""
