@@ -17,6 +17,10 @@ def defaults() -> ConfigDict:
             "model": {
                 "path": "",  # Hugging Face folder, hub id, or "pocket" for the model that ships with s3ft_jax
                 "chat_template": "",  # file with a chat template, for tokenizers that have none
+                # variables of the chat template, further ones as well; a template that does not use one stays as it is
+                "template_args": {
+                    "enable_thinking": False,  # True: Qwen3, SmolLM3 think before they answer (raise max_new_tokens)
+                },
                 "max_positions": 0,  # longest sequence, in tokens; 0: the model's own (longrope: its original length)
                 "dtype": "float32",  # of the imported parameters: float32 or bfloat16
             },

@@ -10,8 +10,12 @@ ADDED: dict[str, Any] = {
     "task.unanswerable_frac": 0.0,
     "task.system": "",
     "task.refusal": "The passage does not say.",
+    "template_args.enable_thinking": False,
 }
 """Settings that came later, each with the value that does what was done before: an older workdir goes on with it."""
+
+SOURCE = ("source.", "judge.source.")
+"""Settings that say which source text a judge of one's own had; an older workdir does not know, and goes on."""
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -36,7 +40,8 @@ def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     for part in ("settings", "inputs"):
         old, new = flatten(before[part]), flatten(now[part])
         for key in sorted(set(old) | set(new)):
-            was, is_now = (found.get(key, ADDED.get(key, "(not set)")) for found in (old, new))
+            is_now = new.get(key, "(not set)")
+            was = old.get(key, is_now if key.startswith(SOURCE) else ADDED.get(key, "(not set)"))
             if was != is_now:
                 label = key if part == "settings" else f"input {key}"
                 lines.append(f"{label}: {_short(was)} -> {_short(is_now)}")

@@ -17,14 +17,13 @@ cut out of the rendered whole conversation, because a tokenizer may join pieces 
 alone. Where the whole does not begin with the prompt's ids, the answer is encoded alone and the end token is added;
 ``PromptEncoder.counts`` says how often each way was taken.
 
-Some templates write today's date into the system turn. It is fixed here (26 July 2024, the date Llama 3.2's own
-template falls back to), so that a run gives the same prompt ids tomorrow.
+Where a template has the model think first (``<think>``), ``model.template_args`` turns that off; see chat_templates.py,
+which also fixes the date that templates write.
 """
 
 from __future__ import annotations
 
 import collections
-import datetime
 import hashlib
 import json
 import os
@@ -34,12 +33,11 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from s3ft_jax import storage
+from s3ft_jax import chat_templates, storage, thoughts
+from s3ft_jax.chat_templates import PromptError
 from s3ft_jax.records import Message
 
 ROLES = ("system", "user", "assistant")
-TEMPLATE_DATE = datetime.datetime(2024, 7, 26)
-"""What a template that asks for the date is told; chat template of meta-llama/Llama-3.2-1B-Instruct, its fallback."""
 
 # What AutoTokenizer reads, and the two files that may name end tokens.
 _FILES = (
@@ -54,10 +52,6 @@ _CONTROL_SHAPE = re.compile(r"<\|[^<>|\s]{1,40}\|>|</?(?:start_of_turn|end_of_tu
 _LAYOUT = re.compile(r"\A\s*\n\s*\S{0,20}|\n {4,}\S{0,20}")
 
 
-class PromptError(ValueError):
-    """A tokenizer folder, a chat template or a text cannot be used. The message names cause and fix."""
-
-
 class PromptEncoder:
     """Renders and encodes prompts and gold answers, and decodes responses, with one model's tokenizer.
 
@@ -65,35 +59,48 @@ class PromptEncoder:
       stop_ids: every id that ends a response, the chat template's end of turn first.
       pad_id: id that fills empty places; may equal a stop id, since padding has segment 0 and no weight.
       vocab_size: one more than the largest id the tokenizer can give. A model's embedding may have more rows.
+      template: Jinja, its variables given their values.
+      begins_thought: the prompt ends inside a thought, which the model only has to end.
     """
 
     stop_ids: tuple[int, ...]
     pad_id: int
     vocab_size: int
+    template: str
+    begins_thought: bool
 
-    def __init__(self, directory: str | pathlib.Path, chat_template: str | None = None):
+    def __init__(
+        self,
+        directory: str | pathlib.Path,
+        chat_template: str | None = None,
+        template_args: Mapping[str, Any] | None = None,
+    ):
         """Read the tokenizer of a local model folder; nothing is ever downloaded.
 
         Args:
           directory: here or in a bucket, with ``tokenizer.json`` (or what transformers can convert to it), and as a
             rule ``tokenizer_config.json``, ``chat_template.jinja`` and ``generation_config.json``.
           chat_template: Jinja text, or the path of a file that holds it; takes the place of the folder's own.
+          template_args: see ``chat_templates.with_args``; None: as the template is.
 
         Raises:
-          PromptError: no tokenizer; no chat template; the template drops turns, writes two BOS tokens, uses control
-            pieces the tokenizer does not know, does not open the assistant's turn, or ends no turn.
+          PromptError: no tokenizer; no chat template; args that cannot be; the template drops turns, writes two BOS
+            tokens, uses control pieces the tokenizer does not know, does not open the assistant's turn, or ends none.
         """
         self._directory = storage.fetch(directory)
         self._tokenizer = load_tokenizer(self._directory)
-        self._template_source = "folder"
+        before = chat_templates.template_of(self._tokenizer)
         if chat_template is not None:
-            self._tokenizer.chat_template = _read_template(chat_template)
-            self._template_source = "argument"
+            self._tokenizer.chat_template = chat_templates.read_template(chat_template)
+        self._template_source = "folder" if chat_template is None else "argument"
         if not self._tokenizer.chat_template:
             raise PromptError(
                 f"{directory}: this tokenizer has no chat template, so it is unknown how a question is put to "
                 "the model. Set `model.chat_template` to a Jinja file, or use an instruction-tuned model."
             )
+        chat_templates.give_args(self._tokenizer, template_args or {})
+        self.template = chat_templates.template_of(self._tokenizer)
+        self._is_other_template = self.template != before
         vocabulary = self._tokenizer.get_vocab()
         self.vocab_size = max(vocabulary.values()) + 1
         added = self._tokenizer.added_tokens_decoder
@@ -168,14 +175,16 @@ class PromptEncoder:
             if self._end_id not in ids:
                 self._counts["end_token_added"] += 1
         else:
-            ids = self.encode_text(text)
+            # behind a prompt that began a thought, gold has to end it
+            ids = self.encode_text(thoughts.CLOSED + text if self.begins_thought else text)
             self._counts["gold_alone"] += 1
         if self._end_id in ids:
             ids = ids[: ids.index(self._end_id) + 1]
         else:
             ids = (*ids, self._end_id)
         self._count_unknown(ids)
-        if self.decode_response(ids).strip().removeprefix(self._lead.strip()).strip() != text.strip():
+        answer = self.split_thought(self.decode_response(ids))[1].strip()
+        if answer.removeprefix(self._lead.strip()).strip() != thoughts.split(text)[1].strip():
             self._counts["gold_changed"] += 1
         return ids
 
@@ -189,6 +198,10 @@ class PromptEncoder:
                 kept.append(int(index))
         return self.decode_text(kept)
 
+    def split_thought(self, text: str) -> tuple[str, str]:
+        """The thought and the answer of a decoded response; see ``thoughts.split``."""
+        return thoughts.split(text, begun=self.begins_thought)
+
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Ids of a text as it stands. The template writes BOS where the model wants one; none is added here."""
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
@@ -199,14 +212,12 @@ class PromptEncoder:
 
     def describe(self) -> dict[str, Any]:
         """Where the ids come from, for manifests and reports: hashes (sha256, hex), sizes and the template's habits."""
-        template = self._tokenizer.chat_template
-        template = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
         file = self._directory / "tokenizer.json"
         vocabulary = json.dumps(self._tokenizer.get_vocab(), sort_keys=True).encode()
         return {
             "tokenizer_class": type(self._tokenizer).__name__,
             "tokenizer_sha256": hashlib.sha256(file.read_bytes() if file.exists() else vocabulary).hexdigest(),
-            "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest(),
+            "chat_template_sha256": hashlib.sha256(self.template.encode()).hexdigest(),
             "chat_template_from": self._template_source,
             "vocab_size": self.vocab_size,
             "stop_ids": list(self.stop_ids),
@@ -228,30 +239,29 @@ class PromptEncoder:
         for name in _FILES:
             if (self._directory / name).exists():
                 shutil.copyfile(self._directory / name, target / name)
-        if self._template_source == "argument":
+        self.keep_template(target)
+
+    def keep_template(self, directory: str | pathlib.Path) -> None:
+        """Write the template into a folder of the tokenizer's files, if it is not the one that these files hold."""
+        if self._is_other_template:
             # A file of this name goes before the template in tokenizer_config.json.
-            (target / "chat_template.jinja").write_text(self._tokenizer.chat_template, encoding="utf-8")
+            (pathlib.Path(directory) / "chat_template.jinja").write_text(self.template, encoding="utf-8")
 
     def _render(self, turns: Sequence[Message], open_answer: bool, where: str) -> str:
         import jinja2
 
+        args = chat_templates.describe_args(self.template)
         try:
-            return self._tokenizer.apply_chat_template(
-                [dict(turn) for turn in turns],
-                tokenize=False,
-                add_generation_prompt=open_answer,
-                date_string=TEMPLATE_DATE.strftime("%d %b %Y"),
-                strftime_now=TEMPLATE_DATE.strftime,
-            )
+            return chat_templates.render(self._tokenizer, turns, add_generation_prompt=open_answer)
         except jinja2.UndefinedError as error:
             raise PromptError(
-                f"{where}: the chat template needs something this tokenizer does not name: {error}. "
+                f"{where}: the chat template needs something this tokenizer does not name: {error}{args}. "
                 "Name it in tokenizer_config.json, or give another template in `model.chat_template`."
             ) from None
         except jinja2.TemplateError as error:
             roles = ", ".join(turn["role"] for turn in turns)
             raise PromptError(
-                f"{where}: the chat template refuses the turns ({roles}): {error}. Change the order of the "
+                f"{where}: the chat template refuses the turns ({roles}): {error}{args}. Change the order of the "
                 "turns in the data, or give another template in `model.chat_template`."
             ) from None
 
@@ -303,6 +313,7 @@ class PromptEncoder:
                     "the right template in `model.chat_template`."
                 )
         self._prompt_ids(question, where)
+        self.begins_thought = thoughts.is_begun(prompt)
         before, after = whole.split(_ANSWER, 1)
         lead = before[len(prompt) :] if before.startswith(prompt) else ""
         if set(self._control.findall(lead)) - {"<think>", "</think>"}:
@@ -310,8 +321,8 @@ class PromptEncoder:
                 f"{where}: it does not open the assistant's turn: it ignores `add_generation_prompt`, so the model "
                 f"would be asked without {lead!r}. Give a template that uses it in `model.chat_template`."
             )
-        ends = [index for index in self.encode_text(after) if index in self._special]
-        end = ends[0] if ends else self._tokenizer.eos_token_id
+        special = chat_templates.first_special(self._tokenizer, after)
+        end = self._tokenizer.eos_token_id if special is None else special
         if end is None:
             raise PromptError(
                 f"{where}: it writes no end token after an answer and the tokenizer names no eos_token, so a trained "
@@ -366,16 +377,6 @@ def load_tokenizer(directory: pathlib.Path) -> Any:
         if kept.strip() == _PROBE and tokenizer.decode(ids, clean_up_tokenization_spaces=False).strip() != _PROBE:
             tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(str(directory), local_files_only=True)
     return tokenizer
-
-
-def _read_template(template: str) -> str:
-    """A template given as Jinja text, or as the path of a file."""
-    if "{" in template or "\n" in template:
-        return template
-    path = pathlib.Path(template).expanduser()
-    if not path.is_file():
-        raise PromptError(f"model.chat_template: {template!r} is neither a file nor Jinja text.")
-    return path.read_text(encoding="utf-8")
 
 
 def _any_of(pieces: Iterable[str]) -> re.Pattern[str]:

@@ -62,7 +62,8 @@ class Response:
       origin: ``own`` (the plain question was asked), ``paraphrase`` (gold was shown) or ``repair`` (a beginning of
         gold was continued, or gold and a wrong own answer were shown). Answers to test examples are ``own``.
       index: 0..n-1 among the n samples of this example and origin.
-      text: the decoded response without its end token, for judges and people.
+      text: the decoded answer without its end token, for judges and people; what was thought before it is in
+        ``thought``.
       prompt_ids: the prompt's token ids as the model saw them.
       response_ids: the token ids exactly as sampled, end token included when there was one. These are
         trained on; the text is never tokenised again, but see ``encoded``.
@@ -75,6 +76,8 @@ class Response:
       encoded: empty if response_ids are those that were sampled. Where an outside engine returned no ids, they are its
         text, encoded by our tokenizer, the end token added where the engine says that one was sampled: ``same`` if
         they decode to this text again, else ``changed``, and then they are never trained on.
+      thought: what was written before the answer in a ``<think>`` block, with its marks; empty if nothing. The ids hold
+        it, no judge sees it. One that never ends is all there is: the text is empty, and the verdict wrong.
     """
 
     example_id: str
@@ -87,6 +90,7 @@ class Response:
     logprob: float | None
     given: int = 0
     encoded: Encoded = ""
+    thought: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

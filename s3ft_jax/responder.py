@@ -310,14 +310,16 @@ def _response(
     ask: Ask, origin: Origin, index: int, sampled: Sampled, encoder: PromptEncoder | TextEncoder, stops: StopStrings
 ) -> Response:
     ids = ask.given_ids + tuple(int(token) for token in sampled.response_ids)
+    thought, text = encoder.split_thought(stops.cut(encoder.decode_response(ids)))
     return Response(
         example_id=ask.example_id,
         origin=origin,
         index=index,
-        text=stops.cut(encoder.decode_response(ids)),
+        text=text,
         prompt_ids=ask.prompt_ids,
         response_ids=ids,
         ended=bool(sampled.ended),
         logprob=float(np.sum(sampled.logprobs, dtype=np.float64)),
         given=len(ask.given_ids),
+        thought=thought,
     )

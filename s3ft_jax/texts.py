@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from s3ft_jax.prompts import PromptError, end_ids, load_tokenizer
+from s3ft_jax import chat_templates
+from s3ft_jax.chat_templates import PromptError
+from s3ft_jax.prompts import end_ids, load_tokenizer
 from s3ft_jax.storage import fetch
 
 
@@ -18,7 +21,8 @@ class TextEncoder:
 
     Attributes:
       directory: the tokenizer's folder.
-      stop_ids: every id that the tokenizer or the folder's configs name as an end.
+      stop_ids: every id that the tokenizer or the folder's configs name as an end; once a conversation was rendered,
+        the chat template's end of turn, too.
       pad_id: fills empty places.
       prefix_id: what a text without context is conditioned on: BOS, or the end of text where there is none.
       end_text: the end of text as text; empty if there is none.
@@ -26,11 +30,15 @@ class TextEncoder:
       num_folded: conversations so far whose system turn went into the first user turn, since the template has none.
     """
 
-    def __init__(self, directory: str | pathlib.Path):
+    def __init__(self, directory: str | pathlib.Path, template_args: Mapping[str, Any] | None = None):
         """Read the tokenizer of a local model folder.
 
+        Args:
+          directory: the folder, here or in a bucket.
+          template_args: see ``chat_templates.with_args``; None: as the template is.
+
         Raises:
-          PromptError: no tokenizer, or one that knows neither a beginning nor an end of text.
+          PromptError: no tokenizer, or one that knows neither a beginning nor an end of text; or args that cannot be.
         """
         self.directory = fetch(directory)
         self._tokenizer = load_tokenizer(self.directory)
@@ -43,7 +51,12 @@ class TextEncoder:
         pad = self._tokenizer.pad_token_id
         self.pad_id = int(self.prefix_id if pad is None else pad)
         self.end_text = self._tokenizer.eos_token or ""
-        self.chat_template = self._tokenizer.chat_template or ""
+        if template_args and chat_templates.template_of(self._tokenizer):
+            chat_templates.give_args(self._tokenizer, template_args)
+        self.chat_template = chat_templates.template_of(self._tokenizer)
+        self._knows_turn_end = False
+        added = self._tokenizer.added_tokens_decoder
+        self._special = {token.content: int(index) for index, token in added.items() if token.special}
         self.num_folded = 0
         self._prefix_text = self._tokenizer.decode([self.prefix_id])
 
@@ -70,7 +83,10 @@ class TextEncoder:
         return self._tokenizer.decode([int(index) for index in ids], skip_special_tokens=True)
 
     def render(self, messages: Sequence[Mapping[str, str]], *, opens_turn: bool) -> str:
-        """A conversation as text, by the chat template.
+        """A conversation as text, by the chat template, on the same date as ``PromptEncoder``.
+
+        Templates that write the date are told 26 July 2024 (``chat_templates.TEMPLATE_DATE``), so that a benchmark asks
+        as training did, and the same tomorrow; lm-eval's Hugging Face backend writes today's.
 
         Args:
           messages: turns with role and content.
@@ -84,14 +100,29 @@ class TextEncoder:
             raise PromptError(f"{self.directory}: no chat template, but benchmark.chat asks for one. Set it to False.")
         import jinja2
 
-        options = {"tokenize": False, "add_generation_prompt": opens_turn, "continue_final_message": not opens_turn}
+        self._add_turn_end()
+        options = {"add_generation_prompt": opens_turn, "continue_final_message": not opens_turn}
         turns = list(messages)
         while True:
             try:
-                return self._tokenizer.apply_chat_template(turns, **options)
+                return chat_templates.render(self._tokenizer, turns, **options)
             except jinja2.exceptions.TemplateError as error:
                 if len(turns) < 2 or (turns[0]["role"], turns[1]["role"]) != ("system", "user"):
-                    raise PromptError(f"{self.directory}: the chat template refuses these turns: {error}") from None
+                    raise PromptError(
+                        f"{self.directory}: the chat template refuses these turns: {error}"
+                        f"{chat_templates.describe_args(self.chat_template)}"
+                    ) from None
             joined = "\n\n".join(turn["content"].strip() for turn in turns[:2])
             turns = [{"role": "user", "content": joined}, *turns[2:]]
             self.num_folded += 1
+
+    def special_id(self, text: str) -> int | None:
+        """The id of a text that is one special token, which ``decode`` leaves out; None for any other text."""
+        return self._special.get(text)
+
+    def _add_turn_end(self) -> None:
+        """Once: put the chat template's end of turn into ``stop_ids``, first; some models name another end of text."""
+        if not self._knows_turn_end:
+            self._knows_turn_end = True
+            end = chat_templates.turn_end(self._tokenizer)
+            self.stop_ids = tuple(dict.fromkeys((*([] if end is None else [end]), *self.stop_ids)))

@@ -5,7 +5,8 @@ from s3ft_jax.changes import ADDED, describe_changes, flatten, plain
 
 
 def test_settings_that_came_later_do_nothing_by_default():
-    known = flatten(defaults().to_dict())
+    config = defaults().to_dict()
+    known = flatten(config) | flatten(config["model"])  # as the manifests of prepare and import name them
     assert {key: known[key] for key in ADDED} == ADDED
 
 
@@ -19,6 +20,15 @@ def test_each_change_is_a_line_with_both_values():
         "input sample-own: 00ff -> ff00",
     ]
     assert describe_changes(before, before) == []
+
+
+def test_the_source_of_a_judge_is_not_missed_where_it_was_never_written_down():
+    def made(**settings):
+        return {"settings": {"judge": settings}, "inputs": {}}
+
+    assert describe_changes(made(), made(source={"rules:mine": "00ff"})) == []
+    before, now = made(source={"rules:mine": "00ff"}), made(source={"rules:mine": "ff00"})
+    assert describe_changes(before, now) == ["judge.source.rules:mine: 00ff -> ff00"]
 
 
 def test_a_tuple_is_the_list_that_it_comes_back_as():

@@ -98,7 +98,7 @@ def test_custom_needs_data_and_judge():
 
 READERS = {
     "": ("stages/*.py",),
-    "model": ("stages/import_model.py",),
+    "model": ("stages/import_model.py", "chat_templates.py"),
     "mesh": ("sharding.py",),
     "task": ("tasks/*.py", "tasks/pocket/*.py"),
     "general": ("stages/prepare.py",),

@@ -4,7 +4,12 @@ import json
 
 import pytest
 
+from s3ft_jax.chat_templates import TEMPLATE_ARGS
 from s3ft_jax.prompts import PromptEncoder, PromptError
+from s3ft_jax.records import Example, Response
+from s3ft_jax.stages.judge import judge_responses
+from s3ft_jax.workdir import Workdir
+from small import small_config
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -309,3 +314,52 @@ def test_torchtitan_tokenizer_loses_spaces_and_says_so(needs):
     encoder.encode_response(QUESTION, "It is 4")
     assert encoder.counts["gold_changed"] == 1
     assert encoder.describe()["keeps_text"] is False
+
+
+def judged(encoder, ids, judge, check):
+    """The verdict on a response of these ids, as a stage finds it."""
+    thought, text = encoder.split_thought(encoder.decode_response(ids))
+    example = Example("t/train/0", "t", "train", (), "", judge, check)
+    response = Response(example.id, "own", 0, text, (), ids, True, 0.0, thought=thought)
+    (verdict,) = judge_responses(small_config(), Workdir(""), [example], [response], "judge")
+    return verdict
+
+
+JUDGED = [
+    ("exact", {"answer": "Oslo"}, "Oslo"),
+    ("answers", {"answers": ["Oslo"]}, "Oslo"),
+    ("numbers", {"answer": "42"}, "The answer is 42"),
+    ("choice", {"choices": ["Rome", "Oslo"], "answer": "B"}, "B"),
+]
+
+
+@pytest.mark.parametrize("args", [None, TEMPLATE_ARGS, {"enable_thinking": True}], ids=["plain", "off", "on"])
+@pytest.mark.parametrize("template", ["trl/qwen3.jinja", "mistral.rs/smollm3.jinja", "begun"])
+@pytest.mark.parametrize(("judge", "check", "gold"), JUDGED)
+def test_what_a_model_tuned_on_gold_writes_is_right(needs, judge, check, gold, template, args):
+    """Whatever the template writes before an answer, and whether or not the model thinks first."""
+    begun = CHATML.replace("assistant\n{%", "assistant\n<think>\n{%")  # as DeepSeek-R1's
+    jinja = begun if template == "begun" else str(needs("chat_templates", *template.split("/")))
+    encoder = PromptEncoder(needs("smollm2"), jinja, args)
+    assert encoder.begins_thought == (template == "begun")
+    ids = encoder.encode_response(QUESTION, gold)
+    assert judged(encoder, ids, judge, check).outcome == "right"
+    assert "gold_changed" not in encoder.counts
+    opened = "" if encoder.begins_thought else "<think>\n"
+    thinking = encoder.encode_text(f"{opened}No, 7? A? Rome?\n</think>\n\n{gold}")
+    assert judged(encoder, thinking, judge, check).outcome == "right"
+    cut = judged(encoder, encoder.encode_text(f"{opened}So it is {gold}"), judge, check)
+    assert (cut.outcome, cut.reason.partition(":")[0]) == ("wrong", "unfinished_thought")
+
+
+def test_thinking_is_turned_off_in_the_prompt_and_kept_with_the_folder(needs, tmp_path):
+    template = str(needs("chat_templates", "trl", "qwen3.jinja"))
+    encoder = PromptEncoder(needs("smollm2"), template, TEMPLATE_ARGS)
+    prompt = encoder.encode_prompt(QUESTION)
+    assert encoder.decode_text(prompt).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    encoder.save(tmp_path / "saved")
+    assert PromptEncoder(tmp_path / "saved").encode_prompt(QUESTION) == prompt
+    with pytest.raises(PromptError, match=r"r3: the chat template refuses the turns .* \(model.template_args: x=1\)"):
+        guard = "{% if messages|length > x + 1 %}{{ raise_exception('too many') }}{% endif %}"
+        turns = [*QUESTION, {"role": "assistant", "content": "4"}, *QUESTION]
+        PromptEncoder(needs("smollm2"), guard + CHATML, {"x": 1}).encode_prompt(turns, "r3")

@@ -1,5 +1,7 @@
 """responder: the same example gives the same response in any company, order and count."""
 
+import dataclasses
+
 import pytest
 
 from s3ft_jax import responder
@@ -7,6 +9,7 @@ from s3ft_jax.generation.engine import Engine
 from s3ft_jax.generation.sampling import GREEDY, GenerationError, Sampling
 from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.models.cached_attention import CachedAttention
+from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example
 from s3ft_jax.responder import Ask, ResponseSettings, StopStrings, answer, respond, sharing
 from s3ft_jax.stages.launch import load_model
@@ -202,3 +205,14 @@ def test_shards_come_whole_one_by_one_with_the_same_responses(ask, walked):
     assert sorted(came) == [0, 1, 2, 3] and came[1] == []
     assert [one for shard in range(4) for one in came[shard]] == answer(asks, "own", model, settings)
     assert told[-1] == (40, 40)
+
+
+def test_a_thought_is_no_part_of_the_text_and_stays_in_the_ids(ask, monkeypatch):
+    asked, examples = ask
+    (plain,) = asked(examples[:1])
+    decode = PromptEncoder.decode_response
+    monkeypatch.setattr(
+        PromptEncoder, "decode_response", lambda self, ids: "<think>\nx\n</think>\n\n" + decode(self, ids)
+    )
+    (response,) = asked(examples[:1])
+    assert response == dataclasses.replace(plain, thought="<think>\nx\n</think>\n\n")

@@ -1,8 +1,9 @@
 """Plain texts as ids."""
 
 import pytest
+from test_prompts import CHATML, write_folder
 
-from s3ft_jax.prompts import PromptError
+from s3ft_jax.prompts import PromptEncoder, PromptError
 from s3ft_jax.stages.launch import pocket_model_folder
 from s3ft_jax.texts import TextEncoder
 
@@ -44,3 +45,31 @@ def test_turns_by_the_chat_template(pocket):
     with pytest.raises(PromptError, match=r"no chat template, but benchmark\.chat asks for one"):
         pocket.render(turns, opens_turn=True)
     pocket.chat_template = kept
+
+
+DATED = "{% for m in messages %}{{ strftime_now('%d %B %Y') }} {{ date_string }} {{ m['content'] }}{% endfor %}"
+
+
+def test_the_date_is_that_of_training_and_not_todays(tmp_path):
+    folder, _ = write_folder(tmp_path / "m", DATED + CHATML)
+    turns = [{"role": "user", "content": "what is 2 + 2?"}]
+    rendered = TextEncoder(folder).render(turns, opens_turn=True)
+    assert rendered.startswith("26 July 2024 26 Jul 2024 what")
+    prompts = PromptEncoder(folder)
+    assert prompts.decode_text(prompts.encode_prompt(turns)) == rendered
+
+
+def test_the_end_of_a_turn_ends_an_answer_once_turns_are_rendered(tmp_path):
+    folder, raw = write_folder(tmp_path / "m", eos_token="<|end|>")
+    text = TextEncoder(folder)
+    end, turn_end = raw.token_to_id("<|end|>"), raw.token_to_id("<|im_end|>")
+    assert text.stop_ids == (end,), "plain texts have no turns"
+    text.render([{"role": "user", "content": "Hi?"}], opens_turn=True)
+    assert text.stop_ids == (turn_end, end) == PromptEncoder(folder).stop_ids
+
+
+def test_a_special_token_is_known_by_its_text(tmp_path):
+    folder, raw = write_folder(tmp_path / "m")
+    text = TextEncoder(folder)
+    assert text.special_id("<|im_end|>") == raw.token_to_id("<|im_end|>")
+    assert text.special_id("<|im_end|>\n") is None and text.special_id("the") is None

@@ -13,6 +13,7 @@ counted.
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,33 @@ from s3ft_jax.texts import TextEncoder
 
 KNOWN = {"until", "do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_gen_toks"}
 """What tasks may say of generation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ends:
+    """Finds out where an answer says one of a task's stop texts, or writes a special token that is one.
+
+    ``<|im_end|>`` and its like are no part of the decoded text, so that they are looked for among the ids.
+
+    Attributes:
+      ids: of the stop texts that are special tokens.
+      texts: all of them.
+    """
+
+    ids: frozenset[int]
+    texts: StopStrings
+
+    @classmethod
+    def of(cls, texts: Sequence[str], text: TextEncoder) -> Ends | None:
+        """Of a task's stop texts; None if it has none."""
+        special = frozenset(found for found in map(text.special_id, texts) if found is not None)
+        return cls(special, StopStrings(tuple(texts), text.decode)) if texts else None
+
+    def __call__(self, ids: Sequence[int], before: int) -> int | None:
+        """See ``Request.over``."""
+        places = (number for number in range(before + 1, len(ids) + 1) if int(ids[number - 1]) in self.ids)
+        found = [place for place in (next(places, None), self.texts(ids, before)) if place is not None]
+        return min(found, default=None)
 
 
 class LanguageModel(LM):
@@ -175,7 +203,9 @@ class LanguageModel(LM):
 
     def _request(self, number: int, request: Instance, ids: list[int]) -> tuple[Request, tuple[str, ...]]:
         """What the engine is asked, and the texts that end the answer."""
-        settings = normalize_gen_kwargs(request.args[1], self._max_new_tokens)
+        # lm-eval would make a number of a temperature that a task leaves open
+        given = {name: value for name, value in request.args[1].items() if (name, value) != ("temperature", None)}
+        settings = normalize_gen_kwargs(given, self._max_new_tokens)
         unknown = sorted(set(settings) - KNOWN)
         if unknown:
             raise HarnessError(f"{_name(request)}: generation settings {unknown} are not known; known: {sorted(KNOWN)}")
@@ -193,17 +223,20 @@ class LanguageModel(LM):
             key=request_key(self._seed, _name(request), "own", number),
             max_new_tokens=limit,
             sampling=_sampling(settings),
-            over=StopStrings(texts, self._text.decode) if texts else None,
+            over=Ends.of(texts, self._text),
         )
         return asked, texts
 
 
 def _sampling(settings: Mapping[str, Any]) -> Sampling:
-    """A task's generation settings as ours; greedy unless it asks for sampling."""
-    if not settings["do_sample"]:
-        return Sampling(temperature=0.0)
-    given = {name: settings[name] for name in ("top_k", "top_p", "min_p", "repetition_penalty") if name in settings}
-    return Sampling(temperature=settings["temperature"], **given)
+    """A task's generation settings as ours, as transformers takes them: greedy unless it asks for sampling, whose
+    temperature is 1 unless it says so; a repetition penalty counts for both."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    penalty = {name: given[name] for name in ("repetition_penalty",) if name in given}
+    if not given["do_sample"]:
+        return Sampling(temperature=0.0, **penalty)
+    limits = {name: given[name] for name in ("top_k", "top_p", "min_p") if name in given}
+    return Sampling(temperature=given.get("temperature", 1.0), **limits, **penalty)
 
 
 def _with_spaces(context: str, continuation: str) -> tuple[str, str]:

@@ -39,7 +39,8 @@ class Outcome:
     Attributes:
       task: the name that was asked for, a task or a group.
       metrics: lm-eval's results: (sub)task or group -> ``metric,filter`` -> value.
-      headline: the metric that stands for the task: the first one its file lists, e.g. ``acc,none``.
+      headline: the metric that stands for the task: the first one its file lists, e.g. ``acc,none``. The same for all
+        tasks of a group.
       items: (sub)task/number of item -> the headline metric of that item, usually 0 or 1.
       value: the headline's value.
       samples: (sub)task -> lm-eval's lines, one per item.
@@ -165,8 +166,23 @@ def _check_sentence_ends(task: str) -> None:
 
 
 def _headline(task: str, results: Mapping[str, Any]) -> str:
-    """The first metric of the first task below, in the filter that comes first."""
-    leaf = next(iter(results["samples"]))
+    """The headline metric that all tasks below share.
+
+    Raises:
+      HarnessError: they have several, of which no mean can be taken.
+    """
+    headlines = {leaf: _headline_of(task, leaf, results) for leaf in results["samples"]}
+    if len(set(headlines.values())) > 1:
+        shown = "; ".join(f"{leaf}: {headline}" for leaf, headline in headlines.items())
+        raise HarnessError(
+            f"benchmark {task}: its tasks have different metrics, of which there is no mean ({shown}). Name them one "
+            f"by one in benchmark.tasks: {','.join(headlines)}"
+        )
+    return next(iter(headlines.values()))
+
+
+def _headline_of(task: str, leaf: str, results: Mapping[str, Any]) -> str:
+    """The first metric of a single task, in the filter that comes first."""
     metric = results["configs"][leaf]["metric_list"][0]["metric"]
     names = [name for name in results["results"][leaf] if name.startswith(f"{metric},")]
     if not names:

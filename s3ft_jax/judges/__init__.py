@@ -7,6 +7,7 @@ filters the training data and scores the test set.
     pool.judge_all(pairs) -> list[Verdict]           many, in killable worker processes
     find_judge("my_module:my_judge")                 a judge of your own
     verdict_cache.judge_cached(...)                  the same, with verdicts that are kept
+    trial.try_judges(examples)                       judges of your own, tried before anything is sampled
     composition.judge_composed(pairs, judge_single)  judges put together: first(numbers, model)
 """
 
@@ -23,7 +24,8 @@ from s3ft_jax.judges.verdicts import JudgeError
 from s3ft_jax.records import Example, Response, Verdict
 
 Judge = Callable[[Example, Response], Verdict]
-"""A judge is deterministic, looks at one response and raises nothing for a bad one."""
+"""A judge is deterministic, looks at one response and raises nothing for a bad one. One of your own may return True or
+False instead of a Verdict."""
 
 JUDGES: dict[str, Judge] = {
     "numbers": numbers.judge,
@@ -79,7 +81,7 @@ def find_judge(name: str) -> Judge:
     if not callable(judge):
         raise JudgeError(
             f"judge.name={name!r}: the module {module_name!r} has no function {function_name!r}. Define "
-            f"def {function_name}(example, response) there, returning a s3ft_jax.records.Verdict."
+            f"def {function_name}(example, response) there, returning a s3ft_jax.records.Verdict, True or False."
         )
     return judge
 

@@ -19,6 +19,7 @@ from typing import Any
 from s3ft_jax.judges.composition import single_names
 from s3ft_jax.judges.verdicts import JudgeError, one_line
 from s3ft_jax.records import OUTCOMES, Example, Response, Verdict
+from s3ft_jax.thoughts import split
 
 KEYS = {"question", "gold", "response", "right", "check"}
 
@@ -113,7 +114,8 @@ def make_pairs(labels: Sequence[Label], judge: str) -> list[tuple[Example, Respo
         check = label.check if label.check is not None else _check_from(label.gold, judge)
         messages = ({"role": "user", "content": label.question},)
         example = Example(place, "labels", "calibration", messages, label.gold, judge, check)
-        pairs.append((example, Response(place, "own", 0, label.response, (), (), True, 0.0)))
+        thought, text = split(label.response)
+        pairs.append((example, Response(place, "own", 0, text, (), (), True, 0.0, thought=thought)))
     return pairs
 
 

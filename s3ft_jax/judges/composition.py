@@ -144,7 +144,7 @@ def _decide(
 ) -> list[Verdict]:
     """Verdicts of single judges, each the one that settled its pair."""
     if isinstance(tree, str):
-        return list(judge_single([(_made_out_to(tree, example), response) for example, response in pairs]))
+        return list(judge_single([(made_out_to(tree, example), response) for example, response in pairs]))
     settled: dict[int, Verdict] = {}
     unsure: dict[int, Verdict] = {}
     open_places = list(range(len(pairs)))
@@ -168,7 +168,7 @@ def _settles(rule: str, outcome: Outcome) -> bool:
     return {"first": outcome != "undecided", "all": outcome == "wrong", "any": outcome == "right"}[rule]
 
 
-def _made_out_to(name: str, example: Example) -> Example:
+def made_out_to(name: str, example: Example) -> Example:
     """The example as one judge of a composition is given it."""
     own = example.check.get(name)
     return dataclasses.replace(example, judge=name, check=own if isinstance(own, Mapping) else example.check)

@@ -6,7 +6,7 @@ a judge prints goes to standard error.
 
     {"level": "landlock", "wall_seconds": 4.0, "parent": 4711}
     {"example": "{...}", "response": "{...}"}      -> {"verdict": {...}}
-                                                   -> {"undecided": "judge_error: ZeroDivisionError: division by zero"}
+                                                   -> {"undecided": "judge_error: KeyError: 'x' (rules.py, line 7)"}
                                                    -> {"fatal": "judge.name='nubmers': there is no such judge; ..."}
     {"pairs": [{...}, {...}]}                      -> {"answers": [{...}, {...}]}
 """
@@ -19,10 +19,12 @@ import os
 import sys
 import threading
 import time
+import traceback
 from typing import Any
 
 from s3ft_jax.judges import JudgeError, find_judge, programs
 from s3ft_jax.judges.sandbox import Limits, SandboxUnavailable
+from s3ft_jax.judges.verdicts import make_verdict
 from s3ft_jax.records import OUTCOMES, Example, Response, Verdict, from_line
 
 
@@ -57,14 +59,26 @@ def _answer(line: str | dict[str, Any]) -> dict[str, Any]:
     except (JudgeError, SandboxUnavailable) as error:
         return {"fatal": str(error)}
     except Exception as error:
-        return {"undecided": f"judge_error: {type(error).__name__}: {error}"}
+        return {"undecided": f"judge_error: {type(error).__name__}: {error}{_place(error, example.judge)}"}
+    if isinstance(verdict, bool):
+        said = "right" if verdict else "wrong"
+        verdict = make_verdict(response, example.judge, said, "", f"{said}: the judge says {verdict}")
     if not isinstance(verdict, Verdict) or verdict.outcome not in OUTCOMES:
-        return {"undecided": f"judge_error: TypeError: the judge returned {verdict!r:.80}, not a Verdict"}
+        return {"undecided": f"judge_error: TypeError: the judge returned {verdict!r:.80}, no Verdict, True or False"}
     try:
         json.dumps(dataclasses.asdict(verdict))
     except (TypeError, ValueError) as error:
         return {"undecided": f"judge_error: {type(error).__name__}: its Verdict cannot be written: {error}"}
     return {"verdict": dataclasses.asdict(verdict)}
+
+
+def _place(error: Exception, judge: str) -> str:
+    """`` (my_rules.py, line 7)``: where a judge of one's own was when it failed; else where the failure was."""
+    module = sys.modules.get(judge.partition(":")[0])
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [place for place in places if place[0] == getattr(module, "__file__", None)]
+    file, line = (own or places)[-1]
+    return f" ({os.path.basename(file)}, line {line})"
 
 
 def _leave_with_parent(parent: int) -> None:

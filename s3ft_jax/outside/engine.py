@@ -79,17 +79,19 @@ def _respond(
     elif with_logprob and made.logprobs is not None and len(made.logprobs) == len(made.ids):
         logprob = float(sum(made.logprobs[: len(ids)]))
     ids = ask.given_ids + ids
+    thought, text = encoder.split_thought(text if encoded == "changed" else encoder.decode_response(ids))
     return Response(
         example_id=ask.example_id,
         origin=origin,
         index=index,
-        text=text if encoded == "changed" else encoder.decode_response(ids),
+        text=text,
         prompt_ids=ask.prompt_ids,
         response_ids=ids,
         ended=ended,
         logprob=logprob,
         given=len(ask.given_ids),
         encoded=encoded,
+        thought=thought,
     )
 
 

@@ -54,7 +54,7 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
 
     Raises:
       WorkdirError: ``judge.second`` is empty.
-      JudgeError: there is no such judge, or a judging model fails its canaries.
+      JudgeError: there is no such judge, it fails its trial, or a judging model its canaries.
     """
     own = second(config)
     settings, reads = judge.settings_of(own), [judge.key(origin)]
@@ -66,6 +66,7 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
         examples = workdir.read_records(Example, "examples/train.jsonl")
         if consult.is_asked(own):
             stage.facts["canaries"] = consult.try_canaries(own, examples, consult.open_consultant(own, workdir))
+        judge.try_judges(own, examples)
         responses = read_shards(workdir, Response, f"responses/{origin}")
         verdicts = judge.judge_responses(own, workdir, examples, responses, f"agree {origin}")
         workdir.write_records(file(origin), verdicts)

@@ -119,6 +119,11 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
         stage.facts = {"tasks": {task: values["facts"] for task, values in found.items()}}
         for task, values in found.items():
             say(f"benchmark {name}: {task} {_said(values)}")
+            if not _is_share(values):
+                say(
+                    f"benchmark {name}: {task}: {values['headline']} is no share of items (0 to 1), so it is in no "
+                    f"score of the report; it is kept in {where}/{task}.json"
+                )
 
 
 def run_alone(path: str, settings: HarnessSettings, out: str, *, dtype: str = "", batch_tokens: int = 2048) -> None:

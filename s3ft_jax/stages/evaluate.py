@@ -22,7 +22,7 @@ from s3ft_jax.records import Example, Response, Score
 from s3ft_jax.responder import Model, answer_shards, asks_of, scorer_of, sharing
 from s3ft_jax.shards import Shards, Take
 from s3ft_jax.stages import few_shot, tuned_model
-from s3ft_jax.stages.judge import describe_sandbox, judge_responses, settings_of
+from s3ft_jax.stages.judge import describe_sandbox, judge_responses, settings_of, try_judges
 from s3ft_jax.stages.launch import BASE, mesh_to_sample, plain_settings
 from s3ft_jax.stages.sample import answer_settings
 from s3ft_jax.stages.sampler import engine_settings
@@ -107,6 +107,8 @@ def _score(
     examples = examples_of(config, workdir, part)
     where, scores, sandbox = f"scores/{name(method, seed)}/{part}", [], ""
     if examples:
+        if workdir.processes.is_first:
+            try_judges(config, examples)
         asked = examples
         if method == FEW_SHOT:
             train = workdir.read_records(Example, "examples/train.jsonl")

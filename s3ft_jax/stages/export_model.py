@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from s3ft_jax import checkpoints, hf_folder
 from s3ft_jax.changes import flatten
+from s3ft_jax.chat_templates import describe_args
 from s3ft_jax.model_card import model_card
 from s3ft_jax.models import families, weights
 from s3ft_jax.models.decoder import Decoder
@@ -59,6 +60,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
         source = hf_folder.read(workdir / BASE / "tokenizer")
         _, weight_map = families.read_config(source.config)
         decoder = tuned_model.load(workdir, method, seed, merge=form == "merged")
+        encoder = PromptEncoder(str(workdir / BASE / "tokenizer"))
         counts = workdir.manifest(select.key(rule))["facts"]
         card = model_card(
             name=f"{provenance['source'].rstrip('/').rsplit('/', 1)[-1]}-{config.task.name}-{method}",
@@ -71,13 +73,13 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, redo: b
             settings=flatten({"train": method_settings(config, method)}),
             seed=seed,
             library="peft" if form == "adapter" else "transformers",
-            notes=_notes(form, workdir.manifest(tuned_model.key(method, seed))["facts"]),
+            notes=_notes(form, workdir.manifest(tuned_model.key(method, seed))["facts"], encoder.template),
         )
         hf_folder.write_model(
             workdir / where,
             source,
             write_weights=_writer(form, decoder, weight_map, provenance),
-            eos_ids=PromptEncoder(str(workdir / BASE / "tokenizer")).stop_ids,
+            eos_ids=encoder.stop_ids,
             model_card=card,
             replace=True,
             adapter=form == "adapter",
@@ -97,9 +99,15 @@ def _writer(
     )
 
 
-def _notes(form: str, facts: Mapping[str, Any]) -> list[str]:
-    """What the card says beyond method and scores: how to load an adapter, and on what kernels it was trained."""
+def _notes(form: str, facts: Mapping[str, Any], template: str) -> list[str]:
+    """What the card says beyond method and scores: how to load an adapter, on what kernels it was trained, and what its
+    chat template was told."""
     notes = []
+    if describe_args(template):
+        notes.append(
+            f"It was tuned and scored with variables of the chat template{describe_args(template)}. "
+            "`chat_template.jinja` sets them by itself; who hands one over chooses otherwise."
+        )
     if form == "adapter":
         notes.append(
             "This folder holds a LoRA adapter alone, in float32. Load it onto its base, which adapter_config.json "

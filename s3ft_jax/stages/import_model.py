@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from etils import epath
 from ml_collections import ConfigDict
 
-from s3ft_jax import checkpoints, hf_folder, sharding
+from s3ft_jax import chat_templates, checkpoints, hf_folder, sharding
 from s3ft_jax.models import families, weights
 from s3ft_jax.progress import say
 from s3ft_jax.prompts import PromptEncoder
@@ -49,7 +49,9 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
         with tempfile.TemporaryDirectory() as folder:
             tokenizer = pathlib.Path(folder)
             copy_small_files(source, tokenizer, config.model.chat_template)
-            encoder = PromptEncoder(str(tokenizer))
+            args = plain_settings(config.model.template_args)
+            encoder = PromptEncoder(str(tokenizer), template_args=args)
+            encoder.keep_template(tokenizer)
             meta = checkpoints.save(
                 workdir / BASE,
                 trees={"trainable": params},
@@ -66,6 +68,8 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
         stage.outputs = {BASE: meta.params_digest, f"{BASE}/tokenizer/": workdir.output_digest(f"{BASE}/tokenizer")}
         stage.facts = {"model": config.model.path, "parameters": count}
+        for name in sorted(set(chat_templates.unused(encoder.template, args)) - set(chat_templates.TEMPLATE_ARGS)):
+            say(f"import: model.template_args.{name} does nothing: the chat template never says {name!r}")
         say(f"import: {config.model.path}, {count:,} parameters")
 
 

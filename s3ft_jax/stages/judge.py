@@ -5,24 +5,26 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from s3ft_jax.changes import flatten
-from s3ft_jax.judges import check_name, expressions, model, pool
+from s3ft_jax.judges import check_name, expressions, model, pool, trial
 from s3ft_jax.judges.composition import Pair, judge_composed, single_names
 from s3ft_jax.judges.leaks import mentions_reference
 from s3ft_jax.judges.model import MODEL
 from s3ft_jax.judges.noise import disturb
 from s3ft_jax.judges.sandbox import Limits, probe
-from s3ft_jax.judges.verdict_cache import VerdictCache, judge_cached
+from s3ft_jax.judges.verdict_cache import VerdictCache, judge_cached, source_version
+from s3ft_jax.judges.verdicts import make_verdict
 from s3ft_jax.progress import progress, say
 from s3ft_jax.records import Example, Origin, Response, Verdict
 from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import consult
 from s3ft_jax.stages.launch import plain_settings
+from s3ft_jax.thoughts import is_unfinished
 from s3ft_jax.workdir import Workdir
 
 CACHE = "cache/verdicts"
@@ -31,13 +33,16 @@ UNSETTLING = ("num_workers", "cache", "second", "model.num_parallel", "model.key
 
 
 def settings_of(config: ConfigDict) -> dict[str, Any]:
-    """The settings of ``judge`` that a verdict follows from; those of the model only where it is asked."""
+    """The settings of ``judge`` that a verdict follows from; those of the model only where it is asked, and the source
+    text of judges of one's own, so that an edited one is noticed."""
     asked = consult.is_asked(config)
+    own = trial.own_judges(config.judge.name) if config.judge.name else []
+    sources = {name: (source_version(name) or "none")[:16] for name in own}
     return {
         name: value
         for name, value in flatten(plain_settings(config.judge)).items()
         if name not in UNSETTLING and not name.startswith("noise.") and (asked or not name.startswith("model."))
-    }
+    } | ({"source": sources} if sources else {})
 
 
 def noise_of(config: ConfigDict) -> dict[str, Any]:
@@ -79,19 +84,41 @@ def describe_sandbox(config: ConfigDict, examples: Sequence[Example]) -> str:
 
 
 def check_judges(config: ConfigDict, workdir: Workdir) -> None:
-    """Find the sandbox, and whether a judging model is fit, before hours of sampling and not after.
+    """Find the sandbox, and whether judges of one's own and a judging model are fit, before hours of sampling and not
+    after.
 
     Raises:
       SandboxUnavailable: see ``describe_sandbox``.
-      JudgeError: the judging model cannot be asked, or fails its canaries; or ``judge.noise`` is out of range.
+      JudgeError: there is no such judge, it fails its trial (``try_judges``), the judging model cannot be asked or
+        fails its canaries; or ``judge.noise`` is out of range.
     """
     with_noise(config, [], "")  # stops at shares that cannot be
     examples = workdir.read_records(Example, "examples/train.jsonl")
     found = describe_sandbox(config, examples)
     if found:
         say(f"sandbox: {found}")
+    try_judges(config, examples)
     if consult.is_asked(config):
         consult.try_canaries(config, examples, consult.open_consultant(config, workdir))
+
+
+_TRIED: set[tuple[str, str | None]] = set()
+"""Names and sources of judges of one's own that passed their trial in this process."""
+
+
+def try_judges(config: ConfigDict, examples: Sequence[Example]) -> None:
+    """Try judges of one's own once in a process, and say how it went; before answers are sampled for them.
+
+    Raises:
+      JudgeError: there is no such judge, every call of it failed, or it finds no gold right.
+    """
+    made = made_out(config, examples)
+    wanted = {e.judge: [(e.judge, source_version(one)) for one in trial.own_judges(e.judge)] for e in made}
+    open_ = [example for example in made if not _TRIED.issuperset(wanted[example.judge])]
+    for found in trial.try_judges(open_):
+        say(found.describe())
+        found.check()
+    _TRIED.update(tried for example in open_ for tried in wanted[example.judge])
 
 
 def open_cache(
@@ -136,6 +163,9 @@ def judge_responses(
       responses: what to judge.
       title: of the progress.
       look_up: whether verdicts kept before are used.
+
+    Raises:
+      JudgeError: a judge failed on most of what it was asked.
     """
     examples = made_out(config, examples)
     by_id = {example.id: example for example in examples}
@@ -159,12 +189,36 @@ def judge_responses(
             verdicts, saved = judge_cached(pairs, cache, judge_all, on_progress=ticker.from_here())
         if saved:
             say(f"{title}: {saved:,} of {len(pairs):,} verdicts of {example.judge} were known already")
+        _check_failures(pairs, verdicts, title)
         return verdicts
 
-    verdicts = judge_composed([(by_id[response.example_id], response) for response in responses], judge_single)
+    verdicts = _judge_finished([(by_id[r.example_id], r) for r in responses], judge_single)
     if not config.judge.leak_filter:
         return verdicts
     return [_leak(response, verdict) for response, verdict in zip(responses, verdicts, strict=True)]
+
+
+def _check_failures(pairs: Sequence[Pair], verdicts: Sequence[Verdict], title: str) -> None:
+    """Tell how often each judge failed at its work; see ``trial.check_failures``."""
+    by_judge: dict[str, list[Verdict]] = {}
+    for (example, _), verdict in zip(pairs, verdicts, strict=True):
+        by_judge.setdefault(example.judge, []).append(verdict)
+    for name, found in by_judge.items():
+        trial.check_failures(name, found)
+        failures = trial.describe_failures(found)
+        if failures:
+            say(f"{title}: judge {name}: {failures}")
+
+
+def _judge_finished(pairs: Sequence[Pair], judge_single: Callable[[Sequence[Pair]], list[Verdict]]) -> list[Verdict]:
+    """``judge_composed``, but what ends inside a thought has no answer: it is wrong, and no judge is asked."""
+    asked = [pair for pair in pairs if not is_unfinished(pair[1].thought)]
+    found = iter(judge_composed(asked, judge_single))
+    why = "unfinished_thought: it ends inside <think>, so there is no answer"
+    return [
+        make_verdict(response, example.judge, "wrong", "", why) if is_unfinished(response.thought) else next(found)
+        for example, response in pairs
+    ]
 
 
 def with_noise(config: ConfigDict, verdicts: Sequence[Verdict], title: str) -> list[Verdict]:
@@ -220,13 +274,16 @@ def run(config: ConfigDict, workdir: Workdir, origin: Origin, *, redo: bool = Fa
         canaries: dict[str, tuple[int, int]] = {}
         if consult.is_asked(config):  # this stage may be run by itself
             canaries = consult.try_canaries(config, examples, consult.open_consultant(config, workdir))
+        try_judges(config, examples)
         responses = read_shards(workdir, Response, f"responses/{origin}")
         title = f"judge {origin}"
         verdicts = judge_responses(config, workdir, examples, responses, title, look_up=not again)
         verdicts = with_noise(config, verdicts, title)
         workdir.write_records(name, verdicts)
         stage.facts = dict(Counter(verdict.outcome for verdict in verdicts))
-        say(f"judge {origin}: " + ", ".join(f"{n} {outcome}" for outcome, n in sorted(stage.facts.items())))
+        failed = sum(map(trial.has_failed, verdicts))
+        counts = [f"{n} {outcome}" for outcome, n in sorted(stage.facts.items())]
+        say(f"judge {origin}: " + ", ".join(counts + [f"{failed} of these since the judge failed"] * bool(failed)))
         stage.facts["sandbox"] = describe_sandbox(config, examples)
         if canaries:
             stage.facts["canaries"] = canaries

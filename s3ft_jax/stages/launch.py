@@ -84,12 +84,12 @@ def load_folder(path: str, settings: EngineSettings | None = None, encoder: type
     Args:
       path: the folder or id.
       settings: by which the chips that are to sample are chosen; None: the first device.
-      encoder: made of the folder; None: ``PromptEncoder``.
+      encoder: made of the folder, with the usual variables of chat templates; None: ``PromptEncoder``.
     """
     import jax
     from flax import nnx
 
-    from s3ft_jax import hf_folder, sharding
+    from s3ft_jax import chat_templates, hf_folder, sharding
     from s3ft_jax.generation.settings import sampling_mesh
     from s3ft_jax.models import families, weights
     from s3ft_jax.models.decoder import Decoder
@@ -106,7 +106,8 @@ def load_folder(path: str, settings: EngineSettings | None = None, encoder: type
         mesh = sampling_mesh(settings, architecture.num_heads, size)
     places = None if mesh is None else sharding.param_shardings(shapes, mesh)
     params = weights.load(source.path, architecture, weight_map, shardings=places)
-    return Model(graphdef, params, architecture, (encoder or PromptEncoder)(source.path))
+    made = (encoder or PromptEncoder)(source.path, template_args=chat_templates.usual_args(source.path))
+    return Model(graphdef, params, architecture, made)
 
 
 def load_texts(path: str, settings: EngineSettings) -> tuple[Model, TextEncoder]:

@@ -92,9 +92,14 @@ def _show_responses(workdir: Workdir, example: Example, origin: str, folder: str
         tokens = f"{len(response.response_ids)} tokens{given}"
         likelihood = "log p not known" if response.logprob is None else f"log p {response.logprob:.2f}"
         _title(f"{origin} {response.index}: {how}, {tokens}, {likelihood}")
-        say(response.text)
+        _show_text(response)
         if response.index in verdicts:
             _show_verdict(verdicts[response.index])
+
+
+def _show_text(response: Response) -> None:
+    """The answer, behind a thought with its marks."""
+    say(response.thought + response.text)
 
 
 def _show_verdict(verdict: Verdict) -> None:
@@ -115,7 +120,7 @@ def _show_answer(workdir: Workdir, place: str, example: Example) -> None:
     for response in read_shards(workdir, Response, f"{place}/{example.split}-responses"):
         if response.example_id == example.id:
             _title(f"answer of {place.removeprefix('scores/')}")
-            say(response.text)
+            _show_text(response)
             for verdict in workdir.read_records(Verdict, f"{place}/{example.split}-verdicts.jsonl"):
                 if verdict.example_id == example.id:
                     _show_verdict(verdict)

@@ -7,6 +7,7 @@ import shutil
 import sys
 
 import pytest
+from lm_eval.tasks import TaskManager
 
 from s3ft_jax.generation.settings import EngineSettings
 from s3ft_jax.harness.language_model import LanguageModel
@@ -130,3 +131,17 @@ def test_a_benchmark_that_needs_the_hub_says_so(settings, cache, monkeypatch):
     harness = Harness(dataclasses.replace(settings, tasks=("boolq",)), cache)
     with pytest.raises(HarnessError, match=r"benchmark boolq: no network.*benchmark\.data"):
         harness.run("boolq", LanguageModel(*load_texts(str(pocket_model_folder()), ENGINE), ENGINE))
+
+
+def test_a_tag_whose_tasks_have_different_metrics_is_refused_by_their_names(settings, tmp_path):
+    """lm-eval gives no mean of them; taking one task's would drop the others' items."""
+    harness = Harness(dataclasses.replace(settings, tasks=("mmlu_virology", "arc_challenge"), limit=2), tmp_path)
+    for task, metric in (("mmlu_virology", "acc"), ("arc_challenge", "acc_norm")):
+        with (tmp_path / f"{task}.yaml").open("a") as file:
+            file.write(f"tag: [mixed]\nmetric_list: [{{metric: {metric}}}]\n")
+    harness._manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
+    model = LanguageModel(*load_texts(str(pocket_model_folder()), ENGINE), ENGINE)
+    with pytest.raises(HarnessError, match=r"benchmark mixed: .*arc_challenge: acc_norm,none.*one by one") as raised:
+        harness.run("mixed", model)
+    assert "mmlu_virology: acc,none" in str(raised.value)
+    assert sorted(str(raised.value).rpartition(": ")[2].split(",")) == ["arc_challenge", "mmlu_virology"]

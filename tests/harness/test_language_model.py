@@ -3,10 +3,13 @@
 import pytest
 from lm_eval.api.instance import Instance
 
+from s3ft_jax import chat_templates
+from s3ft_jax.generation.sampling import Sampling
 from s3ft_jax.generation.settings import EngineSettings
-from s3ft_jax.harness.language_model import LanguageModel
+from s3ft_jax.harness.language_model import Ends, LanguageModel
 from s3ft_jax.harness.settings import HarnessError
 from s3ft_jax.stages.launch import load_texts, pocket_model_folder
+from s3ft_jax.texts import TextEncoder
 
 ENGINE = EngineSettings(num_slots=8)
 PAIRS = [
@@ -64,12 +67,13 @@ def test_answers_are_those_of_the_hugging_face_backend(folder, theirs):
         (question, {"until": ["= 7"], "max_gen_toks": 24}),
         ("Convert 3 meters to centimeters.", {"until": ["."], "max_gen_toks": 16, "do_sample": False}),
         ("word " * 600, {"until": ["\n"], "max_gen_toks": 8}),
+        (question, {"until": [], "max_gen_toks": 24, "do_sample": False, "repetition_penalty": 1.5}),
     ]
     model = ours(folder)
     assert model.generate_until(instances("generate_until", asked)) == theirs.generate_until(
         instances("generate_until", asked)
     )
-    assert model.counts["answered"] == 4 and model.counts["cut_contexts"] == 1
+    assert model.counts["answered"] == 5 and model.counts["cut_contexts"] == 1
 
 
 def test_sampled_answers_follow_the_seed(folder):
@@ -101,3 +105,35 @@ def test_an_answer_without_a_limit_gets_half_of_what_the_model_reads_at_most(fol
     request, texts = model._request(0, instances("generate_until", [("Hi", {"until": ["."]})])[0], [5, 6])
     assert request.max_new_tokens == model.max_length // 2 == 256
     assert texts[0] == "." and len(texts) == 2, "and the end of text"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sampling"),
+    [
+        ({}, Sampling(temperature=0.0)),
+        ({"temperature": None}, Sampling(temperature=0.0)),
+        ({"do_sample": False, "repetition_penalty": 1.2}, Sampling(temperature=0.0, repetition_penalty=1.2)),
+        ({"do_sample": True}, Sampling(temperature=1.0)),
+        ({"do_sample": True, "temperature": None, "top_k": None}, Sampling(temperature=1.0)),
+        ({"do_sample": True, "temperature": 0.5, "top_p": 0.9}, Sampling(temperature=0.5, top_p=0.9)),
+        ({"temperature": 0.7, "top_k": 5}, Sampling(temperature=0.7, top_k=5)),
+    ],
+)
+def test_generation_settings_mean_what_they_mean_to_transformers(folder, settings, sampling):
+    (one,) = instances("generate_until", [("Hi", {"until": []} | settings)])
+    request, _ = ours(folder)._request(0, one, [5, 6])
+    assert request.sampling == sampling
+
+
+def test_a_stop_text_that_is_a_special_token_ends_an_answer(folder):
+    """It is no part of the decoded text, so that a look at the text alone would pass it over."""
+    text = TextEncoder(folder)
+    turn_end = chat_templates.turn_end(text._tokenizer)
+    token = text._tokenizer.convert_ids_to_tokens(turn_end)
+    said = text.encode_inside(" = 7")
+    ids = [*said, turn_end, *said]
+    ends = Ends.of([token, "\n"], text)
+    assert token not in text.decode(ids) and ends(ids, 0) == len(said) + 1
+    assert ends(ids, len(said) + 1) is None, "asked about before"
+    assert Ends.of(["= 7", token], text)(ids, 0) == len(said), "whichever comes first"
+    assert Ends.of([], text) is None

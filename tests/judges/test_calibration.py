@@ -74,3 +74,8 @@ def test_a_line_that_is_no_label_is_named(line, cause):
 def test_a_file_without_labels():
     with pytest.raises(JudgeError, match=r"labels\.jsonl holds no labels"):
         read_labels("\n \n", "labels.jsonl")
+
+
+def test_a_labelled_thought_is_not_judged():
+    (pair,) = make_pairs(labels([{"gold": "4", "response": "<think>5?</think>\n4", "right": True}]), "exact")
+    assert pair[1].text == "4" and find_judge("exact")(*pair).outcome == "right"

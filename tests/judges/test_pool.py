@@ -100,7 +100,7 @@ def test_own_judge_in_workers_survives_everything(own_judge):
     assert reasons["die"] == "judge_died: its worker ended with code 3"
     assert reasons["kill"] == "judge_died: its worker ended with signal 9"
     assert reasons["exit"] == "judge_died: its worker ended with code 0"
-    assert reasons["raise"] == "judge_error: KeyError: 'no such thing'"
+    assert reasons["raise"].startswith("judge_error: KeyError: 'no such thing' (")
     assert reasons["none"].startswith("judge_error: TypeError: the judge returned None")
     assert str(os.getpid()) not in reasons["a"]
     assert workers() == set()

@@ -21,6 +21,8 @@ OWN = """
         verdict = Verdict(response.example_id, response.origin, response.index, "mine", "right", "found", "right: yes")
         if response.text == "raise":
             return 1 / 0
+        if response.text in ("True", "False"):
+            return response.text == "True"
         if response.text == "text":
             return "right"
         if response.text == "outcome":
@@ -75,11 +77,20 @@ def test_one_answer_for_each_line_in_order(work):
 def test_a_judge_that_fails_leaves_its_pair_undecided_and_the_next_is_judged(work):
     answers, _ = work(*(line("rules:mine", text) for text in ("raise", "text", "outcome", "object", "fine")))
     reasons = [answer.get("undecided", "") for answer in answers[1:]]
-    assert reasons[0] == "judge_error: ZeroDivisionError: division by zero"
-    assert reasons[1] == "judge_error: TypeError: the judge returned 'right', not a Verdict"
+    assert reasons[0] == "judge_error: ZeroDivisionError: division by zero (rules.py, line 8)"
+    assert reasons[1] == "judge_error: TypeError: the judge returned 'right', no Verdict, True or False"
     assert reasons[2].startswith("judge_error: TypeError: the judge returned Verdict(")
     assert reasons[3].startswith("judge_error: TypeError: its Verdict cannot be written: ")
     assert answers[5]["verdict"]["outcome"] == "right"
+
+
+def test_a_judge_may_say_true_or_false(work):
+    answers, _ = work(line("rules:mine", "True"), line("rules:mine", "False"))
+    verdicts = [Verdict(**answer["verdict"]) for answer in answers[1:]]
+    assert [(v.outcome, v.reason, v.judge) for v in verdicts] == [
+        ("right", "right: the judge says True", "rules:mine"),
+        ("wrong", "wrong: the judge says False", "rules:mine"),
+    ]
 
 
 def test_bad_lines_are_answered_by_name_and_the_next_is_judged(work):

@@ -136,3 +136,9 @@ def test_encoding_behind_a_prompt_keeps_the_prompts_ids(encoder, asks):
     for text in ("The sum is 7.", "", " a space before", "\n\ntwo lines", "ünï\ncode"):
         ids, encoded = encode_behind(encoder, prompt, text)
         assert encoded == "same" and encoder.decode_text(prompt + ids) == encoder.decode_text(prompt) + text
+
+
+def test_a_thought_is_no_part_of_the_text(answer, encoder, asks, settings):
+    written = "<think>\n3 + 4\n</think>\n\nThe sum is 7."
+    (response,) = answer(serve(lambda _: Sampled((), (), True, written), plain), asks[:1], settings)
+    assert (response.text, response.thought + response.text) == ("The sum is 7.", written)

@@ -1,5 +1,6 @@
 """benchmark: general benchmarks of each model, kept task by task, and in the report's means and paired intervals."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -47,6 +48,26 @@ def test_benchmarks_of_all_models_stand_in_the_report(asked, capsys):
     assert "paired bootstrap over 10 examples" in json.dumps(skill["change"])
     (base,) = (s for s in document["scores"] if s["method"] == "base" and s["task"] == "truthfulqa_mc2")
     assert 0 < base["value"] < 1 and base["value"] * 10 % 1, "a share of probability, not of items"
+
+
+def test_a_headline_that_is_no_share_is_told_to_be_in_no_score(asked, monkeypatch, capsys):
+    config, workdir = asked
+    run = Harness.run
+
+    def perplexity(harness, task, model):
+        outcome = run(harness, task, model)
+        if task == "arc_easy":
+            return outcome
+        return dataclasses.replace(outcome, headline="word_perplexity,none", value=12.5, items={})
+
+    monkeypatch.setattr(Harness, "run", perplexity)
+    benchmark.run(config, workdir, "base", None)
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "truthfulqa_mc2: word_perplexity,none is no share of items (0 to 1), so it is in no score of the report" in said
+    )
+    assert said.count("is no share") == 1
+    assert [s.task for s in workdir.read_records(Score, "benchmarks/base/scores.jsonl")] == ["arc_easy"]
 
 
 def test_what_is_finished_is_kept_when_a_task_fails(asked, monkeypatch, tmp_path):

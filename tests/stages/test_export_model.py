@@ -4,11 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from s3ft_jax.chat_templates import with_args
 from s3ft_jax.models.lora import LoraError
+from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Response
 from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import export_model, train, tuned_model
 from s3ft_jax.workdir import WorkdirError
+from small import accept
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -36,6 +39,18 @@ def test_the_card_says_what_was_done(copied):
     card = (workdir / "export/sft/seed-0/README.md").read_text()
     for text in ("sft", "2502.08130", "train.learning_rate", "arithmetic", "gold"):
         assert text in card
+
+
+def test_the_card_says_what_the_chat_template_was_told(copied):
+    config, workdir = copied
+    file = workdir / "base/tokenizer/chat_template.jinja"
+    template = PromptEncoder(str(file.parent)).template
+    file.write_text(with_args(template + "{# enable_thinking #}", {"enable_thinking": False}))
+    accept(workdir, "import", "base/tokenizer/")
+    export_model.run(config, workdir, "sft", 0)
+    exported = workdir / "export/sft/seed-0"
+    assert (exported / "chat_template.jinja").read_text() == file.read_text()
+    assert "(model.template_args: enable_thinking=False)" in (exported / "README.md").read_text()
 
 
 def test_peft_loads_the_adapter_and_gives_the_same_logits(copied):

@@ -5,14 +5,14 @@ import shutil
 
 import pytest
 
-from s3ft_jax.judges import pool
+from s3ft_jax.judges import pool, verdict_cache
 from s3ft_jax.judges.sandbox import Level, SandboxUnavailable
 from s3ft_jax.judges.verdicts import JudgeError
 from s3ft_jax.records import Example, Response, Verdict
 from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import evaluate, judge, recipe
 from s3ft_jax.stages.judge import judge_responses
-from s3ft_jax.workdir import Workdir
+from s3ft_jax.workdir import SettingsChanged, Workdir
 from small import small_config
 
 EXAMPLE = Example("t/train/0", "t", "train", ({"role": "user", "content": "2 + 2?"},), "4", "numbers", {"answer": "4"})
@@ -52,6 +52,20 @@ def test_a_mended_answer_must_not_give_itself_away_and_a_continued_one_was_shown
     first, second = judge_responses(small_config(), Workdir(str(tmp_path)), [EXAMPLE], [mended, continued], "judge")
     assert first.outcome == "wrong" and first.reason.startswith("leak: mentions 'previous answer'")
     assert second.outcome == "right"
+
+
+def test_a_thought_that_never_ends_is_wrong_and_asks_nobody(monkeypatch, tmp_path):
+    asked = []
+    judge_all = pool.judge_all
+    monkeypatch.setattr(
+        pool, "judge_all", lambda pairs, **options: asked.append(len(pairs)) or judge_all(pairs, **options)
+    )
+    whole = dataclasses.replace(response("4", "own"), thought="<think>5?</think>\n")
+    cut = dataclasses.replace(response("", "own"), index=1, thought="<think>4? The answer is 4")
+    config = small_config("judge.name=first(numbers, exact)")
+    verdicts = judge_responses(config, Workdir(str(tmp_path)), [EXAMPLE], [cut, whole], "judge")
+    assert [(v.index, v.outcome) for v in verdicts] == [(1, "wrong"), (0, "right")] and asked == [1]
+    assert verdicts[0].reason.startswith("unfinished_thought: ") and verdicts[0].judge == "first(numbers, exact)"
 
 
 def no_sandbox(unsafe):
@@ -158,3 +172,71 @@ def test_noise_that_cannot_be_is_refused_before_sampling(copied):
     config.judge.noise.false_rejects = 1.5
     with pytest.raises(JudgeError, match=r"judge\.noise\.false_rejects = 1\.5"):
         judge.check_judges(config, workdir)
+
+
+OWN = """
+def judge(example, response):
+    return {}
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Writes the module `own_rules` into the current folder; (what it returns) -> the overriding setting."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(judge, "_TRIED", set())
+
+    def write(value):
+        verdict_cache.source_version.cache_clear()
+        (folder / "own_rules.py").write_text(OWN.format(value))
+        return "judge.name=own_rules:judge"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("1 / 0", r"own_rules:judge: it failed in all .*ZeroDivisionError: division by zero \(own_rules\.py, line 3\)"),
+        ("False", "own_rules:judge: it finds none of 4 gold answers right"),
+    ],
+)
+def test_a_judge_of_no_use_stops_the_recipe_before_sampling(own, tmp_path, value, message):
+    with pytest.raises(JudgeError, match=message):
+        recipe.run(small_config(own(value)), Workdir(str(tmp_path / "run")))
+    assert (tmp_path / "run/examples").exists() and not (tmp_path / "run/responses").exists()
+
+
+def test_a_second_judge_that_is_not_there_stops_the_recipe_before_sampling(own, tmp_path):
+    own("True")
+    with pytest.raises(JudgeError, match="has no function 'absent'"):
+        recipe.run(small_config("judge.second=own_rules:absent"), Workdir(str(tmp_path / "run")))
+    assert not (tmp_path / "run/responses").exists()
+
+
+def test_an_edited_judge_is_noticed_and_judges_anew_when_told(own, copied, capsys):
+    _, workdir = copied
+    judge.run(small_config(own("True")), workdir, "own", redo=True)
+    assert "judge own_rules:judge, tried on 4 examples: gold 4 right; an empty text 4 right" in capsys.readouterr().out
+    own("response.text == example.gold")
+    with pytest.raises(SettingsChanged, match=r"source\.own_rules:judge: [0-9a-f]{16} -> [0-9a-f]{16}\n.*--redo"):
+        judge.run(small_config("judge.name=own_rules:judge"), workdir, "own")
+    judge.run(small_config("judge.name=own_rules:judge"), workdir, "own", redo=True)
+    assert {v.reason for v in workdir.read_records(Verdict, "verdicts/own.jsonl")} != {"right: the judge says True"}
+    judge.run(small_config("judge.name=own_rules:judge"), workdir, "own")
+    assert "judge own: already done" in capsys.readouterr().out
+
+
+def test_a_judge_that_fails_is_told_and_stops_where_it_fails_on_most(own, tmp_path, capsys):
+    setting = own("1 / 0 if response.text == 'x' else True")
+    workdir = Workdir(str(tmp_path / "run"))
+    config = small_config(setting.replace("own_rules:judge", "first(own_rules:judge, numbers)"), "judge.cache=false")
+    texts = [dataclasses.replace(response(text, "own"), index=place) for place, text in enumerate("4x4")]
+    verdicts = judge_responses(config, workdir, [EXAMPLE], texts, "judge own")
+    assert [v.outcome for v in verdicts] == ["right", "wrong", "right"], "numbers decides where it failed"
+    told = "judge own: judge own_rules:judge: 1 of 3 failed, 1 of them with judge_error: ZeroDivisionError"
+    assert told in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(JudgeError, match="judge own_rules:judge: 2 of 3 failed, 2 of them with judge_error: Zero"):
+        judge_responses(config, workdir, [EXAMPLE], [texts[1], *texts[:2]], "judge own")

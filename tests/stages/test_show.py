@@ -49,3 +49,12 @@ def test_what_an_outside_engine_did_not_give_is_shown(copied, capsys):
     first, second = [line for line in capsys.readouterr().out.splitlines() if line.startswith("== own 0")]
     assert ", ENCODED from text, " in first and first.endswith("log p not known")
     assert "ENCODED" not in second and f"log p {responses[1].logprob:.2f}" in second
+
+
+def test_a_thought_is_shown_before_its_answer(copied, capsys):
+    config, workdir = copied
+    name = workdir.matching(["responses/own-00000-*.jsonl"])[0]
+    responses = workdir.read_records(Response, name)
+    workdir.write_records(name, [dataclasses.replace(responses[0], thought="<think>hm</think>\n"), *responses[1:]])
+    show.run(config, workdir, responses[0].example_id, method="s3ft")
+    assert f"<think>hm</think>\n{responses[0].text}" in capsys.readouterr().out
