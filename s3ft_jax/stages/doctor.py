@@ -135,7 +135,8 @@ def check_tokenizer(config: ConfigDict | None, workdir: Workdir | None) -> str:
                 raise NotChecked(f"not checked: not on this disk ({error})") from None
             template = config.model.chat_template if config is not None else ""
             import_model.copy_small_files(source, pathlib.Path(folder), template)
-        encoder = PromptEncoder(where)
+        args = plain_settings(config.model.template_args) if config is not None and where == folder else None
+        encoder = PromptEncoder(where, template_args=args)
     ids = encoder.encode_prompt(({"role": "user", "content": "Hello?"},))
     return f"{path}: {encoder.vocab_size} tokens, a prompt of {len(ids)}, stops at {list(encoder.stop_ids)}"
 
