@@ -10,6 +10,8 @@ S3FT has the model that is tuned judge its answers on Natural Questions. Here a 
 right from a token F1 of task.min_f1 (0.6, ours) with an accepted one, which is why prompts ask for few words. The model
 judges with --config.judge.name=model, or with 'any(answers, model)' where the rule finds no match.
 
+Passages longer than SQuAD's need a larger --config.train.max_length; see configs/unanswerable.py.
+
 Settings as in configs/gsm8k.py. Not yet run at full size by us.
 """
 

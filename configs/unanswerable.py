@@ -2,7 +2,11 @@
 
     s3ft run --config=configs/unanswerable.py:model=FOLDER_OR_HUB_ID,data=dev-v2.0.json --workdir=runs/unanswerable
     s3ft run --config=configs/unanswerable.py:model=FOLDER_OR_HUB_ID,data=rows.csv --workdir=runs/doc2dial \\
-        --config.task.unanswerable_frac=0.5
+        --config.task.unanswerable_frac=0.5 --config.train.max_length=3072
+
+train.max_length is 1,024 tokens, enough for SQuAD (longest example 599 in SmolLM2's tokens). Doc2Dial's pages take up
+to about 2,600 and MuSiQue's up to 4,800: give 3072 and 5120, or train.too_long=drop; the stage ``measure`` says so
+before anything is sampled.
 
 Data: SQuAD 2.0, or what configs/reading.py reads, of whose questions a share is made unanswerable. SSR tunes on
 MultiDoc2Dial and Natural Questions and tests on MuSiQue, too; its share of unanswerable questions is not known to us.
