@@ -100,25 +100,30 @@ def check_masks(selections: Sequence[Selection], weighed: Sequence[np.ndarray]) 
 
 
 def examples(plan: BatchPlan, selections: Sequence[Selection], weighed: Sequence[np.ndarray]) -> Mapping[str, str]:
-    """Rows of the table about what is trained on, by origin."""
+    """Rows of the table about what is trained on, by origin; what is longer than a row is told, and counts no more."""
+    told = [pair for pair in zip(selections, weighed, strict=True) if _length(pair[0]) <= plan.row_length]
     count: collections.Counter[str] = collections.Counter()
     answers: collections.Counter[str] = collections.Counter()
     trained = prompts = longest = 0
-    for one, weights in zip(selections, weighed, strict=True):
+    for one, weights in told:
         count[one.origin] += 1
         answers[one.origin] += len(one.response_ids)
         trained += int(np.sum(weights > 0))
         prompts += len(one.prompt_ids)
-        longest = max(longest, len(one.prompt_ids) + len(one.response_ids))
+        longest = max(longest, _length(one))
     masked = sum(answers.values()) - trained
     out = f"; {len(plan.dropped)} longer than a row left out" if plan.dropped else ""
     return {
-        "examples": f"{len(selections):,}: {_listed(count)}{out}",
-        "passes over the data": _passes(plan, len(selections) - len(plan.dropped)),
+        "examples": f"{len(told):,}: {_listed(count)}{out}",
+        "passes over the data": _passes(plan, len(told)),
         "answer tokens": f"{sum(answers.values()):,}: {_listed(answers)}; {masked:,} masked",
         "prompt tokens": f"{prompts:,}, read and not trained; longest example {longest:,} tokens",
-        "masks": f"checked: each of the {len(selections):,} end tokens is trained",
+        "masks": f"checked: each of the {len(told):,} end tokens is trained",
     }
+
+
+def _length(one: Selection) -> int:
+    return len(one.prompt_ids) + len(one.response_ids)
 
 
 def _passes(plan: BatchPlan, there: int) -> str:

@@ -25,10 +25,10 @@ def test_examples_and_tokens_by_origin():
     plan = plan_batches(ROWS, row_length=16, num_steps=2, seed=0, examples_per_step=2, too_long="drop")
     weighed = token_weights(ROWS, losses=losses, mask_above=2.5)
     facts = overview.examples(plan, ROWS, weighed)
-    assert facts["examples"] == "4: 2 own, 2 gold; 1 longer than a row left out"
+    assert facts["examples"] == "3: 2 own, 1 gold; 1 longer than a row left out"
     assert facts["passes over the data"] == "1.3 (3 of 3 examples seen)"
-    assert facts["answer tokens"] == "21: 6 own, 15 gold; 2 masked"
-    assert facts["prompt tokens"] == "40, read and not trained; longest example 39 tokens"
+    assert facts["answer tokens"] == "12: 6 own, 6 gold; 2 masked"
+    assert facts["prompt tokens"] == "10, read and not trained; longest example 8 tokens"
 
 
 def test_few_steps_are_a_share_of_the_data():
