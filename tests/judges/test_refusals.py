@@ -6,6 +6,7 @@ import pytest
 
 from s3ft_jax.judges.refusals import refuses
 from s3ft_jax.tasks import unanswerable
+from s3ft_jax.tasks.task import REFUSAL
 
 REFUSALS = [
     "The question is unanswerable.",
@@ -91,8 +92,8 @@ def test_answers(text):
 
 def test_what_the_prompt_asks_for_and_how_it_says_so_are_refusals():
     asked = "does not hold the answer"
-    assert asked in unanswerable.PROMPT and unanswerable.REFUSAL in unanswerable.PROMPT
-    assert refuses(unanswerable.REFUSAL) and refuses(f"The passage {asked}.")
+    assert asked in unanswerable.PROMPT and "{refusal}" in unanswerable.PROMPT
+    assert refuses(REFUSAL) and refuses(f"The passage {asked}.")
 
 
 def test_real_answers_hardly_ever_sound_like_one(data_dir):

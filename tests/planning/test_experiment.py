@@ -53,7 +53,8 @@ def test_settings_in_words():
 
 def test_parameters_of_a_full_tuning_have_a_dtype_of_their_own():
     wide, narrow = (TrainStep(changed(tuned_dtype=name), costs.Split()) for name in ("float32", "bfloat16"))
-    assert wide.estimate(8)[0] - narrow.estimate(8)[0] == 3 * 2 * wide._kept[1].num_trainable
+    # the parameters alone: their moments are float32 in any case
+    assert wide.estimate(8)[0] - narrow.estimate(8)[0] == 2 * wide._kept[1].num_trainable
 
 
 def test_the_shapes_are_the_engines():

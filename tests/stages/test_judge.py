@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import sys
 
 import pytest
 
@@ -187,6 +188,7 @@ def own(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(judge, "_TRIED", set())
+    monkeypatch.delitem(sys.modules, "own_rules", raising=False)  # of another test's folder
 
     def write(value):
         verdict_cache.source_version.cache_clear()
