@@ -97,18 +97,21 @@ def is_hub_id(data: str) -> bool:
 
 
 def file_digests(data: str, splits: Mapping[str, str]) -> dict[str, str]:
-    """``train/rows.jsonl`` -> sha256 of every file that a split's rows are read from; none for the hub and tfds.
+    """Name -> the beginning of the sha256 of every file that rows are read from; none for the hub and tfds.
+
+    Files of the same name are told apart by their whole paths.
 
     Raises:
       DataError: see ``find_source``.
     """
     if not data or data.startswith("tfds:") or (is_hub_id(data) and not _path(data).exists()):
         return {}
-    sources = {split: find_source(data, split, splits) for split in SPLITS}
+    sources = filter(None, (find_source(data, split, splits) for split in SPLITS))
+    paths = list(dict.fromkeys(path for source in sources for path in source.paths))
+    names = [path.name for path in paths]
     return {
-        f"{split}/{path.name}": storage.digest_of(epath.Path(path))
-        for split, source in sources.items()
-        for path in (source.paths if source is not None else ())
+        path.name if names.count(path.name) == 1 else str(path): storage.digest_of(epath.Path(path))[:16]
+        for path in paths
     }
 
 

@@ -53,7 +53,7 @@ def test_rows_that_were_changed_are_noticed(copied, tmp_path):
     overrides = (f"task.data={file}", "task.name=custom", "judge.name=exact", "general.tasks=()", "methods=sft")
     prepare.run(small_config(*overrides), workdir, redo=True)
     rows_of_my_own(tmp_path, [f"What about {n}?" for n in range(40)])
-    with pytest.raises(SettingsChanged, match=r"input train/general\.jsonl: "):
+    with pytest.raises(SettingsChanged, match=r"input general\.jsonl: "):
         prepare.run(small_config(*overrides), workdir)
     prepare.run(small_config(*overrides), workdir, redo=True)
     assert workdir.manifest("prepare")["facts"]["intake"]["train"]["read"] == 40

@@ -9,7 +9,7 @@ import types
 import numpy as np
 import pytest
 
-from s3ft_jax.tasks.rows import find_source, pick_split, read_rows, shares, unread_files
+from s3ft_jax.tasks.rows import file_digests, find_source, pick_split, read_rows, shares, unread_files
 from s3ft_jax.tasks.task import DataError
 
 ROWS = [{"question": "1 + 1?", "answer": "2"}, {"question": 'a, "b"\nc?', "answer": "é"}]
@@ -220,3 +220,19 @@ def test_a_folder_of_gzip_files(tmp_path):
         (tmp_path / f"{name}.jsonl.gz").write_bytes(gzip.compress(json.dumps(ROWS[0]).encode()))
     assert read(tmp_path, "test")[0].values == ROWS[0]
     assert unread_files(str(tmp_path), {}) == [] and find_source(str(tmp_path), "validation", {}) is None
+
+
+def test_every_file_that_is_read_has_a_digest(tmp_path):
+    for name, text in (("train.jsonl", "1"), ("test.jsonl", "2"), ("notes.txt", "3")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "train.jsonl").write_text("4")
+    found = file_digests(str(tmp_path), {})
+    assert set(found) == {"train.jsonl", "test.jsonl"} and len(set(found.values())) == 2
+    one = str(tmp_path / "train.jsonl")
+    assert set(file_digests(one, {})) == {"train.jsonl"}, "once, though all splits are read from it"
+    twice = file_digests(one, {"test": "other/train.jsonl"})
+    assert set(twice) == {one, str(tmp_path / "other" / "train.jsonl")}
+    assert file_digests("tfds:x/y", {}) == file_digests("owner/name", {}) == file_digests("", {}) == {}
+    with pytest.raises(DataError, match="no such file"):
+        file_digests("nowhere/train.jsonl", {})
