@@ -54,6 +54,11 @@ COMMANDS = {
     "prepare": Command(
         "data rows -> examples/ (also the general rows that methods replay)", _EXAMPLE, "prepare", device=False
     ),
+    "measure": Command(
+        "lengths of all questions and gold answers in the model's tokens: what cannot be asked or trained on",
+        _EXAMPLE,
+        "measure",
+    ),
     "sample": Command("examples -> responses/ORIGIN", f"own {_EXAMPLE}", "sample", ("origin",)),
     "judge": Command(
         "responses -> verdicts/ORIGIN, or how good a judge is against labels",

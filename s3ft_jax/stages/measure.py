@@ -18,12 +18,13 @@ from s3ft_jax.progress import Ticker, progress, say
 from s3ft_jax.prompts import PromptEncoder, PromptError
 from s3ft_jax.records import Example
 from s3ft_jax.selection import METHODS
+from s3ft_jax.stages import evaluate
 from s3ft_jax.stages.launch import BASE
-from s3ft_jax.stages.method_settings import method_settings
+from s3ft_jax.stages.method_settings import looks, method_settings
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 KEY = "measure"
-TRAIN = "train"
+TRAIN, VALIDATION = "train", "validation"
 _SHOWN = 5
 """Examples that a message names."""
 
@@ -37,21 +38,22 @@ class Length:
     whole: int = 0
 
 
-def run(config: ConfigDict, workdir: Workdir, parts: Sequence[str]) -> None:
+def run(config: ConfigDict, workdir: Workdir, parts: Sequence[str] = (), *, redo: bool = True) -> None:
     """Encode every question that will be asked, and gold of the training questions.
 
     Args:
       config, workdir: of the run; import and prepare are done.
-      parts: whose questions will be answered to be scored, e.g. test and general.
+      parts: whose questions will be answered to be scored, e.g. test and general; empty: those that ``recipe`` scores.
+      redo: has no meaning here: there is nothing to throw away, and other settings are measured again.
 
     Raises:
       WorkdirError: texts that cannot be encoded; questions that cannot be asked; gold answers that a method trains on
         and that do not fit ``train.max_length``, where ``train.too_long`` is ``error``.
     """
+    parts = tuple(parts) or _scored(config)
     limits = {method: _limits(config, method) for method in config.methods}
     settings = {"parts": list(parts), "limits": limits, "limit": config.evaluate.limit}
     settings |= {"sample": config.sample.max_new_tokens, "evaluate": config.evaluate.max_new_tokens}
-    # there is nothing to throw away: other settings are measured again
     with workdir.stage(
         KEY, settings=settings, reads=["import", "prepare"], writes=[], redo=True, first_only=True
     ) as stage:
@@ -75,6 +77,12 @@ def run(config: ConfigDict, workdir: Workdir, parts: Sequence[str]) -> None:
         say(f"measure: longest prompts {told}; with gold {stage.facts['longest_whole']:,} tokens")
 
 
+def _scored(config: ConfigDict) -> tuple[str, ...]:
+    """The parts whose questions are answered: those that are scored, and those of looks while models are tuned."""
+    parts = evaluate.parts_of(config)
+    return parts if VALIDATION in parts or not looks(config) else (*parts, VALIDATION)
+
+
 def _limits(config: ConfigDict, method: str) -> dict[str, Any]:
     settings = method_settings(config, method)
     return {name: settings[name] for name in ("max_length", "too_long", "num_examples")}
@@ -84,7 +92,7 @@ def _measure(workdir: Workdir, parts: Sequence[str], limit: int) -> dict[str, li
     """Lengths by part, the training questions' first."""
     examples = {part: workdir.read_records(Example, f"examples/{part}.jsonl") for part in (TRAIN, *parts)}
     if limit:
-        examples |= {part: examples[part][:limit] for part in parts if part != "general"}
+        examples |= {part: examples[part][:limit] for part in parts if part != evaluate.GENERAL}
     encoder, problems = PromptEncoder(str(workdir / BASE / "tokenizer")), []
     with progress("measure", sum(map(len, examples.values()))) as ticker:
         found = {part: _lengths(some, encoder, part == TRAIN, problems, ticker) for part, some in examples.items()}

@@ -58,14 +58,13 @@ def build_targets(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     """import, prepare, measure, sample, judge (agree, gate), select, train, evaluate (drift, benchmark), report."""
     from s3ft_jax.stages import benchmark, device_memory, drift, evaluate, import_model, measure, prepare, report, train
-    from s3ft_jax.stages.method_settings import check_settings, looks
+    from s3ft_jax.stages.method_settings import check_settings
 
     check(config)
     import_model.run(config, workdir, redo=redo)
     prepare.run(config, workdir, redo=redo)
     check_settings(config, workdir)
-    looked_at = [] if "validation" in evaluate.parts_of(config) or not looks(config) else ["validation"]
-    measure.run(config, workdir, [*evaluate.parts_of(config), *looked_at])
+    measure.run(config, workdir)
     device_memory.check(config, workdir)
     build_targets(config, workdir, redo=redo)
     evaluate.run(config, workdir, evaluate.UNTUNED, None, redo=redo)

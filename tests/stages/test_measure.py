@@ -37,6 +37,14 @@ def test_lengths_are_counted_once_and_again_when_a_setting_is_another_one(copied
     assert "measure: longest prompts train" in capsys.readouterr().out
 
 
+def test_questions_of_looks_are_answered_too(copied):
+    config, workdir = copied
+    with config.unlocked():
+        config.train.validate.every = 2
+    measure.run(config, workdir)
+    assert set(workdir.manifest("measure")["facts"]["longest"]) == {"train", "test", "general", "validation"}
+
+
 def test_texts_that_the_tokenizer_refuses_are_all_named(copied):
     config, workdir = copied
     names = [changed(workdir, "train", gold="so <e> it is"), changed(workdir, "test", messages=said(" "))]
