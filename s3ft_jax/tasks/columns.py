@@ -171,9 +171,10 @@ def read_flag(values: Mapping[str, Any], column: str) -> bool | None:
     if is_empty(value):
         return None
     known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if str(value).strip().lower() not in known:
-        raise BadRow(f"column {column!r} is neither true nor false", "Write true or false.")
-    return known[str(value).strip().lower()]
+    word = f"{value:g}" if isinstance(value, int | float) else str(value).strip().casefold()
+    if word not in known:
+        raise BadRow(f"column {column!r} is {value!r}, neither true nor false", "Write true or false.")
+    return known[word]
 
 
 def read_text(values: Mapping[str, Any], column: str) -> str:

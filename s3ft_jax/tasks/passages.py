@@ -23,6 +23,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from s3ft_jax.tasks.columns import read_flag
 from s3ft_jax.tasks.task import BadRow, DataError, Row
 
 Values = Mapping[str, Any]
@@ -31,7 +32,6 @@ _MRQA_MARKS = re.compile(r"(?:\s*\[(?:TLE|PAR|SEP|DOC)\]\s*)+")
 _TAG = re.compile(r"</?\w+[^>]*>")
 NO_SHORT_ANSWER = "questions with a long answer but no short one"
 NO_OTHER = "questions whose answer stands in every other passage that was tried"
-_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 TRIES = 64
 """Passages of others that are looked at for one that does not hold the answer."""
 
@@ -58,8 +58,9 @@ def is_unanswerable(values: Values, columns: Mapping[str, str]) -> bool:
     Raises:
       BadRow: the mark is neither true nor false, or the answers are a list or a mapping that cannot be read.
     """
-    if "is_impossible" in values:
-        return _truth(values["is_impossible"])
+    marked = read_flag(values, "is_impossible")
+    if marked is not None:
+        return marked
     column = columns.get("answers", "answers")
     answers = structure_of(values.get(column, ...), column)
     return answers in (None, "", []) or (isinstance(answers, Mapping) and not answers.get("text"))
@@ -87,14 +88,6 @@ def structure_of(value: Any, column: str) -> Any:
         f"column {column!r} begins with a bracket and is neither a list nor a mapping",
         'Write ["a", "b"] or {"text": ["a"]}; an answer that begins so goes into such a list.',
     )
-
-
-def _truth(value: Any) -> bool:
-    """What ``is_impossible`` says; csv files hold it as text."""
-    word = f"{value or 0:g}" if isinstance(value, int | float | None) else str(value).strip().casefold()
-    if word not in _TRUTHS:
-        raise BadRow(f"column 'is_impossible' is {value!r}, neither true nor false", "Write true or false.")
-    return _TRUTHS[word]
 
 
 def make_unanswerable(
