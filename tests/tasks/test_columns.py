@@ -74,7 +74,7 @@ def test_what_is_not_read_is_named():
 @pytest.mark.parametrize(("value", "said"), [(True, True), ("False", False), (1, True), ("", None), (None, None)])
 def test_flags(value, said):
     assert read_flag({"f": value}, "f") is said
-    with pytest.raises(BadRow, match="'f' is .*neither true nor false"):
+    with pytest.raises(BadRow, match=r"'f' is .*neither true nor false"):
         read_flag({"f": "perhaps"}, "f")
 
 
