@@ -1,16 +1,18 @@
 """refresh: own answers anew from the model as it is, and a run in rounds that survives a kill."""
 
+import contextlib
 import dataclasses
 
 import pytest
 
-from s3ft_jax import checkpoints
+from s3ft_jax import checkpoints, stopping
 from s3ft_jax.processes import Processes
 from s3ft_jax.progress import console
 from s3ft_jax.records import Response, Selection, Verdict
 from s3ft_jax.selection import METHODS
 from s3ft_jax.shards import Shards, read_shards
-from s3ft_jax.stages import refresh, show, train
+from s3ft_jax.stages import refresh, show, train, validate
+from s3ft_jax.stages.validate import is_due
 from s3ft_jax.workdir import Workdir
 
 
@@ -166,3 +168,36 @@ def test_lora_in_rounds(in_rounds):
     base = {r.example_id: r for r in read_shards(workdir, Response, "responses/own")}
     assert any(r.response_ids != base[r.example_id].response_ids for r in new)
     assert workdir.manifest("train-s3ft-seed-0")["facts"]["step"] == 4
+
+
+def test_a_look_owed_at_the_last_step_of_a_round_may_end_the_run_before_the_next(in_rounds, monkeypatch):
+    """Else a request to stop at that step would cost a round of answers, and tune another model."""
+    config, workdir = in_rounds
+    with config.unlocked():
+        config.train.validate.every, config.train.validate.score, config.train.validate.max_kl = 2, False, 1e-9
+    train.run(config, workdir, "s3ft", 0)
+    undisturbed = workdir.manifest("train-s3ft-seed-0")
+    assert undisturbed["facts"]["step"] == 2 and "max_kl" in undisturbed["facts"]["ended"]
+    workdir.remove("train-s3ft-seed-0", [train.folder("s3ft", 0)])
+    asked = stopping.Request()
+
+    @contextlib.contextmanager
+    def deferred():
+        yield asked
+        if asked.requested:
+            raise stopping.Stopped
+
+    def due(settings, number):
+        asked.requested = number == 2
+        return is_due(settings, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stopping, "deferred", deferred)
+        patched.setattr(validate, "is_due", due)
+        with pytest.raises(stopping.Stopped):
+            train.run(config, workdir, "s3ft", 0)
+    assert checkpoints.read_meta(workdir / train.folder("s3ft", 0) / "2").numbers == {}
+    train.run(config, workdir, "s3ft", 0)
+    after = workdir.manifest("train-s3ft-seed-0")
+    assert after["outputs"] == undisturbed["outputs"] and after["facts"] == undisturbed["facts"]
+    assert workdir.manifest("refresh-s3ft-seed-0-1") is None
