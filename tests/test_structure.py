@@ -190,7 +190,7 @@ def test_host_side_rooms_start_without_jax():
 
 def test_run_s3ft_names_every_stage_of_the_recipe():
     script = (ROOT / "tpu_scripts" / "run_s3ft.sh").read_text()
-    for stage in ("import", "prepare", "sample own", "judge own", "sample paraphrase", "judge paraphrase"):
+    for stage in ("import", "prepare", "measure", "sample own", "judge own", "sample paraphrase", "judge paraphrase"):
         assert f"s3ft {stage}\n" in script
     for stage in ("select", "train", "evaluate", "report"):
         assert f"s3ft {stage}" in script

@@ -15,6 +15,7 @@ s3ft() { command s3ft "$@" --config="$config" --workdir="$workdir" "${overrides[
 
 s3ft import
 s3ft prepare
+s3ft measure
 s3ft sample own
 s3ft judge own
 s3ft sample paraphrase

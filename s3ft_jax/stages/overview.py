@@ -20,7 +20,7 @@ from s3ft_jax.planning.chips import peak_flops
 from s3ft_jax.planning.experiment import TrainStep
 from s3ft_jax.progress import console
 from s3ft_jax.records import Selection
-from s3ft_jax.stages.device_memory import limit_of
+from s3ft_jax.stages.device_memory import limit_of, need_on
 from s3ft_jax.stages.plan import describe, size
 from s3ft_jax.workdir import WorkdirError
 
@@ -48,7 +48,6 @@ def tell(
     parts: training.Parts,
     architecture: DecoderConfig,
     mesh: jax.sharding.Mesh,
-    base: Any,
 ) -> Speed:
     """Print the table.
 
@@ -61,7 +60,6 @@ def tell(
       parts: the decoder taken apart.
       architecture: of the decoder.
       mesh: the devices.
-      base: a second copy of the parameters, kept for the distance from the base; None where there is none.
 
     Raises:
       WorkdirError: an example's end token is not trained; names it.
@@ -70,21 +68,20 @@ def tell(
     experiment = describe(config, architecture, method, mesh.devices.flat[0].platform)
     split = costs.Split(**mesh.shape)
     step = TrainStep(experiment, split)
-    rows = -(-plan.rows_per_step // step.unit) * step.unit
-    kept, working = step.estimate(rows)
-    kept += sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(base))
+    need = need_on(config, architecture, method, mesh, plan.rows_per_step)
     facts = examples(plan, selections, weighed) | {
-        "steps": f"{len(plan.steps):,}, each {rows} rows of {plan.row_length:,} tokens; {plan.fill:.0%} of them filled",
+        "steps": f"{len(plan.steps):,}, each {need.rows} rows of {plan.row_length:,} tokens; {plan.fill:.0%} of them "
+        "filled",
         "learns": f"{_count(parts.trainable):,} of {_count(parts.trainable) + _count(parts.frozen):,} parameters, "
         f"{experiment.optimizer.name}",
-        "memory of a device": f"about {size(kept + working)}: {size(kept)} of parameters and optimizer, "
-        f"{size(working)} to work in{_capacity(mesh)}",
+        "memory of a device": f"about {size(need.total)}: {size(need.kept)} of parameters and optimizer, "
+        f"{size(need.working)} to work in{_capacity(mesh)}",
     }
     table = Table(title=title, show_header=False, title_justify="left")
     for name, value in facts.items():
         table.add_row(name, value)
     console.print(table)
-    flops = costs.train_flops(architecture, dataclasses.replace(step.sizes(rows), remat="none"))
+    flops = costs.train_flops(architecture, dataclasses.replace(step.sizes(need.rows), remat="none"))
     return Speed(flops, mesh.size * peak_flops(mesh.devices.flat[0].device_kind, step.dtype))
 
 

@@ -112,6 +112,7 @@ def _answer(
     model = Model.of(decoder, PromptEncoder(str(workdir / BASE / "tokenizer")))
     settings = sample.response_settings(config, config.sample.num_own, (current.number, seed))
     size = config.sample.shard_size
+    # those without room for an answer were counted when the base was asked
     asks, _ = sample.askable(asks_of(examples, "own", model.encoder), config, model.config.max_positions)
     asks = sharing(asks, examples)
     parts = [asks[i : i + size] for i in range(0, len(asks), size)]

@@ -185,8 +185,7 @@ class Tuning:
         # the step needs a base only where its loss does
         for_loss = base if self.step["loss"].kl else None
         told = self.plan, self.selections, self.weighed, parts, self.base_meta.config, self.mesh
-        copy = base[1] if base is not None and self.settings["tune"] == "full" else None
-        speed = overview.tell(self.title, self.config, self.method, *told, copy)
+        speed = overview.tell(self.title, self.config, self.method, *told)
         run = self._run_settings(speed, None if for_loss is None else for_loss[0])
         _, meta, tokens = tuning.tune(
             parts,
