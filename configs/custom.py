@@ -8,8 +8,8 @@ answer; instruction + output; input) or mapped by
 ``--config.task.columns.question=query --config.task.columns.answer=reply``. ``judge`` is numbers, expressions,
 programs, answers, exact, choice, model, my_module:my_judge or put together, as ``first(numbers, model)``. One file is
 divided into train, validation and test by a rule from a seed; ``--config.task.splits.test=test.jsonl`` gives a split a
-file of its own. A step takes 16 examples: 8,000 training questions are gone through once in 500 ``steps``. What is
-lost elsewhere is measured by ``--config.benchmark.tasks=mmlu,hellaswag`` (any of lm-eval's).
+file of its own. A step takes 16 examples: 8,000 training questions are gone through once in 500 ``steps``, or with
+``epochs=1``. What is lost elsewhere is measured by ``--config.benchmark.tasks=mmlu,hellaswag`` (any of lm-eval's).
 """
 
 from ml_collections import ConfigDict
@@ -19,8 +19,9 @@ from s3ft_jax.config import ConfigError
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """Arguments: ``data``, ``judge``, ``model`` (default pocket), ``tune=full|lora``, ``steps=N``, ``seeds=N``."""
-    args = parse_arg(arg, data="", judge="", model="pocket", tune="full", steps=100, seeds=1)
+    """Arguments: ``data``, ``judge``, ``model`` (default pocket), ``tune=full|lora``, ``steps=N`` or ``epochs=X``,
+    ``seeds=N``."""
+    args = parse_arg(arg, data="", judge="", model="pocket", tune="full", steps=100, epochs=0.0, seeds=1)
     if not args.data or not args.judge:
         raise ConfigError("configs/custom.py needs data and judge: configs/custom.py:data=train.jsonl,judge=numbers")
     config = defaults()
@@ -34,6 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.evaluate.max_new_tokens = config.sample.max_new_tokens
     config.train.tune = args.tune
     config.train.num_steps = args.steps
+    config.train.num_epochs = args.epochs
     config.train.seeds = tuple(range(args.seeds))
     config.train.max_length = 256 if args.model == "pocket" else 1024
     config.train.learning_rate = 1e-3 if args.model == "pocket" else 1e-5

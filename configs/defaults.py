@@ -233,6 +233,10 @@ def train_defaults() -> ConfigDict:
             "optimizer": "adamw",  # adamw, adafactor, lion or muon
             "learning_rate": 1e-5,  # peak
             "num_steps": 100,  # optimizer steps
+            # or: passes over the training questions, as many steps for each method; 0: num_steps. Whichever of the two
+            # is stated last, or for one method alone, counts
+            "num_epochs": 0.0,
+            "num_questions": 0,  # training questions there are, for num_epochs; filled in once they are prepared
             "batch_size": 16,  # examples per optimizer step, in as many rows as they need
             "batch_rows": 0,  # or: rows of max_length tokens per step, filled with what fits; 0: batch_size
             "accumulation": 1,  # micro-batches per step

@@ -25,5 +25,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config = gsm8k.get_config(arg)
     config.task.name = "reading"
     config.report.reference = "nq"
+    config.train.num_epochs = 0.0
     config.train.num_steps = 1200
     return config

@@ -30,5 +30,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.report.reference = "ssr"
     # SSR's general benchmarks: GSM8K in the place of S3FT's WinoGrande
     config.benchmark.tasks = ("mmlu", "truthfulqa_mc2", "gsm8k", "hellaswag") if config.benchmark.tasks else ()
+    config.train.num_epochs = 0.0
     config.train.num_steps = 900
     return config

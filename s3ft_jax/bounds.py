@@ -38,6 +38,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "report.num_scored": _COUNT,
     "train.learning_rate": (0.0, math.inf),
     "train.num_steps": _SIZE,
+    "train.num_epochs": (0.0, math.inf),
+    "train.num_questions": _COUNT,
     "train.batch_size": _COUNT,
     "train.batch_rows": _COUNT,
     "train.accumulation": _SIZE,
@@ -97,6 +99,11 @@ def _find_together(settings: Mapping[str, Any]) -> str:
     """Settings that cannot be beside each other."""
     if settings.get("train.batch_size") == 0 and settings.get("train.batch_rows") == 0:
         return "train.batch_size and train.batch_rows are both 0: a step needs examples or rows"
+    if settings.get("train.num_epochs") and settings.get("train.batch_rows"):
+        return (
+            "train.num_epochs reckons with examples per step, and train.batch_rows counts rows: give train.num_steps, "
+            "or set train.batch_rows=0"
+        )
     risen = settings.get("train.warmup_frac", 0.0) + settings.get("train.flat_frac", 0.0)
     if risen > 1.0:
         return f"train.warmup_frac + train.flat_frac = {risen:g}: they are shares of the steps, at most 1 together"

@@ -11,6 +11,7 @@ ADDED: dict[str, Any] = {
     "task.system": "",
     "task.refusal": "The passage does not say.",
     "template_args.enable_thinking": False,
+    "num_epochs": 0.0,
 }
 """Settings that came later, each with the value that does what was done before: an older workdir goes on with it."""
 

@@ -309,6 +309,7 @@ def _run_stage(
     command: Command, parsed: argparse.Namespace, overrides: list[str], config: Any, own: processes.Processes
 ) -> int:
     from s3ft_jax.config import ConfigError
+    from s3ft_jax.stages import questions
     from s3ft_jax.workdir import Workdir
 
     workdir = Workdir(parsed.workdir, own) if parsed.workdir else None
@@ -319,6 +320,8 @@ def _run_stage(
 
         prepare_jax()
     stage = importlib.import_module(f"s3ft_jax.stages.{command.module}")
+    if config is not None and workdir is not None:
+        questions.fill_in(config, workdir)
     extra: dict[str, Any] = {}
     if command.module == "show":
         return stage.run(config, workdir, parsed.example_id, method=parsed.method) or 0

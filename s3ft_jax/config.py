@@ -149,12 +149,15 @@ def _load_file(path: str) -> Any:
 OPEN = ("task.columns", "task.splits", "replay.columns", "replay.splits", "compare.variants")
 """Settings whose keys are the user's own; their values are texts."""
 PER_METHOD = "train.per_method"
+LENGTHS = ("num_steps", "num_epochs")
+"""Of ``train``: two ways to say how long a run is."""
 
 
 def apply_override(config: ConfigDict, override: str) -> None:
     """Apply one ``a.b=c`` in place.
 
-    ``train.num_steps=7`` also takes the place of every ``train.per_method.METHOD.num_steps`` given before it.
+    ``train.num_steps=7`` also takes the place of every ``train.per_method.METHOD.num_steps`` given before it, and so
+    do ``train.num_steps`` and ``train.num_epochs`` of each other.
     ``task.columns.question=query`` and ``train.per_method.sft.learning_rate=3e-4`` add keys of the user's own.
 
     Raises:
@@ -179,6 +182,8 @@ def apply_override(config: ConfigDict, override: str) -> None:
         node[last] = ConfigDict(value) if isinstance(default, ConfigDict) else value
     if parent == "train":
         _drop_per_method(config, last)
+        if last in LENGTHS:
+            _drop_other_length(config, last)
 
 
 def _drop_per_method(config: ConfigDict, name: str) -> None:
@@ -187,6 +192,14 @@ def _drop_per_method(config: ConfigDict, name: str) -> None:
         if name in own:
             with own.unlocked():
                 del own[name]
+
+
+def _drop_other_length(config: ConfigDict, name: str) -> None:
+    """Steps on the command line take the place of epochs in the file, and the other way round."""
+    (other,) = (length for length in LENGTHS if length != name)
+    _drop_per_method(config, other)
+    if other == "num_epochs" and other in config.train:
+        config.train[other] = 0.0
 
 
 def _node(config: ConfigDict, path: str, known: Mapping[str, Any], key: str = "") -> ConfigDict:

@@ -29,6 +29,7 @@ from small import ROOT, small_config
         ("train.seeds=()", r"train\.seeds = \(\): at least one seed"),
         ("train.seeds=(1, 1)", r"none twice"),
         ("train.validate.max_kl=0.1", r"train\.validate\.max_kl does nothing without looks"),
+        ("train.num_epochs=-1.0", r"train\.num_epochs = -1\.0: it must be at least 0"),
         ("train.validate.patience=2", r"train\.validate\.patience does nothing without looks"),
         ("sample.temperature=-1.0", r"sample\.temperature = -1\.0: it must be at least 0"),
         ("sample.top_p=0.0", r"sample\.top_p = 0\.0: it must be above 0 and at most 1"),
@@ -40,6 +41,11 @@ from small import ROOT, small_config
 def test_what_cannot_be_is_refused_by_its_key(override, message):
     with pytest.raises(ConfigError, match=message):
         small_config(override)
+
+
+def test_epochs_need_examples_per_step():
+    told = bounds.find_outside({"train.num_epochs": 1.0, "train.batch_rows": 2})
+    assert "give train.num_steps, or set train.batch_rows=0" in told
 
 
 def test_settings_of_one_method_are_looked_at_too():

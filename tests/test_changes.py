@@ -6,7 +6,7 @@ from s3ft_jax.changes import ADDED, describe_changes, flatten, plain
 
 def test_settings_that_came_later_do_nothing_by_default():
     config = defaults().to_dict()
-    known = flatten(config) | flatten(config["model"])  # as the manifests of prepare and import name them
+    known = flatten(config) | flatten(config["model"]) | flatten(config["train"])  # as manifests name them
     assert {key: known[key] for key in ADDED} == ADDED
 
 

@@ -81,6 +81,9 @@ def test_a_setting_for_all_methods_holds_for_all_methods():
     assert config.train.num_steps == 7
     rates = {method: {"learning_rate": own["learning_rate"]} for method, own in chosen.items()}
     assert config.train.per_method.to_dict() == rates
+    epochs = load_config(QUICKSTART, ["train.per_method.sft.num_epochs=1", "train.num_epochs=2"])
+    assert epochs.train.num_epochs == 2.0 and epochs.train.per_method.to_dict() == rates, "in the place of steps"
+    assert load_config(QUICKSTART, ["train.num_epochs=2", "train.num_steps=7"]).train.num_epochs == 0.0
     later = load_config(QUICKSTART, ["train.num_steps=7", "train.per_method.sft.num_steps=9"])
     assert later.train.per_method.sft.num_steps == 9 and "num_steps" not in later.train.per_method.ssr
 

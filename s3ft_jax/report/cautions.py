@@ -147,7 +147,8 @@ def _about_steps(evidence: Evidence) -> list[str]:
         methods.setdefault(counts, []).append(method_name(method))
     return [
         f"{join(list(dict.fromkeys(names)))}: trained on {seen:,} of {there:,} targets, {seen / there:.2f} passes over "
-        "the data. The others were made and never seen: train.num_steps times train.batch_size is less than there are."
+        "the data. The others were made and never seen: train.num_steps times train.batch_size is less than there are; "
+        "train.num_epochs=1 takes as many as there are questions."
         for (seen, there), names in methods.items()
         if seen < there
     ]

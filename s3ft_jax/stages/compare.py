@@ -37,6 +37,7 @@ from s3ft_jax.stages import (
     import_model,
     measure,
     prepare,
+    questions,
     recipe,
     train,
     tuned_model,
@@ -138,6 +139,7 @@ def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
             method_settings(config, variant_name(config, contender.method, settings))
     import_model.run(config, workdir, redo=redo)
     prepare.run(config, workdir, redo=redo)
+    questions.fill_in(config, workdir)
     if not workdir.read_records(Example, f"examples/{SEARCHED}.jsonl"):
         raise GridError("a comparison chooses settings by validation examples, and there are none: task.num_validation")
     names = [variant_name(config, one.method, point) for one in wanted.contenders for point in _points(config, one)]

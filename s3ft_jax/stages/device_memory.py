@@ -33,7 +33,7 @@ from s3ft_jax.workdir import Workdir, WorkdirError
 
 LOOKED_AT = 256
 """Training examples by whose gold it is estimated how many rows a step takes."""
-NEEDLESS = ("learning_rate", "num_steps")
+NEEDLESS = ("learning_rate", "num_steps", "num_epochs")
 """Settings of ``train`` in which the points of a grid differ, and that take no memory."""
 
 

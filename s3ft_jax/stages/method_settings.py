@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,8 @@ UNSETTLING = ("trackers", "wandb_project", "keep", "check_memory")
 
 def method_settings(config: ConfigDict, method: str) -> dict[str, Any]:
     """``train`` settings of a method or variant: the shared ones, with those of ``train.per_method`` on top, and on
-    these what the variant states.
+    these what the variant states. Where ``num_epochs`` counts, ``num_steps`` is what it comes to, as soon as it is
+    known how many questions there are.
 
     Raises:
       WorkdirError: ``per_method`` names something that is no setting of ``train``, or a value cannot be.
@@ -42,6 +44,7 @@ def method_settings(config: ConfigDict, method: str) -> dict[str, Any]:
     """
     settings = plain_settings(config.train)
     settings.pop("seeds")
+    num_questions = settings.pop("num_questions")
     per_method, name = settings.pop("per_method"), variants.method_of(method)
     settings = _laid_on(settings, per_method.get(name, {}), f"train.per_method.{name}")
     stated = variants.settings_of(method, flatten(settings)) if method else {}  # without a method: those of all
@@ -49,6 +52,9 @@ def method_settings(config: ConfigDict, method: str) -> dict[str, Any]:
     outside = find_outside({f"train.{name}": value for name, value in flatten(settings).items()})
     if outside:
         raise WorkdirError(f"method {method}: {outside}")
+    if settings["num_epochs"] and num_questions:
+        seen = min(num_questions, settings["num_examples"] or num_questions)
+        settings["num_steps"] = math.ceil(settings["num_epochs"] * seen / settings["batch_size"])  # the last one, too
     return settings
 
 
@@ -78,7 +84,7 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _laid_on(settings: dict[str, Any], own: dict[str, Any], where: str) -> dict[str, Any]:
-    """``own`` on top of ``settings``, section by section."""
+    """``own`` on top of ``settings``, section by section. Who states steps for it alone does not mean epochs."""
     unknown = sorted(set(own) - set(settings))
     if unknown:
         raise WorkdirError(f"{where}: {unknown} are not settings of train")
@@ -86,7 +92,8 @@ def _laid_on(settings: dict[str, Any], own: dict[str, Any], where: str) -> dict[
         name: _laid_on(settings[name], value, f"{where}.{name}") if isinstance(settings[name], dict) else value
         for name, value in own.items()
     }
-    return settings | inner
+    lays_aside = {"num_epochs": 0.0} if "num_steps" in own and "num_epochs" not in own else {}
+    return settings | lays_aside | inner
 
 
 def settling(settings: dict[str, Any]) -> dict[str, Any]:
@@ -205,6 +212,11 @@ def check_settings(config: ConfigDict, workdir: Workdir, names: Sequence[str] = 
     check_trackers(config.train.trackers)
     for method in names or config.methods:
         settings = method_settings(config, method)
+        if settings["num_examples"] > config.train.num_questions > 0:
+            raise WorkdirError(
+                f"method {method}: train.num_examples = {settings['num_examples']:,}, but there are "
+                f"{config.train.num_questions:,} training questions; 0 takes all"
+            )
         step_settings(settings, architecture, mesh)
         optimizer(settings)
         schedule(settings)

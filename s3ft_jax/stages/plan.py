@@ -57,6 +57,8 @@ def run(config: ConfigDict, topology: str, *, json_file: str = "", compiles: int
     architecture = read_model(config)
     experiment = describe(config, architecture, platform=place.chip.platform)
     asked = read_questions(questions, experiment, config.sample.num_own)
+    if asked is not None:
+        config.train.num_questions = asked.number
     say(f"{config.model.path}: {count_params(architecture):,} parameters")
     say(_hardware(place))
     found, notes = plan(experiment, place, compiles)
@@ -104,9 +106,12 @@ def times(
 ) -> list[str]:
     """How long training takes at least, and sampling if it is known how much is asked."""
     train, prefill, decode = found
-    step, steps = TrainStep(experiment, train.split, place.num_slices), config.train.num_steps
+    step = TrainStep(experiment, train.split, place.num_slices)
+    settings = method_settings.method_settings(config, "")
+    steps = 1 if settings["num_epochs"] and not config.train.num_questions else settings["num_steps"]
     trained = durations.train_duration(step, step.size, steps, place.chip)
-    lines = [f"train: {steps:,} steps take at least {durations.shown(trained.seconds)} ({trained.by})"]
+    what = f"{steps:,} steps take" if steps > 1 else "a step takes"
+    lines = [f"train: {what} at least {durations.shown(trained.seconds)} ({trained.by})"]
     if asked is None:
         return lines
     copies = place.num_chips // decode.split.chips

@@ -57,12 +57,24 @@ def build_targets(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -
 
 def run(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> None:
     """import, prepare, measure, sample, judge (agree, gate), select, train, evaluate (drift, benchmark), report."""
-    from s3ft_jax.stages import benchmark, device_memory, drift, evaluate, import_model, measure, prepare, report, train
+    from s3ft_jax.stages import (
+        benchmark,
+        device_memory,
+        drift,
+        evaluate,
+        import_model,
+        measure,
+        prepare,
+        questions,
+        report,
+        train,
+    )
     from s3ft_jax.stages.method_settings import check_settings
 
     check(config)
     import_model.run(config, workdir, redo=redo)
     prepare.run(config, workdir, redo=redo)
+    questions.fill_in(config, workdir)
     check_settings(config, workdir)
     measure.run(config, workdir)
     device_memory.check(config, workdir)

@@ -55,6 +55,10 @@ def test_how_long_it_takes_is_told(capsys):
     text = planned(capsys, "train.num_steps=1400")
     assert re.search(r"train: 1,400 steps take at least [\d.]+ (s|min) \((compute|memory|network)\)", text)
     assert "sample:" not in text
+    text = planned(capsys, "train.num_epochs=3.0")
+    assert re.search(r"train: a step takes at least [\d.]+ m?s \(", text), "how many there are is not known"
+    text = planned(capsys, "train.num_epochs=3.0", "train.num_examples=0", "train.batch_size=16", questions="7217")
+    assert "train: 1,354 steps take at least" in text
     text = planned(capsys, "sample.num_own=2", questions="7217,114,93.5")
     asked = "sample: 7,217 questions of 114 tokens, 14,434 responses of 93.5, take at least "
     assert re.search(re.escape(asked) + r"[\d.]+ s: prompts [\d.]+ s \(\w+\), responses [\d.]+ s \(\w+\)", text)
