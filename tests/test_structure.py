@@ -86,7 +86,7 @@ RULES = {
     ),
     "texts": ({"prompts", "chat_templates", "storage"}, {"jinja2"}),
     "harness": (
-        {"texts", "responder", "generation", "progress"},
+        {"texts", "thoughts", "responder", "generation", "progress"},
         {"lm_eval", "nltk", "datasets", "yaml", "numpy"},
     ),
     "outside": ({"records", "prompts", "endpoint", "generation", "responder"}, set()),

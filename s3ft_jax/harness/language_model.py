@@ -8,6 +8,9 @@ counted.
     context  "The sky is "   continuation "blue"
     encoded  The  sky  is | _blue        the space belongs to the continuation
     scored                   _blue
+
+Of an answer that begins with a thought (thoughts.py) only what stands behind the thought is returned, and a task's stop
+texts end nothing inside it; lm-eval's own backend needs to be told the mark that ends thoughts.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
+from s3ft_jax import thoughts
 from s3ft_jax.generation.engine import Request
 from s3ft_jax.generation.sampling import Sampling, request_key
 from s3ft_jax.generation.settings import EngineSettings
@@ -38,7 +42,8 @@ KNOWN = {"until", "do_sample", "temperature", "top_k", "top_p", "min_p", "repeti
 class Ends:
     """Finds out where an answer says one of a task's stop texts, or writes a special token that is one.
 
-    ``<|im_end|>`` and its like are no part of the decoded text, so that they are looked for among the ids.
+    ``<|im_end|>`` and its like are no part of the decoded text, so that they are looked for among the ids. A thought
+    says what it likes.
 
     Attributes:
       ids: of the stop texts that are special tokens.
@@ -49,10 +54,14 @@ class Ends:
     texts: StopStrings
 
     @classmethod
-    def of(cls, texts: Sequence[str], text: TextEncoder) -> Ends | None:
-        """Of a task's stop texts; None if it has none."""
+    def of(cls, texts: Sequence[str], text: TextEncoder, *, begun: bool = False) -> Ends | None:
+        """Of a task's stop texts; None if it has none. ``begun``: see ``thoughts.split``."""
         special = frozenset(found for found in map(text.special_id, texts) if found is not None)
-        return cls(special, StopStrings(tuple(texts), text.decode)) if texts else None
+
+        def answer(ids: Sequence[int]) -> str:
+            return thoughts.split(text.decode(ids), begun=begun)[1]
+
+        return cls(special, StopStrings(tuple(texts), answer)) if texts else None
 
     def __call__(self, ids: Sequence[int], before: int) -> int | None:
         """See ``Request.over``."""
@@ -74,8 +83,9 @@ class LanguageModel(LM):
 
     Attributes:
       counts: requests whose beginning was cut off (``cut_contexts``), answers that ran into their limit
-        (``cut_answers``), of all ``scored`` and ``answered``; conversations whose system turn went into the user's
-        (``system_folded``), where lm-eval's own backend drops it.
+        (``cut_answers``), answers that are nothing but a thought without an end (``unfinished_thoughts``), of all
+        ``scored`` and ``answered``; conversations whose system turn went into the user's (``system_folded``), where
+        lm-eval's own backend drops it.
     """
 
     def __init__(
@@ -183,7 +193,7 @@ class LanguageModel(LM):
     # ------------------------------------------------------------ generation
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """Answers up to the first of their stop texts, which is left out."""
+        """Answers up to the first of their stop texts, which is left out; without the thoughts before them."""
         contexts = self._text.encode([request.args[0] for request in requests])
         asked, stops = [], []
         for number, (request, ids) in enumerate(zip(requests, contexts, strict=True)):
@@ -196,10 +206,13 @@ class LanguageModel(LM):
             )
         self.counts["answered"] += len(asked)
         self.counts["cut_answers"] += sum(not one.ended for one in sampled)
-        return [
-            postprocess_generated_text(self._text.decode(one.response_ids), list(texts), None)
-            for one, texts in zip(sampled, stops, strict=True)
-        ]
+        answers = []
+        for one, texts, request in zip(sampled, stops, requests, strict=True):
+            begun = thoughts.is_begun(request.args[0])
+            thought, answer = thoughts.split(self._text.decode(one.response_ids), begun=begun)
+            self.counts["unfinished_thoughts"] += thoughts.is_unfinished(thought)
+            answers.append(postprocess_generated_text(answer, list(texts), None))
+        return answers
 
     def _request(self, number: int, request: Instance, ids: list[int]) -> tuple[Request, tuple[str, ...]]:
         """What the engine is asked, and the texts that end the answer."""
@@ -223,7 +236,7 @@ class LanguageModel(LM):
             key=request_key(self._seed, _name(request), "own", number),
             max_new_tokens=limit,
             sampling=_sampling(settings),
-            over=Ends.of(texts, self._text),
+            over=Ends.of(texts, self._text, begun=thoughts.is_begun(request.args[0])),
         )
         return asked, texts
 

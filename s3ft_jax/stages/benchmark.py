@@ -215,6 +215,7 @@ def _noted(values: dict[str, Any]) -> list[str]:
     told = {
         "cut_contexts": "texts longer than the model reads lost their beginning",
         "cut_answers": "answers cut by their limit",
+        "unfinished_thoughts": "of these were still thinking, so that nothing of them counts",
         "system_folded": "conversations whose system turn went into the user's, as the chat template has none",
     }
     noted = [f"{counts[name]:,} {what}" for name, what in told.items() if counts.get(name)]

@@ -1,11 +1,14 @@
 """The model class that lm-eval asks, against lm-eval's own Hugging Face backend on the same weights."""
 
+import types
+
 import pytest
 from lm_eval.api.instance import Instance
 
 from s3ft_jax import chat_templates
 from s3ft_jax.generation.sampling import Sampling
 from s3ft_jax.generation.settings import EngineSettings
+from s3ft_jax.harness import language_model
 from s3ft_jax.harness.language_model import Ends, LanguageModel
 from s3ft_jax.harness.settings import HarnessError
 from s3ft_jax.stages.launch import load_texts, pocket_model_folder
@@ -137,3 +140,34 @@ def test_a_stop_text_that_is_a_special_token_ends_an_answer(folder):
     assert ends(ids, len(said) + 1) is None, "asked about before"
     assert Ends.of(["= 7", token], text)(ids, 0) == len(said), "whichever comes first"
     assert Ends.of([], text) is None
+
+
+def test_a_thought_says_what_it_likes(folder):
+    text = TextEncoder(folder)
+    thought, answer = "<think>\nA. Or B.\n\n</think>\n\n", "B. Or C."
+    ids = text.encode_inside(thought + answer)
+    behind = len(text.encode_inside(thought))
+    ends = Ends.of([".", "\n\n"], text)
+    assert ends(ids[:behind], 0) is None, "stop texts of the thought and behind it"
+    end = ends(ids, 0)
+    assert text.decode(ids[:end]).endswith("</think>\n\nB.")
+    inside = text.encode_inside("A. Or B.\n\n</think>\n\n" + answer)
+    assert text.decode(inside[: Ends.of(["."], text)(inside, 0)]) == "A."
+    assert text.decode(inside[: Ends.of(["."], text, begun=True)(inside, 0)]).endswith("</think>\n\nB.")
+
+
+def test_only_what_stands_behind_a_thought_is_an_answer(folder, monkeypatch):
+    model = ours(folder)
+    said = ["<think>\nA.\n</think>\n\nB. C", "A.\n</think>\n\nB. C", "<think>\nA. B", "B. C"]
+    questions = ["Q", "Q<think>\n", "Q", "Q <think>A.</think>"]
+
+    class Engine:
+        def generate(self, params, asked, on_progress):
+            sampled = [model._text.encode_inside(one) for one in said]
+            cut = [ids[: one.over(ids, 0)] for one, ids in zip(asked, sampled, strict=True)]
+            return [types.SimpleNamespace(response_ids=ids, ended=True) for ids in cut]
+
+    monkeypatch.setattr(language_model, "engine_of", lambda *_: Engine())
+    asked = instances("generate_until", [(question, {"until": ["."], "max_gen_toks": 64}) for question in questions])
+    assert model.generate_until(asked) == ["B", "B", "", "B"]
+    assert model.counts["unfinished_thoughts"] == 1
