@@ -17,6 +17,10 @@ from s3ft_jax.report.evidence import Evidence
 from s3ft_jax.report.frontier import LOSSES, forgetting, frontier_table
 from s3ft_jax.report.markdown import draw_table
 
+GOLDS = ("near", "mid", "far")
+METHODS = ("sft", "ssr", "sdft", "rft", "s3ft")
+"""Those of the papers, beside baselines."""
+
 
 def rows(part: str, sheet: str) -> list[dict[str, str]]:
     """A spreadsheet of a part; nothing where the part is not finished."""
@@ -106,6 +110,24 @@ def noise(task: str) -> Iterator[str]:
             yield f"| {name} | {cells[0]} | {cells[1]} |"
 
 
+def models(task: str) -> Iterator[str]:
+    """Target and general change of the methods from either base model, each at the setting it took there."""
+    yield "| gold | method | first model: target, general change | second model: target, general change |"
+    yield "| --- | --- | --- | --- |"
+    for gold in GOLDS:
+        first, second = task if gold == "mid" else f"{task}-{gold}", f"{task}-{gold}-second"
+        told = [{(row["method"], row["what"]): row for row in rows(part, "summary")} for part in (first, second)]
+        if not all(told):
+            continue
+        for place, method in enumerate(("base", *METHODS)):
+            cells = [
+                _interval(one[method, "target"], "")
+                + ("" if method == "base" else f", {_interval(one[method, 'general change'])}")
+                for one in told
+            ]
+            yield f"| {gold if place == 0 else ''} | {method} | {cells[0]} | {cells[1]} |"
+
+
 def sure(part: str) -> Iterator[str]:
     """The differences between s3ft and every other line that survive correction, on the target and the general mean."""
     for row in rows(part, "comparisons"):
@@ -133,6 +155,10 @@ def main() -> None:
         if any(part.startswith(f"{task}-accepts") for part in there):
             print(f"\n## Noise: {task}\n")
             print("\n".join(noise(task)))
+    for task in TASKS:
+        if any(part.startswith(task) and part.endswith("-second") for part in there):
+            print(f"\n## Two base models: {task}\n")
+            print("\n".join(models(task)))
 
 
 if __name__ == "__main__":
