@@ -110,7 +110,8 @@ def file_digests(data: str, splits: Mapping[str, str]) -> dict[str, str]:
         return {}
     sources = filter(None, (find_source(data, split, splits) for split in SPLITS))
     rows = dict.fromkeys(path for source in sources for path in source.paths)
-    paths = list(dict.fromkeys([*rows, *(multidoc2dial.documents_of(path) for path in rows if _of_dialogues(path))]))
+    pages = (multidoc2dial.documents_of(path) for path in rows if _of_dialogues(path))
+    paths = list(dict.fromkeys([*rows, *(path for path in pages if path.exists())]))
     names = [path.name for path in paths]
     return {
         path.name if names.count(path.name) == 1 else str(path): storage.digest_of(epath.Path(path))[:16]

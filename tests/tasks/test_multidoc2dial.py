@@ -124,6 +124,7 @@ def test_what_cannot_be_read_is_named_by_file_and_turn(dialogue, problem, tmp_pa
 def test_files_that_are_not_there_or_not_whole_are_named(tmp_path):
     folder = written(tmp_path / "md2d", False, train=[MOVED])
     settings = {"name": "unanswerable", "data": str(folder / "multidoc2dial_dial_train.json")}
+    assert list(file_digests(settings["data"], {})) == ["multidoc2dial_dial_train.json"], "told when it is read"
     with pytest.raises(DataError, match=f"{PAGES}: no such file; MultiDoc2Dial's dialogues need their pages"):
         load_examples(settings, "train")
     for text, problem in (("[]", "holds no object 'doc_data'"), ("{", "not JSON"), ('"\xe9"', "not UTF-8")):
