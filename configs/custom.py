@@ -4,7 +4,7 @@
 
 ``data`` is a .jsonl, .json, .csv or .parquet file (the first three also .gz), a folder, a Hugging Face data set id, or
 tfds:name/config. Columns are found (messages; conversations; prompt + completion, response or answer; question +
-answer; instruction + output; input) or mapped by
+answer; instruction + output or response; input) or mapped by
 ``--config.task.columns.question=query --config.task.columns.answer=reply``. ``judge`` is numbers, expressions,
 programs, answers, exact, choice, model, my_module:my_judge or put together, as ``first(numbers, model)``. One file is
 divided into train, validation and test by a rule from a seed; ``--config.task.splits.test=test.jsonl`` gives a split a

@@ -1,10 +1,10 @@
-"""Reading comprehension with any Hugging Face Llama-family model: a passage, a question, an answer from the passage.
+"""Reading comprehension with any Hugging Face model: a passage, a question, an answer from the passage.
 
     s3ft run --config=configs/reading.py:model=FOLDER_OR_HUB_ID,data=train-v1.1.json --workdir=runs/reading
 
-Data: SQuAD, Natural Questions with their passages (MRQA's or Google's simplified layout), Doc2Dial, MuSiQue, or rows
-with context, question and answers (s3ft_jax/tasks/passages.py). S3FT tunes on Natural Questions; which variant, with
-what passages, is not known to us.
+Data: SQuAD, Natural Questions with their passages (MRQA's or Google's simplified layout), Doc2Dial, MultiDoc2Dial (its
+folder), MuSiQue, or rows with context, question and answers (s3ft_jax/tasks/passages.py, multidoc2dial.py). S3FT tunes
+on Natural Questions; which variant, with what passages, is not known to us.
 
 S3FT has the model that is tuned judge its answers on Natural Questions. Here a rule stands in its place: an answer is
 right from a token F1 of task.min_f1 (0.6, ours) with an accepted one, which is why prompts ask for few words. The model
@@ -12,7 +12,8 @@ judges with --config.judge.name=model, or with 'any(answers, model)' where the r
 
 Passages longer than SQuAD's need a larger --config.train.max_length; see configs/unanswerable.py.
 
-Settings as in configs/gsm8k.py. Not yet run at full size by us.
+Models, settings and what of them is ours as in configs/gsm8k.py; 1,200 steps are ours, too. Not yet run at full size by
+us.
 """
 
 from ml_collections import ConfigDict

@@ -17,6 +17,7 @@ from typing import Any
 
 from s3ft_jax import processes
 from s3ft_jax.records import SAMPLED
+from s3ft_jax.stages import benchmark_arguments
 
 _EXAMPLE = "--config=configs/quickstart.py --workdir=runs/quickstart"
 _SETTINGS = """\
@@ -94,7 +95,7 @@ COMMANDS = {
         "of any model folder",
         f"s3ft --seed=0 {_EXAMPLE}",
         "evaluate",
-        ("evaluated", "seed", "model", "benchmarks"),
+        ("evaluated", "evaluated_seed", "model", "benchmarks"),
         config=False,
     ),
     "report": Command("scores -> report.html, report.md, report.json", _EXAMPLE, "report"),
@@ -155,18 +156,6 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max_new_tokens", type=int, default=256, help="default 256")
 
 
-def _add_benchmarks(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tasks", default="", metavar="A,B", help="with --model: lm-eval tasks, e.g. mmlu,hellaswag")
-    parser.add_argument("--data", default="", metavar="DIR", help="with --model: local copies instead of the hub's")
-    parser.add_argument("--shots", type=int, default=-1, help="with --model: examples shown (default: the task's)")
-    parser.add_argument("--chat", action="store_true", help="with --model: put questions through the chat template")
-    parser.add_argument("--system", default="", help="with --model: text of the system turn")
-    parser.add_argument("--limit", type=int, default=0, help="with --model: items of each task (default 0, all)")
-    parser.add_argument("--max_new_tokens", type=int, default=512, help="with --model: where a task sets no limit")
-    parser.add_argument("--dtype", default="", choices=("float32", "bfloat16"), help="with --model: of the stream")
-    parser.add_argument("--out", default="", metavar="DIR", help="with --model: where metrics and samples are kept")
-
-
 def _add_grid(parser: argparse.ArgumentParser) -> None:
     for name, (key, shown, what) in _GRID.items():
         parser.add_argument(f"--{name}", default=None, metavar=shown, help=f"{what} (the same as --config.{key})")
@@ -180,9 +169,6 @@ _GRID = {
 }
 """Arguments of ``compare`` that stand for settings: name -> key, what is shown, help."""
 
-_OF_BENCHMARKS = ("tasks", "data", "chat", "system", "limit", "dtype", "out")
-"""Arguments that go with --model alone and are empty by default."""
-
 _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "origin": lambda p: p.add_argument("origin", choices=SAMPLED, help="which responses"),
     "judged": lambda p: p.add_argument("origin", nargs="?", choices=SAMPLED, help="which responses"),
@@ -191,7 +177,8 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
         "--again", action="store_true", help="judge what was judged before anew, and say which verdicts changed"
     ),
     "evaluated": lambda p: p.add_argument("method", nargs="?", default="", help="e.g. s3ft, or base"),
-    "benchmarks": _add_benchmarks,
+    "evaluated_seed": lambda p: p.add_argument("--seed", type=int, help="of METHOD: one of train.seeds (default 0)"),
+    "benchmarks": benchmark_arguments.add,
     "grid": _add_grid,
     "method": lambda p: p.add_argument("method", help="e.g. s3ft; see `methods` in configs/defaults.py"),
     "seed": lambda p: p.add_argument("--seed", type=int, default=0, help="one of train.seeds (default 0)"),
@@ -332,15 +319,10 @@ def _run_stage(
         asked = {name: getattr(parsed, name) for name in names}
         return stage.run(workdir, parsed.question, path=parsed.model, **asked) or 0
     if command.module == "evaluate":
-        alone = [name for name in _OF_BENCHMARKS if getattr(parsed, name)] if not parsed.model else []
-        whole = parsed.method and config and workdir and not (parsed.model or alone)
-        if not whole and not (parsed.model and not (parsed.method or config or workdir or overrides)):
-            raise ConfigError(
-                "s3ft evaluate: give METHOD, --config and --workdir (benchmarks: --config.benchmark.tasks=A,B), or "
-                f"--model=DIR and --tasks=A,B alone{'; --' + alone[0] + ' goes with --model' if alone else ''}"
-            )
+        benchmark_arguments.check(parsed, overrides)
         if parsed.model:
-            return _evaluate_alone(parsed)
+            return benchmark_arguments.run(parsed)
+        parsed.seed = parsed.seed or 0
     if command.module == "plan":
         options = {"json_file": parsed.json, "compiles": parsed.compiles, "questions": parsed.questions}
         return stage.run(config, parsed.topology, **options) or 0
@@ -364,17 +346,6 @@ def _run_stage(
         benchmark.run(config, workdir, redo=parsed.redo, **extra)
     # written last: settings that a stage refused must not stand there
     workdir.write_bytes("config.json", (config.to_json_best_effort(indent=1) + "\n").encode())
-    return 0
-
-
-def _evaluate_alone(parsed: argparse.Namespace) -> int:
-    from s3ft_jax.harness.settings import HarnessSettings
-    from s3ft_jax.stages import benchmark
-
-    names = ("data", "shots", "chat", "system", "limit", "max_new_tokens")
-    tasks = tuple(filter(None, parsed.tasks.split(",")))
-    settings = HarnessSettings(tasks=tasks, **{name: getattr(parsed, name) for name in names})
-    benchmark.run_alone(parsed.model, settings, parsed.out, dtype=parsed.dtype)
     return 0
 
 

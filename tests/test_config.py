@@ -94,6 +94,44 @@ def test_every_config_builds(path):
     assert load_config(f"{ROOT / 'configs' / path}{arg}").to_dict()
 
 
+PAPERS = ("gsm8k", "mbpp", "reading", "unanswerable")
+
+
+def preset(name, arg, *overrides):
+    return load_config(f"{ROOT / 'configs' / name}.py:{arg}", overrides)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_model_has_a_short_name_that_sets_what_fits_it(name):
+    config = preset(name, "model=mistral-7b-instruct-v0.2")
+    assert config.model.path == "mistralai/Mistral-7B-Instruct-v0.2"
+    fitting = (config.model.dtype, config.train.activation_dtype, config.train.remat)
+    assert fitting == ("bfloat16", "bfloat16", "full")
+    assert preset(name, "model=Mistral-7B-Instruct-v0.2").model.path == config.model.path
+    assert preset(name, "model=mistral-7b-instruct-v0.2", "model.dtype=float32").model.dtype == "float32"
+
+
+def test_a_folder_or_hub_id_is_left_as_it_is(tmp_path, monkeypatch):
+    """A run that was begun with one must go on: its settings stay."""
+    for path in ("mistralai/Mistral-7B-Instruct-v0.2", "somewhere/else"):
+        config = preset("gsm8k", f"model={path}")
+        assert (config.model.path, config.model.dtype, config.train.remat) == (path, "float32", "none")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mistral-7b-instruct-v0.2").mkdir()
+    config = preset("gsm8k", "model=mistral-7b-instruct-v0.2")
+    assert (config.model.path, config.model.dtype) == ("mistral-7b-instruct-v0.2", "float32")
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_presets_have_general_rows_to_replay_and_say_what_is_ours(name):
+    config = preset(name, "model=m")
+    assert (config.replay.task, config.replay.data) == ("custom", "databricks/databricks-dolly-15k")
+    assert preset(name, "model=m,replay=chats.jsonl").replay.data == "chats.jsonl"
+    assert preset(name, "model=m,replay=off").replay.task == "" == preset(name, "model=m,replay=off").replay.data
+    assert "this project's" in " ".join(config.report.notes)
+    assert config.methods == defaults().methods, "none of which replays: nothing is fetched"
+
+
 def test_custom_needs_data_and_judge():
     with pytest.raises(ConfigError, match=r"custom\.py:data=train\.jsonl,judge=numbers"):
         load_config(str(ROOT / "configs" / "custom.py"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from s3ft_jax.selection import METHODS, num_replayed, replays
 from s3ft_jax.stages.launch import plain_settings
 from s3ft_jax.stages.select import REPLAY, REPLAYED, check_replayed
 from s3ft_jax.tasks import DataError, Intake, count_shared, load_examples
-from s3ft_jax.tasks.rows import file_digests
+from s3ft_jax.tasks.rows import file_digests, is_hub_id
 from s3ft_jax.workdir import Workdir, WorkdirError
 
 KEY = "prepare"
@@ -97,7 +98,8 @@ def check_replay(config: ConfigDict) -> None:
     if methods and not own.task:
         raise WorkdirError(
             f"methods: {', '.join(methods)} replay general rows, but replay.task is empty. Set replay.task=custom and "
-            "replay.data=FILE (rows with a question and an answer), or leave these methods out."
+            "replay.data=FILE (rows with a question and an answer; no replay=off in the config's arguments), or leave "
+            "these methods out."
         )
     if methods and not 0 < own.frac < 1:
         raise WorkdirError(f"replay.frac = {own.frac}; it must lie between 0 and 1: the share of general rows")
@@ -120,7 +122,7 @@ def run_replay(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> N
             try:
                 rows, intake = load_examples(task, "train")
             except DataError as error:
-                raise WorkdirError(_as_replay(str(error))) from None
+                raise WorkdirError(f"{_as_replay(str(error))}{_without_hub(config)}") from None
             rows = _unmeasured(workdir, rows, intake)
             stage.facts = {"intake": intake.to_json()}
             _write(workdir, "replay", rows)
@@ -129,6 +131,17 @@ def run_replay(config: ConfigDict, workdir: Workdir, *, redo: bool = False) -> N
             say("prepare replay: already done")
     train = len(workdir.read_records(Example, "examples/train.jsonl"))
     check_replayed(num_replayed(train, frac), len(workdir.read_records(Example, REPLAYED)), frac)
+
+
+def _without_hub(config: ConfigDict) -> str:
+    """What else there is to do where general rows cannot be had from the hub; empty where they are files."""
+    if not is_hub_id(config.replay.data) or pathlib.Path(config.replay.data).exists():
+        return ""
+    return (
+        f"\nThey are for {', '.join(_replaying(config))}. Give general rows of yours, --config.replay.data=FILE, or "
+        "leave these methods out of `methods` and `compare.baselines`. The configs of real tasks say it shorter: "
+        "replay=FILE, as in configs/gsm8k.py:model=FOLDER,replay=FILE, or replay=off."
+    )
 
 
 def _as_replay(message: str) -> str:

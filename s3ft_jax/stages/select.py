@@ -189,27 +189,39 @@ def choose(
 def replay(
     config: ConfigDict, workdir: Workdir, method: str, num_examples: int, encoder: PromptEncoder
 ) -> list[Selection]:
-    """A seeded draw of general rows, the same for every method; gold is encoded once, here.
+    """A seeded draw of general rows, the same for every method of one ``train.max_length``; gold is encoded once, here.
+
+    A row that would not fit a row of training is passed over, and said: there are more where it came from.
 
     Raises:
-      WorkdirError: fewer rows than ``replay.frac`` asks for.
+      WorkdirError: fewer rows that fit than ``replay.frac`` asks for.
     """
     rows = workdir.read_records(Example, REPLAYED)
     count = num_replayed(num_examples, config.replay.frac)
     check_replayed(count, len(rows), config.replay.frac)
-    drawn = [rows[place] for place in hash_order([row.id for row in rows], f"replay/{config.replay.seed}")[:count]]
-    golds = [encode_gold(encoder, row) for row in drawn]
-    return [
-        Selection(row.id, method, "replay", None, row.gold, gold.prompt_ids, gold.response_ids, "replay")
-        for row, gold in zip(drawn, golds, strict=True)
-    ]
+    room = config.train.per_method.get(method, {}).get("max_length", config.train.max_length)
+    drawn: list[Selection] = []
+    num_long = 0
+    for place in hash_order([row.id for row in rows], f"replay/{config.replay.seed}"):
+        if len(drawn) == count:
+            break
+        row = rows[place]
+        gold = encode_gold(encoder, row)
+        if len(gold.prompt_ids) + len(gold.response_ids) > room:
+            num_long += 1
+            continue
+        drawn.append(Selection(row.id, method, "replay", None, row.gold, gold.prompt_ids, gold.response_ids, "replay"))
+    if num_long:
+        say(f"select {method}: {num_long:,} general rows longer than train.max_length = {room} tokens were passed over")
+    check_replayed(count, len(drawn), config.replay.frac, f" that fit train.max_length = {room}")
+    return drawn
 
 
-def check_replayed(wanted: int, there: int, frac: float) -> None:
-    """Raise WorkdirError where fewer general rows are there than wanted."""
+def check_replayed(wanted: int, there: int, frac: float, which: str = "") -> None:
+    """Raise WorkdirError where fewer general rows are there than wanted; ``which`` is said behind their number."""
     if wanted > there:
         raise WorkdirError(
-            f"replay.frac = {frac:g} asks for {wanted:,} general rows, but there are {there:,} ({REPLAYED}). "
+            f"replay.frac = {frac:g} asks for {wanted:,} general rows, but there are {there:,}{which} ({REPLAYED}). "
             "Give more rows in replay.data, raise replay.limit, or lower replay.frac."
         )
 

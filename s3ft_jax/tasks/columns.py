@@ -10,10 +10,12 @@ In: a row's columns and ``task.columns``. Out: a ``Layout``, and for each row it
     prompt_answer       prompt, answer                  the same                        the same
     question_answer     question, answer                one user turn                   text or number
     instruction_output  instruction, output             one user turn                   text or number
+    instruction_response  instruction, response         one user turn                   text or number
 
-Where the prompt is one text, the column ``input`` goes behind it, a blank line
-between. Turns are read as ``turns.py`` says. A column of another name is mapped:
-``--config.task.columns.question=query`` reads the column ``query``.
+Where the prompt is one text, the column ``input`` goes behind it, a blank line between; in the last layout, which is
+Dolly's (databricks/databricks-dolly-15k), the column ``context`` where there is no ``input``. Turns are read as
+``turns.py`` says. A column of another name is mapped: ``--config.task.columns.question=query`` reads the column
+``query``.
 """
 
 from __future__ import annotations
@@ -35,9 +37,12 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
     "conversations": ("conversations",),
     "prompt_response": ("prompt", "response"),
     "prompt_answer": ("prompt", "answer"),
+    "instruction_response": ("instruction", "response"),
 }
-LATER = ("prompt_response", "prompt_answer")
-"""Layouts that are only meant where no other fits, or a column is mapped to them."""
+LATER = (("instruction_response",), ("prompt_response", "prompt_answer", "instruction_response"))
+"""Layouts that are only meant where no other fits, or a column is mapped to them; the first ones last of all."""
+DOLLY = "instruction_response"
+"""The layout whose text behind the question is called ``context``."""
 CHATS = ("messages", "conversations")
 """Layouts of which one column holds the whole conversation."""
 EXTRAS = ("input", "tests", "check", "unanswerable")
@@ -90,7 +95,10 @@ def find_layout(found: Iterable[str], mapping: Mapping[str, str], where: str) ->
     fitting = [
         kind for kind, needed in LAYOUTS.items() if main <= set(needed) and all(name in names for name in needed)
     ]
-    fitting = [kind for kind in fitting if kind not in LATER] or fitting
+    for later in LATER:
+        fitting = [kind for kind in fitting if kind not in later] or fitting
+    if fitting == [DOLLY] and "context" in found:
+        names = {"input": "context"} | names
     if len(fitting) == 1:
         kept = {name: names[name] for name in (*LAYOUTS[fitting[0]], *EXTRAS) if name in names}
         return Layout(fitting[0], kept, tuple(found), frozenset(mapping))

@@ -1,7 +1,8 @@
 """Questions on passages, whatever layout they come in: one row per question, with the same columns for all.
 
 In: rows of SQuAD (1.1 and 2.0), MRQA (in which Natural Questions are handed round with their passages), simplified
-Natural Questions, Doc2Dial, MuSiQue; or rows that have these columns already. Out: rows with
+Natural Questions, Doc2Dial, MuSiQue; or rows that have these columns already, as those of ``multidoc2dial``. Out:
+rows with
 
     context     the passage
     question    the question; of a conversation all its turns, the last one last

@@ -7,6 +7,7 @@ so that whoever counts rows decides what to do about it.
     data                      split train is read from
     rows.jsonl                rows.jsonl, which then serves for every split (the task divides it, or refuses)
     folder/                   folder/train.jsonl, train.json, train.csv, train.parquet or train-*.parquet (or .gz, .zip)
+                              or MultiDoc2Dial's files (multidoc2dial.py)
     owner/name                the hub's split ``train``; ``owner/name:config`` picks a configuration
     tfds:name/config          the builder's split ``train``
 
@@ -27,6 +28,7 @@ from typing import Any
 from etils import epath
 
 from s3ft_jax import storage
+from s3ft_jax.tasks import multidoc2dial
 from s3ft_jax.tasks.formats import SUFFIXES, Unreadable, kind_of, read_file, stem
 from s3ft_jax.tasks.task import SPLITS, DataError, Row
 
@@ -107,7 +109,9 @@ def file_digests(data: str, splits: Mapping[str, str]) -> dict[str, str]:
     if not data or data.startswith("tfds:") or (is_hub_id(data) and not _path(data).exists()):
         return {}
     sources = filter(None, (find_source(data, split, splits) for split in SPLITS))
-    paths = list(dict.fromkeys(path for source in sources for path in source.paths))
+    rows = dict.fromkeys(path for source in sources for path in source.paths)
+    pages = (multidoc2dial.documents_of(path) for path in rows if _of_dialogues(path))
+    paths = list(dict.fromkeys([*rows, *(path for path in pages if path.exists())]))
     names = [path.name for path in paths]
     return {
         path.name if names.count(path.name) == 1 else str(path): storage.digest_of(epath.Path(path))[:16]
@@ -122,7 +126,8 @@ def read_rows(source: Source) -> Iterator[Row]:
       DataError: a file of unknown kind, a file that is no table at all, or a data set that cannot be fetched.
     """
     if source.kind == "files":
-        pairs = itertools.chain.from_iterable(map(read_file, source.paths))
+        readers = ((multidoc2dial.read if _of_dialogues(path) else read_file, path) for path in source.paths)
+        pairs = itertools.chain.from_iterable(read(path) for read, path in readers)
     else:
         place = f"{source.name}[{source.part}]"
         rows = _hub_rows(source) if source.kind == "hub" else _tfds_rows(source)
@@ -192,7 +197,13 @@ def unread_files(data: str, splits: Mapping[str, str]) -> list[str]:
     for split in SPLITS:
         whole, shards = _of_split(files, split)
         read |= {str(file) for file in whole or shards if split not in splits}
+    read |= {str(multidoc2dial.documents_of(file)) for file in files if str(file) in read and _of_dialogues(file)}
     return [file.name for file in files if str(file) not in read]
+
+
+def _of_dialogues(path: Any) -> bool:
+    """Whether a file is one of MultiDoc2Dial's, which has the pages beside it in another."""
+    return path.name.startswith(multidoc2dial.DIALOGUES) and path.suffix == ".json"
 
 
 def _data_files(folder: Any) -> list[Any]:
@@ -209,7 +220,7 @@ def _serves_all(files: Sequence[Any]) -> bool:
 def _of_split(files: Sequence[Any], split: str) -> tuple[list[Any], list[Any]]:
     """The files that are a split by their name, and those that are shards of it; of the first name that has any."""
     for name in SPLIT_NAMES[split]:
-        whole = [file for file in files if stem(file.name) == name]
+        whole = [file for file in files if stem(file.name).removeprefix(multidoc2dial.DIALOGUES) == name]
         shards = [file for file in files if re.fullmatch(rf"{name}-\d+.*|{name}[-_.]v?\d.*", stem(file.name))]
         if whole or shards:
             return whole, shards

@@ -15,7 +15,12 @@ from s3ft_jax.harness.run import Harness, sample_lines
 from s3ft_jax.harness.settings import HarnessError, HarnessSettings
 from s3ft_jax.stages.launch import load_texts, pocket_model_folder
 
-TASKS = ("hellaswag", "winogrande", "truthfulqa_mc2", "arc_challenge", "mmlu_virology", "gsm8k")
+TASKS = (
+    "hellaswag", "winogrande", "truthfulqa_mc1", "truthfulqa_mc2", "arc_easy", "arc_challenge", "mmlu_virology",
+    "gsm8k",
+)  # fmt: skip
+SYSTEM = "{%- elif message['role'] == 'system' -%}{{- message['content'] + ' ' -}}"
+"""For a chat template: a system turn goes before the first question."""
 ENGINE = EngineSettings(num_slots=8)
 
 
@@ -49,7 +54,52 @@ def test_every_metric_is_that_of_the_hugging_face_backend(name, settings, cache,
         assert one.metrics[task] == pytest.approx(other.metrics[task], abs=1e-4), task
         assert one.items == pytest.approx(other.items, abs=1e-4), task
         assert one.headline == other.headline and len(one.items) == 12
+    assert name != "pocket" or said(one) == said(other), "gsm8k's answers, word for word"
     assert one.value == pytest.approx(sum(one.items.values()) / 12)
+
+
+def said(outcome):
+    """Each item with its prompt and answer, of a task that has answers."""
+    (rows,) = outcome.samples.values()
+    return [(row["doc_id"], row["arguments"][0][0], row["resps"][0]) for row in rows]
+
+
+def with_few_tokens(folder, task, number):
+    """Short answers: the task's own limit takes minutes."""
+    with (folder / f"{task}.yaml").open("a") as file:
+        file.write(f"generation_kwargs: {{until: ['Question:'], do_sample: false, max_gen_toks: {number}}}\n")
+
+
+def test_answers_of_another_model_are_those_of_the_hugging_face_backend(settings, babyllama105_folder, tmp_path):
+    """Questions longer than the model reads, so that their beginnings are cut; an answer word for word."""
+    harness = Harness(dataclasses.replace(settings, tasks=("gsm8k",), limit=4, shots=1), tmp_path)
+    with_few_tokens(tmp_path, "gsm8k", 24)
+    folder = str(babyllama105_folder)
+    mine = harness.run("gsm8k", LanguageModel(*load_texts(folder, ENGINE), ENGINE))
+    theirs = harness.run("gsm8k", backend(folder))
+    assert said(mine) == said(theirs) and len({answer[0] for _, _, answer in said(mine)}) > 1
+    assert mine.metrics == theirs.metrics and mine.items == theirs.items
+    assert mine.facts["counts"]["cut_contexts"] == 4
+
+
+def test_chat_with_shots_as_turns_and_a_system_text_is_that_of_the_hugging_face_backend(settings, tmp_path):
+    folder = tmp_path / "pocket"
+    shutil.copytree(pocket_model_folder(), folder)
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    tokenizer["chat_template"] = tokenizer["chat_template"].replace("{%- else -%}", SYSTEM + "{%- else -%}", 1)
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    asked = dataclasses.replace(settings, limit=4, shots=2, chat=True, system="Be brief.")
+    harness = Harness(dataclasses.replace(asked, tasks=("mmlu_virology", "gsm8k")), tmp_path / "rows")
+    with_few_tokens(tmp_path / "rows", "gsm8k", 24)
+    model, reference = LanguageModel(*load_texts(str(folder), ENGINE), ENGINE), backend(folder)
+    for task in ("mmlu_virology", "gsm8k"):
+        mine, theirs = harness.run(task, model), harness.run(task, reference)
+        (row, *_), (other, *_) = mine.samples[task], theirs.samples[task]
+        prompt = row["arguments"][0][0]
+        assert prompt == other["arguments"][0][0] and prompt.startswith("Be brief.") and prompt.count("<u>") == 3
+        assert mine.metrics[task] == pytest.approx(theirs.metrics[task], abs=1e-4), task
+        assert mine.items == pytest.approx(theirs.items, abs=1e-4), task
+    assert said(mine) == said(theirs) and not model.counts["system_folded"]
 
 
 @pytest.fixture

@@ -132,6 +132,11 @@ def test_what_cannot_be_is_refused_before_anything_is_read(overrides, error, mes
 def test_a_baseline_that_cannot_be_had_is_named():
     wanted = compare.plan(config_of("replay.task="))
     assert "sft-replay" not in wanted.methods and "sft-replay was left out" in wanted.notes[0]
+    preset = str(ROOT / "configs" / "gsm8k.py")
+    wanted = compare.plan(load_config(f"{preset}:model=m"))
+    assert "sft-replay" in wanted.methods and "sft-replay" in wanted.baselines and not wanted.notes
+    wanted = compare.plan(load_config(f"{preset}:model=m,replay=off"))
+    assert "sft-replay" not in wanted.methods and "sft-replay was left out" in wanted.notes[0]
     wanted = compare.plan(config_of("compare.baselines=()", "methods=s3ft"))
     assert wanted.methods == ("s3ft",) and not wanted.notes, "nothing is added that was not asked for"
 

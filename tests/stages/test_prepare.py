@@ -109,6 +109,44 @@ def test_a_message_about_general_rows_names_keys_of_replay(copied, tmp_path):
     assert len(workdir.read_records(Example, "examples/replay.jsonl")) == 1
 
 
+def test_general_rows_of_the_hub_are_fetched_only_where_a_method_replays(copied, monkeypatch):
+    import datasets
+
+    def offline(*_, **__):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "get_dataset_split_names", offline)
+    _, workdir = copied
+    data = ("replay.task=custom", "replay.data=databricks/databricks-dolly-15k")
+    prepare.run(small_config("methods=sft,s3ft", *data), workdir)
+    with pytest.raises(WorkdirError, match="no network") as raised:
+        prepare.run(small_config("methods=sft,sft-replay", *data), workdir)
+    for part in ("databricks/databricks-dolly-15k", "They are for sft-replay", "replay=FILE", "replay=off"):
+        assert part in str(raised.value)
+    assert "task." not in str(raised.value)
+
+
+def test_general_rows_that_fit_no_row_of_training_are_passed_over(copied, tmp_path, capsys):
+    """One long row among many must not stop a run after sampling; every method replays the same ones."""
+    _, workdir = copied
+    data = rows_of_my_own(tmp_path, [f"What about {n}?" * (200 if n % 3 == 0 else 1) for n in range(30)])
+    given = ("methods=sft-replay,s3ft-replay", "replay.task=custom", f"replay.data={data}", "replay.frac=0.25")
+    config = small_config(*given)
+    prepare.run(config, workdir)
+    for method in config.methods:
+        select.run(config, workdir, method)
+    replayed = [
+        [s for s in workdir.read_records(Selection, f"selections/{method}.jsonl") if s.origin == "replay"]
+        for method in config.methods
+    ]
+    assert [s.example_id for s in replayed[0]] == [s.example_id for s in replayed[1]] and len(replayed[0]) == 8
+    assert all(len(s.prompt_ids) + len(s.response_ids) <= config.train.max_length for s in replayed[0])
+    assert "general rows longer than train.max_length = " in " ".join(capsys.readouterr().out.split())
+    config = small_config(*given[:-1], "replay.frac=0.5")
+    with pytest.raises(WorkdirError, match=r"asks for 24 general rows, but there are 20 that fit train\.max_length"):
+        select.run(config, workdir, "sft-replay", redo=True)
+
+
 def test_all_methods_replay_the_same_rows_in_the_share_asked_for(copied):
     _, workdir = copied
     config = small_config("methods=sft-replay,s3ft-replay", "replay.frac=0.2")

@@ -25,6 +25,10 @@ def turns(values, **mapping):
         {"question": "2 + 2?", "answer": 4.0},
         {"instruction": "2 + 2?", "output": "4"},
         {"instruction": "2 + 2?", "input": "", "output": "4"},
+        {"instruction": "2 + 2?", "output": "4", "response": "5"},
+        {"instruction": "2 + 2?", "response": "4"},
+        {"instruction": "2 + 2?", "context": "", "response": "4", "category": "open_qa"},
+        {"prompt": "2 + 2?", "response": "4", "instruction": "Add."},
         {"prompt": "2 + 2?", "response": "4"},
         {"prompt": [USER], "response": "4"},
         {"prompt": "2 + 2?", "answer": 4},
@@ -51,6 +55,15 @@ def test_more_text_goes_behind_every_question_of_one_text(asked, gold):
     assert turns({asked: "Add.", "input": "2 and 2", gold: "4"}) == both
     assert turns({asked: "Add.", "context": "2 and 2", gold: "4"}, input="context") == both
     assert turns({asked: "Add.", "context": None, gold: "4"}, input="context")[0][0]["content"] == "Add."
+
+
+def test_the_context_of_dolly_goes_behind_its_instruction():
+    row = {"instruction": "When?", "context": "It began in 2000.", "response": "In 2000.", "category": "closed_qa"}
+    assert turns(row) == (({"role": "user", "content": "When?\n\nIt began in 2000."},), "In 2000.")
+    layout = find_layout(row, {}, "f:1")
+    assert unread(row, layout, read_columns(row, layout)) == ["category"]
+    mapped = turns(row | {"note": "n"}, input="note")
+    assert mapped[0][0]["content"] == "When?\n\nn", "what is mapped goes before what is found"
 
 
 def test_more_text_has_no_place_behind_turns():
