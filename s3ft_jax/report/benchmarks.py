@@ -86,7 +86,7 @@ def _metrics_table(lines: Sequence[_Line], methods: Sequence[str], what: str) ->
     for line in lines:
         metric, _, chosen = line.metric.partition(",")
         is_headline = line.metric == line.first.headline
-        detail = "" if not is_headline else "headline" if line.first.in_means else f"headline, {NO_SHARE}"
+        detail = "" if not is_headline else "(headline)" if line.first.in_means else f"(headline, {NO_SHARE})"
         size = _size(line.first, line.name)
         cells = [Cell(metric, detail, number=False), label(chosen), Cell(_ABSENT if size is None else f"{size:,}")]
         cells += [_value_cell(line.values.get(method, ())) for method in methods]
@@ -119,7 +119,8 @@ def _asked_table(evidence: Evidence) -> Table:
         body.append((label(task), Cell(cells[0]), *(label(text) for text in cells[1:])))
     caption = (
         "How each benchmark was put to the models; where models differ, all that was found. Shots: examples before "
-        "each question; a task that asks for none keeps none. Data: from the hub, or a local copy and how it differs."
+        "each question; a task that asks for none keeps none, and a context that was cut may have lost some. Data: "
+        "from the hub, or a local copy and how it differs."
     )
     return Table(caption, ("benchmark", "items", "shots", "prompt", "data", "version", "lm_eval"), tuple(body))
 
@@ -137,7 +138,10 @@ def _told(one: BenchmarkResult) -> tuple[str, ...]:
     prompt += [f"at most {asked['max_new_tokens']:,} new tokens where it sets no limit"] * bool(
         facts.get("counts", {}).get("answered") and asked.get("max_new_tokens")
     )
-    data = {name: {"local": "local copy", "hub": "hub"}.get(text, text) for name, text in facts.get("data", {}).items()}
+    data = {
+        name: {"local": "local copy", "hub": "hub"}.get(text, f"local copy: {text}")
+        for name, text in facts.get("data", {}).items()
+    }
     told = (shots, "; ".join(prompt), _by_value(data), _by_value(facts.get("versions", {})))
     return (f"{sum(one.sizes.values()):,}", *told, str(facts.get("lm_eval", _ABSENT)))
 

@@ -1,6 +1,7 @@
 """The markdown of the report room: report.md, the same tables and sentences for pasting into an issue or a README.
 
-In: ``Contents``. Out: GitHub-flavoured markdown; plots and browsed examples are in report.html only.
+In: ``Contents``. Out: GitHub-flavoured markdown; plots are in report.html only, browsed examples there and
+in report.json.
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ def test_every_metric_and_filter_of_every_model_has_a_cell(evidence):
     ]
     sft = found[""].rows[0][5]  # seeds have 0.31, 0.32, 0.33
     assert found[""].columns[4:6] == ("Base", "SFT") and (sft.text, sft.detail) == ("0.3200", "s.d. 0.0100")
-    assert [row[1].detail for row in found[""].rows if row[1].detail] == ["headline"] * 4 + [f"headline, {NO_SHARE}"]
+    assert [row[1].detail for row in found[""].rows if row[1].detail] == ["(headline)"] * 4 + [
+        f"(headline, {NO_SHARE})"
+    ]
     assert texts(found["Part by part"])[0][:5] == ["mmlu_anatomy", "acc", "none", "10", "0.4000"]
 
 
@@ -57,7 +59,7 @@ def test_how_each_was_asked_and_what_was_cut(evidence):
     rows = {row[0]: row[1:] for row in texts(found["How they were asked"])}
     prompt = "chat template, shots as turns; system text 'Be brief.'; the first 40 items of each task"
     copy = "the copy does not say where a context's last part begins"
-    assert rows["hellaswag"] == ["40", "0 (asked for: 5)", prompt, copy, "3", "0.4.13"]
+    assert rows["hellaswag"] == ["40", "0 (asked for: 5)", prompt, f"local copy: {copy}", "3", "0.4.13"]
     assert rows["gsm8k"][1:4] == ["5", f"{prompt}; at most 512 new tokens where it sets no limit", "hub"]
     assert rows["mmlu"][1] == "5 (mmlu_anatomy); 4 (mmlu_virology) (asked for: 5)"
     cut = found["What was cut"]
