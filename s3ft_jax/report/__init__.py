@@ -16,6 +16,7 @@ from typing import Any
 
 from s3ft_jax.report.contents import Contents, build_contents
 from s3ft_jax.report.evidence import (
+    BenchmarkResult,
     BrowsedAnswer,
     BrowsedExample,
     Control,
@@ -27,6 +28,7 @@ from s3ft_jax.report.evidence import (
 from s3ft_jax.report.terminal import print_result
 
 __all__ = [
+    "BenchmarkResult",
     "BrowsedAnswer",
     "BrowsedExample",
     "Contents",

@@ -116,6 +116,8 @@ def build_contents(evidence: Evidence) -> Contents:
     comparisons = compare_all(board)
     short = [one for one in comparisons if one.where in (board.task, MEAN)]
     rest = [one for one in comparisons if one.where not in (board.task, MEAN)]
+    found = forgetting(evidence, _changes(rows))
+    told = rows, flow, claims, cautions, sentence, control_rows, comparisons, board, found
     return Contents(
         evidence=evidence,
         board=board,
@@ -133,10 +135,10 @@ def build_contents(evidence: Evidence) -> Contents:
         comparisons_table=comparisons_table(short, len(comparisons)),
         skills_table=comparisons_table(rest, len(comparisons)),
         answer_table=answer_table(evidence.scores, evidence.task, TEST, evidence.methods),
-        forgetting=forgetting(evidence, _changes(rows)),
+        forgetting=found,
         reference=reference,
         reference_table=reference_table(reference, rows, flow) if reference else None,
-        document=build_document(evidence, rows, flow, claims, cautions, sentence, control_rows, comparisons),
+        document=build_document(evidence, *told),
     )
 
 

@@ -101,6 +101,32 @@ class GridPoint:
 
 
 @dataclasses.dataclass(frozen=True)
+class BenchmarkResult:
+    """What lm-eval said of one model on one benchmark.
+
+    Attributes:
+      task: the name that was asked for, a task or a group.
+      headline: the metric that stands for it, e.g. ``acc,none``.
+      value, stderr: the headline's, and its standard error over items.
+      in_means: whether the headline is a share of items, and so in the report's scores and means.
+      metrics: (sub)task or group -> ``metric,filter`` -> value, as lm-eval gives them.
+      sizes: (sub)task -> items.
+      facts: ``harness.run.Outcome.facts``: lm_eval, versions, shots, data, counts.
+      asked: how it was asked for: shots, chat, system, limit, max_new_tokens, seed.
+    """
+
+    task: str
+    headline: str
+    value: float
+    stderr: float
+    in_means: bool
+    metrics: Mapping[str, Mapping[str, float]]
+    sizes: Mapping[str, int]
+    facts: Mapping[str, Any]
+    asked: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
 class Evidence:
     """What a report is made of. Only the first five are needed.
 
@@ -132,10 +158,13 @@ class Evidence:
         ``("base", None, task)``. With them differences are tested on the same examples (paired); without them the
         report falls back to unpaired intervals and says so.
       items: (method, seed, task) -> item -> what the model got on it, for benchmarks, which have no verdicts.
+      benchmarks: (method, seed) -> all that lm-eval said of the model; empty where no benchmark was run.
       examples: a few test examples to browse.
       logprobs: origin (own, paraphrase, repair, gold) -> per text (sum of log-probability under the base in nats,
         tokens).
       curves: (method, seed) -> (step, mean loss per trained token in nats).
+      looks: (method, seed) -> what was measured on validation examples while it was tuned: step, validation_loss,
+        validation_kl (nats per token) and, where answers were judged, validation_score; only where it was looked at.
       kl: (method, seed) -> KL(base || model) along the base's answers to questions of the task, nats per token.
       grid: every model of a comparison's grid, base first; empty where settings were not searched.
       rounded: (method, seed) -> dtype of the frozen kernels its adapters were trained on, and the largest change of a
@@ -173,9 +202,11 @@ class Evidence:
     rounds: Mapping[tuple[str, int], Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     answers: Mapping[tuple[str, int | None, str], Sequence[Verdict]] = dataclasses.field(default_factory=dict)
     items: Mapping[tuple[str, int | None, str], Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    benchmarks: Mapping[Model, Sequence[BenchmarkResult]] = dataclasses.field(default_factory=dict)
     examples: Sequence[BrowsedExample] = ()
     logprobs: Mapping[str, Sequence[tuple[float, int]]] = dataclasses.field(default_factory=dict)
     curves: Mapping[tuple[str, int], Sequence[tuple[int, float]]] = dataclasses.field(default_factory=dict)
+    looks: Mapping[tuple[str, int], Sequence[Mapping[str, float]]] = dataclasses.field(default_factory=dict)
     kl: Mapping[tuple[str, int], float] = dataclasses.field(default_factory=dict)
     grid: Sequence[GridPoint] = ()
     rounded: Mapping[tuple[str, int], tuple[str, float]] = dataclasses.field(default_factory=dict)
@@ -261,6 +292,8 @@ def _check_flow(evidence: Evidence) -> None:
 def _check_models(evidence: Evidence) -> None:
     models = {(BASE, None), *((method, seed) for method in evidence.methods for seed in evidence.seeds)}
     used = [("curves", model) for model in evidence.curves]
+    used += [("looks", model) for model in evidence.looks]
+    used += [("benchmarks", model) for model in evidence.benchmarks]
     used += [("left_out", model) for model in evidence.left_out]
     used += [("seen", model) for model in evidence.seen]
     used += [("rounded", model) for model in evidence.rounded]

@@ -89,8 +89,7 @@ def frontier_table(grid: Sequence[GridPoint]) -> Table | None:
         taken = next(spot for spot in mine if spot.chosen)
         cells = [Cell(f"{len(mine)}"), Cell(setting(taken)), Cell(percent(taken.score)), Cell(points(taken.change))]
         for loss in LOSSES:
-            within = [spot for spot in mine if spot.change >= -loss - 1e-9]  # 21 of 840 are 2.5 %, whatever floats say
-            best = max(within, key=lambda spot: spot.score, default=None)
+            best = _best(mine, loss)
             cells.append(Cell(percent(best.score), setting(best)) if best else Cell("\u2013"))
         body.append((label(method_name(name), name), *cells))
     columns = ("", "settings tried", "taken", "its score, %", "its general change")
@@ -102,6 +101,12 @@ def frontier_table(grid: Sequence[GridPoint]) -> Table | None:
         "the search. Nothing here was measured on the test split, and the general skills had no say in what was taken."
     )
     return Table(caption, columns, tuple(body))
+
+
+def _best(mine: Sequence[Spot], loss: float) -> Spot | None:
+    """The best score among those that lose no more than this, a fraction; None where all lose more."""
+    within = [spot for spot in mine if spot.change >= -loss - 1e-9]  # 21 of 840 are 2.5 %, whatever floats say
+    return max(within, key=lambda spot: spot.score, default=None)
 
 
 def grid_table(grid: Sequence[GridPoint]) -> Table | None:
@@ -199,3 +204,16 @@ def _signed(value: float) -> str:
 def grid_values(evidence: Evidence) -> list[dict[str, Any]]:
     """For report.json."""
     return [dataclasses.asdict(point) for point in evidence.grid]
+
+
+def frontier_values(grid: Sequence[GridPoint]) -> list[dict[str, Any]]:
+    """For report.json: per line what it reaches at most while it loses at most so much; fractions."""
+    every, found = [spot for spot in spots(grid) if spot.change is not None], []
+    for name in dict.fromkeys(spot.label for spot in every):
+        mine = [spot for spot in every if spot.label == name]
+        taken = next(spot for spot in mine if spot.chosen)
+        best = [(loss, _best(mine, loss)) for loss in LOSSES]
+        told = [{"loss": loss, "score": one.score, "variant": one.variant} for loss, one in best if one]
+        chosen = {"taken": taken.variant, "score": taken.score, "general_change": taken.change}
+        found.append({"label": name, "settings_tried": len(mine), **chosen, "best": told})
+    return found

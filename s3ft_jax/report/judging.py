@@ -1,17 +1,18 @@
 """Judging in the report room: which judge judged what, how far a second one agrees, and what a judging model knows.
 
-In: evidence. Out: a sentence and tables; each is empty where there is nothing to tell.
+In: evidence. Out: a sentence, tables and values for report.json; each is empty where there is nothing to tell.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from s3ft_jax.records import OUTCOMES, Verdict
 from s3ft_jax.report.evidence import Evidence
 from s3ft_jax.report.tables import Cell, Table, label
-from s3ft_jax.report.wording import percent, share
+from s3ft_jax.report.wording import clean_text, percent, share
 
 SHOWN = 10
 """Differences between two judges that are shown."""
@@ -92,3 +93,48 @@ def canaries_table(evidence: Evidence) -> Table | None:
     ]
     caption = "Canaries: texts whose verdict is known, shown to the judging model before it was used."
     return Table(caption, ("text", "passed", "%"), tuple(body))
+
+
+def canary_values(evidence: Evidence) -> list[dict[str, Any]]:
+    """For report.json: kinds of text whose verdict is known, and what the judging model made of them."""
+    found = evidence.canaries.items()
+    return [{"text": kind, "passed": passed, "asked": asked} for kind, (passed, asked) in found if asked]
+
+
+def agreement_values(evidence: Evidence) -> list[dict[str, Any]]:
+    """For report.json: for each origin that was judged twice the outcomes crossed, and the first differences."""
+    found = []
+    for origin, second in evidence.compared.items():
+        first = evidence.verdicts[origin]
+        pairs = list(zip(first, second, strict=True))
+        crossed = Counter((one.outcome, two.outcome) for one, two in pairs)
+        names = [sorted({verdict.judge for verdict in verdicts}) for verdicts in (first, second)]
+        found.append(
+            {
+                "origin": origin,
+                "first_judges": names[0],
+                "second_judges": names[1],
+                "responses": len(pairs),
+                "kappa": cohens_kappa([one.outcome for one in first], [two.outcome for two in second]),
+                "outcomes": [
+                    {"first": one, "second": two, "count": crossed[one, two]} for one in OUTCOMES for two in OUTCOMES
+                ],
+                "differing": sum(one.outcome != two.outcome for one, two in pairs),
+                "differences": [
+                    dict(zip(("example_id", "index", "first", "second"), row[1:], strict=True))
+                    for row in differences(evidence)
+                    if row[0] == origin
+                ][:SHOWN],
+            }
+        )
+    return found
+
+
+def differences(evidence: Evidence) -> list[tuple[str, str, int, str, str]]:
+    """Every response that two judges see otherwise: origin, example, index, and what each judge said."""
+    return [
+        (origin, one.example_id, one.index, clean_text(_told(one)), clean_text(_told(two)))
+        for origin, second in evidence.compared.items()
+        for one, two in zip(evidence.verdicts[origin], second, strict=True)
+        if one.outcome != two.outcome
+    ]

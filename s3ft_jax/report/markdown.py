@@ -1,14 +1,18 @@
 """The markdown of the report room: report.md, the same tables and sentences for pasting into an issue or a README.
 
-In: ``Contents``. Out: GitHub-flavoured markdown; plots and browsed examples are in report.html only.
+In: ``Contents``. Out: GitHub-flavoured markdown; plots are in report.html only, browsed examples there and
+in report.json.
 """
 
 from __future__ import annotations
 
 from s3ft_jax.report import frontier, judging, tables
+from s3ft_jax.report.benchmarks import benchmark_tables
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
+from s3ft_jax.report.evidence import Evidence
 from s3ft_jax.report.intake import encoding_table, intake_table
 from s3ft_jax.report.tables import Cell, Table
+from s3ft_jax.report.training_curves import last_values_table
 from s3ft_jax.report.wording import clean_text
 
 
@@ -58,9 +62,9 @@ def build_markdown(contents: Contents) -> str:
         parts += ["## Every pair of models", draw_table(contents.comparisons_table)]
     parts.append("## Log-probability under the base")
     parts.append(draw_table(tables.logprobs_table(evidence)) if evidence.logprobs else evidence.why_absent("logprobs"))
-    parts.append("## Cost")
+    parts += [*_training(evidence), "## Cost"]
     parts.append(draw_table(tables.costs_table(evidence.costs)) if evidence.costs else evidence.why_absent("costs"))
-    parts += ["## Every score", draw_table(contents.scores_table)]
+    parts += [*_benchmarks(evidence), "## Every score", draw_table(contents.scores_table)]
     parts += ["## Sandbox", _line(evidence.sandbox) or evidence.why_absent("sandbox")]
     for heading, values, name in (
         ("Settings", evidence.config, "config"),
@@ -72,6 +76,18 @@ def build_markdown(contents: Contents) -> str:
     parts += ["## How to read this", _bullets(list(READING))]
     parts.append(_bullets([f"{work}, arXiv:{number}" for work, number in CITATIONS]))
     return "\n\n".join(parts) + "\n"
+
+
+def _training(evidence: Evidence) -> list[str]:
+    last = last_values_table(evidence)
+    return ["## Training", draw_table(last)] if last else []
+
+
+def _benchmarks(evidence: Evidence) -> list[str]:
+    parts = []
+    for heading, table in benchmark_tables(evidence):
+        parts += [f"### {heading}" if heading else "## Benchmarks", draw_table(table)]
+    return parts
 
 
 def draw_table(table: Table) -> str:

@@ -12,14 +12,16 @@ from importlib import resources
 
 from s3ft_jax.records import ORIGINS
 from s3ft_jax.report import frontier, judging, plots, tables
+from s3ft_jax.report.benchmarks import benchmark_tables
 from s3ft_jax.report.claims import FAILS, HOLDS, NOISE, RIVAL, SUBJECT, UNMEASURED, VOID
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
 from s3ft_jax.report.drawing import method_role
 from s3ft_jax.report.evidence import BASE, BrowsedAnswer, BrowsedExample, EvidenceError
+from s3ft_jax.report.fates import TEXT_LIMIT, subject_of
 from s3ft_jax.report.intake import encoding_table, intake_table
+from s3ft_jax.report.training_curves import LOOKS, last_values_table
 from s3ft_jax.report.wording import clean_text, count_of, method_name, share
 
-TEXT_LIMIT = 3000
 CLAIM_MARKS = {HOLDS: "\u2713", FAILS: "\u2717", NOISE: "~", VOID: "\u2013", UNMEASURED: "\u2013"}
 CLAIM_CLASSES = {HOLDS: "good", FAILS: "bad", NOISE: "noise", VOID: "none", UNMEASURED: "none"}
 PLOTS = ("scatter", "skills", "frontier", "forgetting", "flow", "logprob_token", "logprob_total", "curves")
@@ -70,6 +72,8 @@ def build_page(contents: Contents) -> str:
         logprob_origins=[origin for origin in ORIGINS if evidence.logprobs.get(origin)],
         judges_line=judging.judges_line(evidence),
         judging_tables=[*filter(None, [judging.canaries_table(evidence)]), *judging.agreement_tables(evidence)],
+        looks={LOOKS[name]: Markup(text) for name, text in plots.looks(evidence.looks, evidence.methods).items()},
+        benchmark_tables=benchmark_tables(evidence),
         forgetting_sentence=frontier.forgetting_sentence(contents.forgetting),
         settings=[
             (heading, tables.pairs_table(heading, values) if values else None, name)
@@ -103,6 +107,7 @@ def _tables(contents: Contents) -> dict[str, tables.Table | None]:
         "intake_table": intake_table(evidence) if evidence.intakes else None,
         "encoding_table": encoding_table(evidence) if evidence.encoding else None,
         "logprobs_table": tables.logprobs_table(evidence),
+        "last_values_table": last_values_table(evidence),
         "costs_table": tables.costs_table(evidence.costs) if evidence.costs else None,
         "frontier_table": frontier.frontier_table(evidence.grid),
         "grid_table": frontier.grid_table(evidence.grid),
@@ -135,8 +140,7 @@ def _plots(contents: Contents) -> dict[str, str]:
 
 def _subject(contents: Contents) -> str:
     """The method whose answers sort the browsed examples: S3FT, or the last method where it was not run."""
-    methods = contents.evidence.methods
-    return SUBJECT if SUBJECT in methods else methods[-1]
+    return subject_of(contents.evidence)
 
 
 def _pair(contents: Contents) -> list[str]:

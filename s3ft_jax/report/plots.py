@@ -1,7 +1,7 @@
 """The plots of the report room: matplotlib figures as SVG text that takes its colours from the page.
 
-In: summary rows, flow, log-probabilities, curves, grid. Out: one ``<svg>`` element each, without any address in it, to
-be put straight into the page. How they take their colours: ``drawing``.
+In: summary rows, flow, log-probabilities, curves, looks, grid. Out: one ``<svg>`` element each, without any address in
+it, to be put straight into the page. How they take their colours: ``drawing``.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from s3ft_jax.records import ORIGINS
 from s3ft_jax.report.drawing import figure_of, frame, label_spots, method_role, stand_in, svg
 from s3ft_jax.report.evidence import BASE
 from s3ft_jax.report.flow import Flow
 from s3ft_jax.report.frontier import Forgetting, Spot, edge
+from s3ft_jax.report.likelihoods import PER_TEXT, PER_TOKEN, bars, series
 from s3ft_jax.report.summary import Row
+from s3ft_jax.report.training_curves import LOOKS
 from s3ft_jax.report.wording import method_name
 
 MAX_CURVE_POINTS = 150
-BINS = 36
 
 
 def scatter(rows: Sequence[Row]) -> str:
@@ -175,11 +175,10 @@ def flow_bars(flow: Flow) -> str:
 
 def logprob_histograms(logprobs: Mapping[str, Sequence[tuple[float, int]]]) -> tuple[str, str]:
     """Log-probability under the base by origin: per token, and in total per text (both nats)."""
-    per_token = {origin: np.array([total / tokens for total, tokens in pairs]) for origin, pairs in logprobs.items()}
-    totals = {origin: np.array([total for total, _ in pairs]) for origin, pairs in logprobs.items()}
+    found = series(logprobs)
     return (
-        _histogram(per_token, "logprob-token", "log-probability under the base, nats per token"),
-        _histogram(totals, "logprob-total", "log-probability under the base, nats per text"),
+        _histogram(found[PER_TOKEN], "logprob-token", f"log-probability under the base, {PER_TOKEN}"),
+        _histogram(found[PER_TEXT], "logprob-total", f"log-probability under the base, {PER_TEXT}"),
     )
 
 
@@ -198,20 +197,40 @@ def loss_curves(curves: Mapping[tuple[str, int], Sequence[tuple[int, float]]], m
     return svg(figure, "curves")
 
 
+def looks(looked: Mapping[tuple[str, int], Sequence[Mapping[str, float]]], methods: Sequence[str]) -> dict[str, str]:
+    """What looks at validation examples measured, by step: a small drawing of each number that is there, by its name.
+
+    Args:
+      looked: ``Evidence.looks``.
+      methods: for the colours.
+    """
+    drawn = {}
+    for name, caption in LOOKS.items():
+        whole = 100.0 if name == "validation_score" else 1.0
+        lines = [
+            (model, [(row["step"], whole * row[name]) for row in rows if np.isfinite(row.get(name, np.nan))])
+            for model, rows in looked.items()
+        ]
+        if not any(points for _, points in lines):
+            continue
+        figure, axes = figure_of(2.1)
+        for (method, _), points in lines:
+            colour = stand_in(method_role(method, methods))
+            axes.plot(*_ends(points), color=colour, linewidth=1.3, alpha=0.8, marker="o", markersize=3)
+        axes.set_xlabel("step")
+        axes.set_ylabel(caption)
+        axes.set_ylim(bottom=0)
+        drawn[name] = svg(figure, name)
+    return drawn
+
+
 def _histogram(values: Mapping[str, np.ndarray], name: str, caption: str) -> str:
     figure, axes = figure_of(2.7)
-    everything = np.concatenate([array for array in values.values() if len(array)])
-    low = float(np.quantile(everything, 0.005))
-    edges = np.linspace(min(low, -1e-3), 0.0, BINS + 1)
-    for origin in ORIGINS:
-        array = values.get(origin)
-        if array is None or not len(array):
-            continue
-        # What lies below the axis is counted in the first bin, so that every bar chart adds up to all texts.
-        counts, _ = np.histogram(np.clip(array, edges[0], 0.0), bins=edges)
-        colour = stand_in(f"origin-{origin}")
-        axes.stairs(100 * counts / len(array), edges, color=colour, linewidth=1.6)
-        axes.stairs(100 * counts / len(array), edges, fill=True, color=colour, alpha=0.22)
+    edges, counts = bars(values)
+    for origin, array in values.items():
+        colour, shares = stand_in(f"origin-{origin}"), 100 * counts[origin] / len(array)
+        axes.stairs(shares, edges, color=colour, linewidth=1.6)
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.22)
     axes.set_xlabel(caption)
     axes.set_ylabel("share of texts, %")
     axes.set_ylim(bottom=0)

@@ -1,6 +1,7 @@
 """The spreadsheets of the report room: what the tables and plots are made of, as csv files for other programs.
 
 In: ``Contents``. Out: name -> text of a csv file: one header line, one line per row, fractions and nats unrounded.
+Every table and drawing of the page has one; ``tests/report/test_contents.py`` says which.
 """
 
 from __future__ import annotations
@@ -8,29 +9,26 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from s3ft_jax.report.benchmarks import benchmark_sheets
 from s3ft_jax.report.comparisons import comparison_values
 from s3ft_jax.report.contents import Contents
-from s3ft_jax.report.summary import Estimate
+from s3ft_jax.report.flow_sheets import Sheet, flow_sheets
+from s3ft_jax.report.summary import Estimate, Row
+from s3ft_jax.report.tables import flatten
+from s3ft_jax.report.training_curves import LOOKS
 
 
 def build_spreadsheets(contents: Contents) -> dict[str, str]:
     """Name -> csv; one with a header alone says that there was nothing."""
     evidence, flow = contents.evidence, contents.flow
     return {
-        "summary": _csv(
-            ("method", "what", "mean", "low", "high", "interval", "seeds"),
-            (
-                (row.method, what, one.mean, one.low, one.high, one.rule, row.seeds)
-                for row in contents.rows
-                for what, one in _estimates(row)
-            ),
-        ),
-        "scores": _records(
-            ("method", "seed", "task", "split", "metric", "value", "count", "stderr", "undecided"), evidence.scores
-        ),
+        "summary": _summary(contents.rows),
+        "scores": _records(_SCORES, evidence.scores),
+        "control": _summary(contents.control_rows or []),
+        "control_scores": _records(_SCORES, evidence.control.scores if evidence.control else ()),
         "comparisons": _comparisons(contents),
         "grid": _records(
             ("label", "variant", "seed", "learning_rate", "num_steps", "score", "general", "kl", "chosen", "count"),
@@ -65,10 +63,69 @@ def build_spreadsheets(contents: Contents) -> dict[str, str]:
             ("stage", "seconds", "tokens"),
             ((stage, cost.get("seconds"), cost.get("tokens")) for stage, cost in evidence.costs.items()),
         ),
-    }
+    } | {name: _csv(*sheet) for name, sheet in (_sheets(contents) | flow_sheets(contents)).items()}
 
 
-def _estimates(row: Any) -> Iterable[tuple[str, Estimate]]:
+def _sheets(contents: Contents) -> dict[str, Sheet]:
+    """What the document holds beside: each a list of flat records there, or names and values."""
+    document = contents.document
+    sheets = {name: (columns, _lines(document[name], columns)) for name, columns in _LISTS.items()}
+    claimed = ("name", "verdict", "statement", "detail", "difference")
+    sheets["claims"] = (claimed, _lines(document["claims"], claimed))
+    told = [("caution", text) for text in document["cautions"]] + [("disclosure", text) for text in document["notes"]]
+    told += [(name, document[name]) for name in ("judges", "sandbox") if document[name]]
+    sheets["notes"] = (("kind", "text"), told)
+    for name in ("settings", "versions", "hashes"):
+        sheets[name] = (("name", "value"), flatten(document[name]))
+    reached = [(one, best) for one in document["frontier"] for best in one["best"]]
+    lost = ("loss", "score", "variant")
+    sheets["frontier"] = (("label", *lost), [(one["label"], *(best[name] for name in lost)) for one, best in reached])
+    likely = ("origin", "texts", "nats_per_token", "nats_per_text", "median", "tokens_per_text")
+    sheets["likelihoods"] = (likely, _lines(document["likelihoods"]["origins"], likely))
+    sheets["logprob_bins"] = (("of", "low", "high", "origin", "texts"), _bins(document["likelihoods"]["histograms"]))
+    answered = ("method", "seed", "outcome", "found", "reason", "text")
+    read = [(one["example_id"], *row) for one in document["examples"] for row in _lines(one["answers"], answered)]
+    sheets["browsed_answers"] = (("example_id", *answered), read)
+    sheets["reference"] = (("what", "name", "paper", "here"), _reference(contents))
+    return sheets | benchmark_sheets(contents.evidence)
+
+
+def _lines(records: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    return [tuple(record[name] for name in columns) for record in records]
+
+
+def _bins(histograms: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    return [
+        (one["of"], low, high, origin, count)
+        for one in histograms
+        for origin, counts in one["texts"].items()
+        for low, high, count in zip(one["edges"], one["edges"][1:], counts, strict=False)  # an edge more than bins
+    ]
+
+
+def _reference(contents: Contents) -> list[tuple[str, str, float, float | None]]:
+    """The paper's numbers beside this run's, fractions."""
+    reference, counts = contents.reference, contents.flow.targets.get("s3ft", {})
+    if reference is None:
+        return []
+    here, total = {row.method: row.target.mean for row in contents.rows}, sum(counts.values())
+    rows = [("accuracy", method, value, here.get(method)) for method, value in reference.accuracy.items()]
+    shares = {origin: counts.get(origin, 0) / total if total else None for origin in reference.origins}
+    return rows + [("s3ft targets", origin, value, shares[origin]) for origin, value in reference.origins.items()]
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    return _csv(
+        ("method", "what", "mean", "low", "high", "interval", "seeds"),
+        (
+            (row.method, what, one.mean, one.low, one.high, one.rule, row.seeds)
+            for row in rows
+            for what, one in _estimates(row)
+        ),
+    )
+
+
+def _estimates(row: Row) -> Iterable[tuple[str, Estimate]]:
     """What the headline table holds of one model, by name."""
     yield "target", row.target
     yield "target change", row.target_change
@@ -93,6 +150,13 @@ def _comparisons(contents: Contents) -> str:
     return _csv((*names, *ends, *tests), rows)
 
 
+_SCORES = ("method", "seed", "task", "split", "metric", "value", "count", "stderr", "undecided", "shown")
+_LISTS = {
+    "fates": ("method", "seed", "regressed", "fixed", "right_in_both", "not_right_in_both"),
+    "examples": ("example_id", "fate", "prompt", "gold"),
+    "looks": ("method", "seed", "step", *LOOKS),
+}
+"""Keys of the document that are lists of flat records -> those of their fields that are columns."""
 _KINDS = ("seeds and examples", "seeds", "examples")
 
 

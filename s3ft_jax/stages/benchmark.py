@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from s3ft_jax.harness.local_data import digest
 from s3ft_jax.harness.settings import HarnessError, HarnessSettings
 from s3ft_jax.progress import console, say
 from s3ft_jax.records import Example, ItemScore, Score
+from s3ft_jax.report import BenchmarkResult
 from s3ft_jax.stages import evaluate
 from s3ft_jax.stages.launch import BASE, POCKET, load_texts, plain_settings, pocket_model_folder, spans_hosts
 from s3ft_jax.stages.sampler import engine_settings
@@ -32,6 +34,8 @@ from s3ft_jax.workdir import Workdir
 if TYPE_CHECKING:
     from s3ft_jax.harness.run import Outcome
 
+PACKAGES = ("datasets", "evaluate", "nltk", "langdetect", "rouge_score", "sacrebleu", "scikit-learn")
+"""What lm-eval's own metrics are computed with, where it is installed."""
 SPLIT = "general"
 """Benchmarks are never trained on."""
 
@@ -122,8 +126,35 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
             if not _is_share(values):
                 say(
                     f"benchmark {name}: {task}: {values['headline']} is no share of items (0 to 1), so it is in no "
-                    f"score of the report; it is kept in {where}/{task}.json"
+                    f"score of the report, but in its table of benchmarks; it is kept in {where}/{task}.json"
                 )
+
+
+def results(workdir: Workdir, method: str, seed: int | None) -> list[BenchmarkResult]:
+    """All that lm-eval said of a model that was put through benchmarks, those of no share among it.
+
+    Raises:
+      MissingStage, Damaged: see ``Workdir``.
+    """
+    where = folder(method, seed)
+    asked = workdir.manifest(key(method, seed))["settings"]["benchmark"]
+    told = {name: value for name, value in asked.items() if name != "tasks"}
+    found = []
+    for task in asked["tasks"]:
+        values = workdir.read_json(f"{where}/{task}.json")
+        sizes = Counter(item.rpartition("/")[0] for item in values["items"])
+        numbers = values["headline"], values["value"], values["stderr"], _is_share(values), values["metrics"]
+        sizes = sizes or _sizes(workdir, f"{where}/{task}-samples.jsonl")
+        found.append(BenchmarkResult(task, *numbers, dict(sizes), values["facts"], told))
+    return found
+
+
+def _sizes(workdir: Workdir, name: str) -> dict[str, int]:
+    """Items of each (sub)task by its samples, where the headline has no value of a single item."""
+    if not workdir.has(name):
+        return {}
+    rows = map(json.loads, (workdir / name).read_text(encoding="utf-8").split("\n")[:-1])
+    return Counter(task for task, _ in {(row["task"], row["doc_id"]) for row in rows})
 
 
 def run_alone(path: str, settings: HarnessSettings, out: str, *, dtype: str = "", batch_tokens: int = 2048) -> None:

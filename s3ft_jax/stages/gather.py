@@ -20,12 +20,13 @@ from s3ft_jax.report.wording import count_of
 from s3ft_jax.responder import scorer_of
 from s3ft_jax.selection import replays
 from s3ft_jax.shards import read_shards
-from s3ft_jax.stages import agree, benchmark, drift, evaluate, judge, sampler, select, tuned_model
+from s3ft_jax.stages import agree, benchmark, drift, evaluate, judge, looks, sampler, select, tuned_model
 from s3ft_jax.stages.launch import load_model
 from s3ft_jax.stages.method_settings import method_settings
 from s3ft_jax.workdir import Workdir
 
 PACKAGES = ("s3ft_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
+NOT_INSTALLED = "not installed"
 REPORTS = ("report", "compare")
 """Stages that only write down what others did."""
 MOST_COSTS = 60
@@ -133,15 +134,17 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
         rounds={model: told["rounds"] for model, told in trainings.items() if "rounds" in told},
         answers=answers_of(config, workdir, models),
         items=items_of(config, workdir, models),
+        benchmarks={model: benchmark.results(workdir, *place) for model, place in benchmarked(config, models)},
         examples=_browse(config, workdir, models, tests),
         logprobs=logprobs,
         curves=_curves(workdir, tuned),
+        looks={m: rows for m, entry in tuned.items() if (rows := looks.read(workdir, entry.model, m[1]))},
         rounded={m: (told["base_dtype"], told["base_error"]) for m, told in trainings.items() if "base_dtype" in told},
         kl=_kl(config, workdir, tuned),
         compared={o: workdir.read_records(Verdict, agree.file(o)) for o in _agreed(config, workdir)},
         canaries=_canaries(config, workdir, origins),
         costs=_costs(workdir),
-        versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()} | _devices(),
+        versions=_versions(config),
         hashes={key: workdir.stage_digest(key) for key in ("import", "prepare")},
         sandbox=_facts(workdir, evaluate.key(evaluate.UNTUNED, None, config.evaluate.split)).get("sandbox", ""),
         notes=(*config.report.notes, *unread),
@@ -332,11 +335,19 @@ def _costs(workdir: Workdir) -> dict[str, dict[str, float | None]]:
     }
 
 
+def _versions(config: ConfigDict) -> dict[str, str]:
+    """Of what is installed now; of what computes benchmarks only where some are asked for."""
+    found = {name: _version(name) for name in (*PACKAGES, *(["lm_eval"] if config.benchmark.tasks else []))}
+    theirs = {name: _version(name) for name in (benchmark.PACKAGES if config.benchmark.tasks else ())}
+    found |= {name: version for name, version in theirs.items() if version != NOT_INSTALLED}
+    return found | {"python": platform.python_version()} | _devices()
+
+
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        return NOT_INSTALLED
 
 
 def _devices() -> dict[str, str]:

@@ -7,8 +7,9 @@ import subprocess
 import tempfile
 
 import pytest
-from synthetic_evidence import synthetic_contents, synthetic_evidence
+from synthetic_evidence import synthetic_evidence
 from test_frontier import GRID
+from whole_evidence import whole_evidence
 
 from s3ft_jax.report import build_contents
 from s3ft_jax.report.page import build_page
@@ -58,14 +59,14 @@ def seen(page, width, tmp_path):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("what", ["run", "comparison", "walked"])
+@pytest.mark.parametrize("what", ["run", "comparison", "whole", "walked"])
 def test_nothing_sticks_out_and_all_is_drawn(what, width, tmp_path, request):
     if what == "walked":
         _, workdir = request.getfixturevalue("walked")
         page = pathlib.Path(workdir / "report.html").read_text()
     else:
-        contents = synthetic_contents() if what == "run" else build_contents(synthetic_evidence(grid=GRID))
-        page = build_page(contents)
+        made = {"run": synthetic_evidence, "whole": whole_evidence}
+        page = build_page(build_contents(made[what]() if what in made else synthetic_evidence(grid=GRID)))
     scroll, wide, first, drawn, console = seen(page, width, tmp_path)
     assert (scroll <= width, wide, first) == (True, 0, "")
     assert drawn == page.count("<svg") >= 5 and not console

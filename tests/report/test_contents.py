@@ -1,11 +1,19 @@
-"""Contents and the written report: the same bytes twice, and every part absent."""
+"""Contents and the written report: the same bytes twice, every part absent, every table also for programs."""
 
+import csv
 import dataclasses
+import io
+import re
+from importlib import resources
 
 import pytest
 from synthetic_evidence import METHODS, TASK, synthetic_contents, synthetic_evidence, synthetic_scores
+from whole_evidence import whole_evidence
 
 from s3ft_jax.report import Evidence, EvidenceError, build_contents, write_report
+from s3ft_jax.report.page import PLOTS, build_page
+from s3ft_jax.report.spreadsheets import build_spreadsheets
+from s3ft_jax.report.tables import Table
 
 OPTIONAL = {
     "config": {},
@@ -85,3 +93,88 @@ def test_a_control_may_have_more_methods():
     control = dataclasses.replace(evidence.control, scores=[*evidence.control.scores, *more])
     document = build_contents(dataclasses.replace(evidence, control=control)).document
     assert list(document["control"]["summary"]) == ["base", *evidence.methods]
+
+
+ELSEWHERE = {
+    # what page.html draws or lists, by its name there: (csv files, keys of report.json)
+    "contents.headline_table": (("summary",), ("summary",)),
+    "contents.control_table": (("control", "control_scores"), ("control",)),
+    "contents.reference_table": (("reference",), ("reference",)),
+    "contents.comparisons_table": (("comparisons",), ("comparisons",)),
+    "contents.skills_table": (("comparisons",), ("comparisons",)),
+    "contents.paired_table": (("fates", "answers"), ("fates",)),
+    "contents.answer_table": (("scores",), ("scores",)),
+    "contents.scores_table": (("scores",), ("scores",)),
+    "contents.claims": (("claims",), ("claims",)),
+    "contents.cautions": (("notes",), ("cautions", "headline", "judges", "sandbox")),
+    "evidence.notes": (("notes",), ("notes",)),
+    "frontier_table": (("frontier",), ("frontier",)),
+    "grid_table": (("grid",), ("grid",)),
+    "targets_table": (("targets",), ("flow.targets",)),
+    "responses_table": (("responses",), ("flow.responses",)),
+    "reasons_table": (("reasons",), ("flow.responses",)),
+    "rungs_table": (("rungs",), ("flow.rungs",)),
+    "pass_rate_table": (("pass_rates",), ("flow.pass_rate",)),
+    "rounds_table": (("rounds",), ("rounds",)),
+    "judging_tables": (("canaries", "agreement", "disagreements"), ("canaries", "agreement")),
+    "intake_table": (("intake", "left_out"), ("intakes", "left_out")),
+    "encoding_table": (("encoding",), ("encoding",)),
+    "logprobs_table": (("likelihoods",), ("likelihoods.origins",)),
+    "last_values_table": (("curves", "looks"), ("curves", "looks")),
+    "costs_table": (("costs",), ("costs",)),
+    "benchmark_tables": (("benchmarks", "benchmarks_asked", "benchmarks_cut"), ("benchmarks",)),
+    "settings": (("settings", "versions", "hashes"), ("settings", "versions", "hashes")),
+    "groups": (("examples", "browsed_answers"), ("examples",)),
+    "looks": (("looks",), ("looks",)),
+    "plots.scatter": (("summary", "scores"), ("summary", "scores")),
+    "plots.skills": (("summary",), ("summary",)),
+    "plots.frontier": (("grid",), ("grid",)),
+    "plots.forgetting": (("grid", "kl"), ("grid", "kl", "forgetting")),
+    "plots.flow": (("targets",), ("flow.targets",)),
+    "plots.logprob_token": (("logprobs", "logprob_bins"), ("likelihoods.histograms",)),
+    "plots.logprob_total": (("logprobs", "logprob_bins"), ("likelihoods.histograms",)),
+    "plots.curves": (("curves",), ("curves",)),
+}
+
+
+def drawn_names():
+    """The names of all tables, drawings and lists that the page's template draws, and those that contents hold."""
+    template = resources.files("s3ft_jax.report").joinpath("page.html").read_text(encoding="utf-8")
+    template = template[template.index("<!doctype") :]  # what stands before are the macros
+    found = set(re.findall(r"\bdraw\(([\w.]+)", template)) - {"table"}
+    for names, source in re.findall(r"{% for ([\w, ]+) in ([\w.]+)", template):
+        inner = {"table", "drawing", "group", "claim", "caution"} & set(names.split(", "))
+        found |= {source.removesuffix(".items")} if inner or source == "evidence.notes" else set()
+    assert found, "page.html draws nothing any more: mend this test"
+    held = {
+        f"contents.{field.name}"
+        for field in dataclasses.fields(build_contents(synthetic_evidence()))
+        if "Table" in field.type
+    }
+    return found | held | {f"plots.{name}" for name in PLOTS}
+
+
+def test_every_table_and_drawing_of_the_page_has_a_csv_file_and_a_json_key():
+    """Whoever draws something new on the page gives it both, and a line in ``ELSEWHERE``."""
+    assert drawn_names() == set(ELSEWHERE)
+    contents = build_contents(whole_evidence())
+    sheets = {name: list(csv.reader(io.StringIO(text))) for name, text in build_spreadsheets(contents).items()}
+    for name, (files, keys) in ELSEWHERE.items():
+        for file in files:
+            assert len(sheets[file]) > 1, f"{name}: {file}.csv has no line"
+            assert {len(row) for row in sheets[file]} == {len(sheets[file][0])}, f"{file}.csv has rows of other lengths"
+        for key in keys:
+            value = contents.document
+            for part in key.split("."):
+                value = value[part]
+            assert value, f"{name}: report.json has nothing under {key}"
+    assert set(sheets) == {file for files, _ in ELSEWHERE.values() for file in files}, "a csv of nothing on the page"
+
+
+def test_the_whole_evidence_leaves_no_part_of_the_page_out():
+    contents = build_contents(whole_evidence())
+    page = build_page(contents)
+    assert "Absent:" not in page and len(page.encode()) < 3_000_000
+    tables = [getattr(contents, f.name) for f in dataclasses.fields(contents) if "Table" in f.type]
+    assert all(isinstance(table, Table) for table in tables)
+    assert page.count("<svg") == 11

@@ -87,3 +87,14 @@ def test_the_page_and_the_markdown_show_it():
     assert contents.document["grid"][1]["learning_rate"] == 1e-4
     plain = build_page(build_contents(synthetic_evidence()))
     assert "Every setting tried" not in plain and "Distance from the base" not in plain
+
+
+def test_the_document_holds_what_the_table_of_the_frontier_says():
+    told = frontier.frontier_values(GRID)
+    table = frontier.frontier_table(GRID)
+    assert [one["settings_tried"] for one in told] == [int(row[1].text) for row in table.rows]
+    for one, row in zip(told, table.rows, strict=True):
+        assert frontier.percent(one["score"]) == row[3].text
+        within = {best["loss"]: frontier.percent(best["score"]) for best in one["best"]}
+        assert [within.get(loss, "\u2013") for loss in frontier.LOSSES] == [cell.text for cell in row[5:]]
+    assert frontier.frontier_values(()) == []

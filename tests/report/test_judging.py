@@ -51,12 +51,18 @@ def test_outcomes_are_crossed_and_differences_listed():
     assert "kind (rows) and a second judge, stern (columns)" in crossed.caption and "25.0 %" in crossed.caption
     assert len(differences.rows) == judging.SHOWN and "10 of 12" in differences.caption
     assert [cell.text for cell in differences.rows[0]] == ["t/0", "right: why: 0", "wrong: style: <b>bad</b>"]
+    (told,) = judging.agreement_values(evidence)
+    assert (told["first_judges"], told["second_judges"], told["responses"]) == (["kind"], ["stern"], 16)
+    assert {"first": "right", "second": "wrong", "count": 12} in told["outcomes"] and told["kappa"] < 0.1
+    assert told["differing"] == 12 and len(told["differences"]) == judging.SHOWN
+    assert told["differences"][0]["second"] == "wrong: style: <b>bad</b>" and len(judging.differences(evidence)) == 12
     same = synthetic_evidence(verdicts={"own": verdicts}, compared={"own": turned(verdicts, ())})
     assert len(judging.agreement_tables(same)) == 1
 
 
 def test_page_and_markdown_hold_them():
     evidence = synthetic_evidence(canaries={"gold": (15, 16), "empty": (0, 0)})
+    assert judging.canary_values(evidence) == [{"text": "gold", "passed": 15, "asked": 16}]
     evidence = dataclasses.replace(evidence, compared={"own": turned(evidence.verdicts["own"], (3, 5), "undecided")})
     contents = build_contents(evidence)
     page, text = build_page(contents), build_markdown(contents)

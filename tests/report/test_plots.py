@@ -29,6 +29,7 @@ def drawings():
         plots.flow_bars(build_flow(evidence)),
         *plots.logprob_histograms(evidence.logprobs),
         plots.loss_curves(evidence.curves, METHODS),
+        *plots.looks({("sft", 0): [{"step": 5, "validation_loss": 1.0, "validation_kl": 0.2}]}, METHODS).values(),
         plots.frontier(SPOTS, 0.3, METHODS),
         plots.forgetting(Forgetting((("sft", 0.3, -0.1), ("s3ft", 0.1, -0.02)), None), METHODS),
     ]
@@ -70,3 +71,10 @@ def test_long_curves_are_thinned():
     short = plots.loss_curves({("sft", 0): [(step, 1.0 / step) for step in range(1, 151)]}, METHODS)
     long = plots.loss_curves({("sft", 0): [(step, 1.0 / step) for step in range(1, 20_001)]}, METHODS)
     assert len(long) < 1.3 * len(short)
+
+
+def test_looks_draw_what_was_measured_and_nothing_else():
+    rows = [{"step": 5, "validation_loss": 2.0, "validation_kl": float("nan")}, {"step": 9, "validation_loss": 1.0}]
+    drawn = plots.looks({("sft", 0): rows, ("s3ft", 1): []}, METHODS)
+    assert list(drawn) == ["validation_loss"] and "var(--method-sft)" in drawn["validation_loss"]
+    assert plots.looks({}, METHODS) == {}

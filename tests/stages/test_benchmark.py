@@ -48,6 +48,14 @@ def test_benchmarks_of_all_models_stand_in_the_report(asked, capsys):
     assert "paired bootstrap over 10 examples" in json.dumps(skill["change"])
     (base,) = (s for s in document["scores"] if s["method"] == "base" and s["task"] == "truthfulqa_mc2")
     assert 0 < base["value"] < 1 and base["value"] * 10 % 1, "a share of probability, not of items"
+    easy, _ = document["benchmarks"]
+    (told,) = easy["asked"]
+    assert easy["in_means"] and told["items"] == {"arc_easy": 10} and told["shots"] == {"arc_easy": 0}
+    assert told["settings"]["limit"] == 10 and not told["settings"]["chat"] and told["data"] == {"arc_easy": "local"}
+    assert set(easy["models"][0]["metrics"]["arc_easy"]) == {"acc,none", "acc_norm,none"}
+    assert told["lm_eval"] == document["versions"]["lm_eval"] and "nltk" in document["versions"]
+    assert "| arc_easy | acc_norm | none | 10 |" in (workdir / "report.md").read_text()
+    assert "acc_norm" in (workdir / "report-csv/benchmarks.csv").read_text()
 
 
 def test_a_headline_that_is_no_share_is_told_to_be_in_no_score(asked, monkeypatch, capsys):
@@ -68,6 +76,9 @@ def test_a_headline_that_is_no_share_is_told_to_be_in_no_score(asked, monkeypatc
     )
     assert said.count("is no share") == 1
     assert [s.task for s in workdir.read_records(Score, "benchmarks/base/scores.jsonl")] == ["arc_easy"]
+    easy, other = benchmark.results(workdir, "base", None)
+    assert easy.in_means and (other.headline, other.value, other.in_means) == ("word_perplexity,none", 12.5, False)
+    assert easy.sizes == {"arc_easy": 10} and other.sizes == {"truthfulqa_mc2": 10}, "by its samples"
 
 
 def test_what_is_finished_is_kept_when_a_task_fails(asked, monkeypatch, tmp_path):

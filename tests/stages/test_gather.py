@@ -17,6 +17,7 @@ def test_a_label_stands_for_the_model_that_was_chosen(walked):
     (score,) = workdir.read_records(Score, evaluate.file("s3ft", 0, "test"))
     assert mine == dataclasses.replace(score, method="mine")
     assert set(evidence.kl) == {("mine", 0), ("sft", 0)} and evidence.kl["mine", 0] > 0
+    assert not evidence.looks and not evidence.benchmarks and "lm_eval" not in evidence.versions
     assert evidence.curves["mine", 0] and ("mine", 0, "arithmetic") in evidence.answers
     assert evidence.seen == {("mine", 0): (16, 16), ("sft", 0): (16, 16)}
     reads = gather.reads_of(config, workdir, models)
