@@ -11,8 +11,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from s3ft_jax.evaluation.comparisons import detectable, holm, mcnemar, paired_t
-from s3ft_jax.evaluation.statistics import RESAMPLES, paired_bootstrap
+from s3ft_jax.evaluation.comparisons import detectable, holm, mcnemar, paired_p
+from s3ft_jax.evaluation.statistics import RESAMPLES
 from s3ft_jax.report.contrast import BOOTSTRAP_SEED, Contrast, contrast, paired_strata
 from s3ft_jax.report.evidence import BASE, Model
 from s3ft_jax.report.scoreboard import Scoreboard
@@ -33,8 +33,8 @@ class Comparison:
       first, second: the models' methods; the difference is first - second.
       where: the task, or ``MEAN``.
       contrast: the difference with its intervals over seeds and examples.
-      p: the larger of two: the paired bootstrap's over examples, seeds averaged, and Student's t over seeds and
-        examples together (``evaluation.comparisons.paired_t``), so that neither source of noise is left uncorrected.
+      p: ``evaluation.comparisons.paired_p``: the larger of the bootstrap's over examples, seeds averaged, and
+        Student's t over seeds and examples together.
       corrected: p corrected by Holm's rule for all comparisons of the report.
       mcnemar: McNemar's mid-p, of the seed in which it is largest; None where values are not right or wrong, or of
         several tasks.
@@ -75,6 +75,12 @@ def compare_all(board: Scoreboard) -> list[Comparison]:
     return [dataclasses.replace(one, corrected=p) for one, p in zip(found, corrected, strict=True)]
 
 
+def find(comparisons: Sequence[Comparison], pair: Sequence[str], tasks: Sequence[str]) -> Comparison | None:
+    """The comparison of two models, in either order, by the mean accuracy on these tasks; None if there is none."""
+    where = tasks[0] if len(tasks) == 1 else MEAN
+    return next((one for one in comparisons if one.where == where and {one.first, one.second} == set(pair)), None)
+
+
 def _compare(
     board: Scoreboard, first: str, second: str, where: str, tasks: Sequence[str], number: int
 ) -> Comparison | None:
@@ -85,7 +91,7 @@ def _compare(
     seeds = sorted(difference.per_seed)
     strata, values = paired_strata(board, weights, tasks, seeds), list(difference.per_seed.values())
     resamples = max(RESAMPLES, RESAMPLES_EACH * number)
-    p = max(paired_bootstrap(strata, seed=BOOTSTRAP_SEED, resamples=resamples).p, paired_t(strata, values))
+    p = paired_p(strata, values, seed=BOOTSTRAP_SEED, resamples=resamples)
     test = _mcnemar(board, first, second, tasks, seeds)
     return Comparison(first, second, where, difference, p, p, test, detectable(strata, values, level=1 - SURE / number))
 

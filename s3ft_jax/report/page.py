@@ -12,7 +12,7 @@ from importlib import resources
 
 from s3ft_jax.records import ORIGINS
 from s3ft_jax.report import frontier, judging, plots, tables
-from s3ft_jax.report.claims import FAILS, HOLDS, NOISE, RIVAL, SUBJECT, UNMEASURED, VOID
+from s3ft_jax.report.claims import FAILS, FAILS_BEFORE, HOLDS, HOLDS_BEFORE, NOISE, RIVAL, SUBJECT, UNMEASURED, VOID
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
 from s3ft_jax.report.drawing import method_role
 from s3ft_jax.report.evidence import BASE, BrowsedAnswer, BrowsedExample, EvidenceError
@@ -21,7 +21,9 @@ from s3ft_jax.report.wording import clean_text, count_of, method_name, share
 
 TEXT_LIMIT = 3000
 CLAIM_MARKS = {HOLDS: "\u2713", FAILS: "\u2717", NOISE: "~", VOID: "\u2013", UNMEASURED: "\u2013"}
+CLAIM_MARKS |= dict.fromkeys((HOLDS_BEFORE, FAILS_BEFORE), "~")
 CLAIM_CLASSES = {HOLDS: "good", FAILS: "bad", NOISE: "noise", VOID: "none", UNMEASURED: "none"}
+CLAIM_CLASSES |= dict.fromkeys((HOLDS_BEFORE, FAILS_BEFORE), "noise")
 PLOTS = ("scatter", "skills", "frontier", "forgetting", "flow", "logprob_token", "logprob_total", "curves")
 OUTCOME_MARKS = {"right": "\u2713", "wrong": "\u2717", "undecided": "?"}
 

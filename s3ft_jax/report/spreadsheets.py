@@ -21,9 +21,9 @@ def build_spreadsheets(contents: Contents) -> dict[str, str]:
     evidence, flow = contents.evidence, contents.flow
     return {
         "summary": _csv(
-            ("method", "what", "mean", "low", "high", "interval", "seeds"),
+            ("method", "what", "mean", "low", "high", "interval", "seeds", "corrected_p", "certain"),
             (
-                (row.method, what, one.mean, one.low, one.high, one.rule, row.seeds)
+                (row.method, what, one.mean, one.low, one.high, one.rule, row.seeds, one.corrected, _certain(one))
                 for row in contents.rows
                 for what, one in _estimates(row)
             ),
@@ -79,6 +79,11 @@ def _estimates(row: Any) -> Iterable[tuple[str, Estimate]]:
     for skill, (value, change) in row.skills.items():
         yield skill, value
         yield f"{skill} change", change
+
+
+def _certain(one: Estimate) -> bool | None:
+    """Whether a change is; None of a level, which has nothing to be certain of."""
+    return one.certain if one.parts else None
 
 
 def _comparisons(contents: Contents) -> str:

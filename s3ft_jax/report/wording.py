@@ -57,6 +57,11 @@ def interval_phrase(interval: Interval) -> str:
     return f"over {interval.count:,} {interval.over}{paired} {bounds(interval.low, interval.high)}"
 
 
+def chance(p: float) -> str:
+    """A p-value: 0.0312 -> ``0.031``, 0.0001 -> ``<0.001``."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def count_of(number: int, noun: str) -> str:
     """``1 seed``, ``3 seeds``, ``1,200 examples``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
