@@ -14,7 +14,7 @@ from s3ft_jax.report.answer_table import answer_table
 from s3ft_jax.report.cautions import build_cautions
 from s3ft_jax.report.claims import Claim, build_claims, headline
 from s3ft_jax.report.comparison_table import comparisons_table
-from s3ft_jax.report.comparisons import MEAN, SURE, Comparison, compare_all
+from s3ft_jax.report.comparisons import SURE, Comparison, compare_all
 from s3ft_jax.report.document import build_document
 from s3ft_jax.report.evidence import BASE, Evidence, check_evidence
 from s3ft_jax.report.flow import Flow, build_flow
@@ -71,7 +71,8 @@ class Contents:
       headline_table, control_table, scores_table: always there but the control's.
       paired_table: fixed and regressed; None without answers.
       comparisons: every pair of models, everywhere; none without answers.
-      comparisons_table: every pair of models on the target and on the general mean; None without answers.
+      comparisons_table: every pair of models on the target (by each metric) and on the general mean; None without
+        answers.
       skills_table: the same on each general skill.
       answer_table: how near to gold and when declined; None where the task has no passages.
       forgetting: how far models are from the base, and what they lost.
@@ -110,7 +111,7 @@ def build_contents(evidence: Evidence) -> Contents:
     """
     check_evidence(evidence)
     board = build_scoreboard(evidence.scores, evidence.task, evidence.methods, evidence.answers, evidence.items)
-    comparisons = compare_all(board)
+    comparisons = compare_all(board, evidence.measured)
     rows, flow = summarize(board, comparisons), build_flow(evidence)
     control = _control_board(evidence)
     control_rows = summarize(control) if control else None
@@ -118,8 +119,8 @@ def build_contents(evidence: Evidence) -> Contents:
     claims = build_claims(board, rows, control, comparisons)
     cautions = build_cautions(evidence, board, flow)
     sentence, reference = headline(evidence.task, rows), find_reference(evidence.reference)
-    short = [one for one in comparisons if one.where in (board.task, MEAN)]
-    rest = [one for one in comparisons if one.where not in (board.task, MEAN)]
+    short = [one for one in comparisons if one.where not in board.skills]
+    rest = [one for one in comparisons if one.where in board.skills]
     return Contents(
         evidence=evidence,
         board=board,
@@ -136,7 +137,7 @@ def build_contents(evidence: Evidence) -> Contents:
         comparisons=comparisons,
         comparisons_table=comparisons_table(short, len(comparisons)),
         skills_table=comparisons_table(rest, len(comparisons)),
-        answer_table=answer_table(evidence.scores, evidence.task, TEST, evidence.methods),
+        answer_table=answer_table(evidence.scores, evidence.task, TEST, evidence.methods, evidence.measured),
         forgetting=forgetting(evidence, _changes(rows)),
         reference=reference,
         reference_table=reference_table(reference, rows, flow) if reference else None,

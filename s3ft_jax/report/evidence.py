@@ -132,6 +132,8 @@ class Evidence:
         ``("base", None, task)``. With them differences are tested on the same examples (paired); without them the
         report falls back to unpaired intervals and says so.
       items: (method, seed, task) -> item -> what the model got on it, for benchmarks, which have no verdicts.
+      measured: (method, seed, metric) -> example -> value of the target's answers by a metric of
+        ``evaluation.answers``, for every model or for none; empty where the task has no passages.
       examples: a few test examples to browse.
       logprobs: origin (own, paraphrase, repair, gold) -> per text (sum of log-probability under the base in nats,
         tokens).
@@ -173,6 +175,7 @@ class Evidence:
     rounds: Mapping[tuple[str, int], Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     answers: Mapping[tuple[str, int | None, str], Sequence[Verdict]] = dataclasses.field(default_factory=dict)
     items: Mapping[tuple[str, int | None, str], Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    measured: Mapping[tuple[str, int | None, str], Mapping[str, float]] = dataclasses.field(default_factory=dict)
     examples: Sequence[BrowsedExample] = ()
     logprobs: Mapping[str, Sequence[tuple[float, int]]] = dataclasses.field(default_factory=dict)
     curves: Mapping[tuple[str, int], Sequence[tuple[int, float]]] = dataclasses.field(default_factory=dict)
@@ -267,6 +270,7 @@ def _check_models(evidence: Evidence) -> None:
     used += [("kl", model) for model in evidence.kl]
     used += [("answers", (method, seed)) for method, seed, _ in evidence.answers]
     used += [("items", (method, seed)) for method, seed, _ in evidence.items]
+    used += [("measured", (method, seed)) for method, seed, _ in evidence.measured]
     for example in evidence.examples:
         used += [(f"examples ({example.example_id})", (answer.method, answer.seed)) for answer in example.answers]
         odd = sorted({answer.outcome for answer in example.answers} - set(OUTCOMES))

@@ -93,9 +93,9 @@ def _comparisons(contents: Contents) -> str:
     for one in comparison_values(contents.comparisons):
         over = {interval["over"]: interval for interval in one["intervals"]}
         ends = [over.get(kind, {}).get(end) for kind in _KINDS for end in ("low", "high")]
-        rows.append([one[name] for name in names] + ends + [one[name] for name in tests])
+        rows.append([one[name] for name in names] + ends + [one[name] for name in (*tests, "metric")])
     ends = [f"{end}_over_{kind.replace(' ', '_')}" for kind in _KINDS for end in ("low", "high")]
-    return _csv((*names, *ends, *tests), rows)
+    return _csv((*names, *ends, *tests, "metric"), rows)
 
 
 _KINDS = ("seeds and examples", "seeds", "examples")

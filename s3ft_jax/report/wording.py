@@ -23,6 +23,17 @@ _METRICS = {
     "choice_likelihood_per_token": "choice likelihood per token",
 }
 
+ANSWER_METRICS = {
+    "exact_match": "exact match",
+    "token_f1": "token F1",
+    "token_recall": "token recall",
+    "answerable_accuracy": "answerable, right",
+    "unanswerable_accuracy": "unanswerable, declined",
+    "false_refusals": "answerable, declined",
+    "answerability": "declined as it should",
+}
+"""As ``evaluation.answers`` names them, and as a reader does."""
+
 
 def method_name(method: str) -> str:
     """The name of a method as the papers write it, e.g. ``S3FT``; other names as they are."""
