@@ -46,18 +46,34 @@ def score_answers(
       responses, verdicts: one to each example, in any order.
       method, seed, split: as in ``score_verdicts``.
     """
-    texts = {response.example_id: response.text for response in responses}
-    right = {verdict.example_id: verdict.outcome == "right" for verdict in verdicts}
-    values: dict[tuple[str, str], list[float]] = {}
-    for example in examples:
-        if JUDGE in single_names(example.judge):
-            found = _values(example, texts[example.id], right[example.id])
-            for metric, value in found.items():
-                values.setdefault((example.task, metric), []).append(value)
+    found = answer_values(examples, responses, verdicts)
+    lists = {key: list(values.values()) for key, values in found.items()}
     return [
         Score(method, seed, task, split, metric, sum(some) / len(some), len(some), _stderr(some))
-        for (task, metric), some in values.items()
+        for (task, metric), some in lists.items()
     ]
+
+
+def answer_values(
+    examples: Sequence[Example], responses: Sequence[Response], verdicts: Sequence[Verdict]
+) -> dict[tuple[str, str], dict[str, float]]:
+    """(task, metric) -> example id -> its value in [0, 1]: what the scores are the means of.
+
+    Args:
+      examples, responses, verdicts: as for ``score_answers``.
+    """
+    texts = {response.example_id: response.text for response in responses}
+    right = {verdict.example_id: verdict.outcome == "right" for verdict in verdicts}
+    values: dict[tuple[str, str], dict[str, float]] = {}
+    for example in filter(has_answers, examples):
+        for metric, value in _values(example, texts[example.id], right[example.id]).items():
+            values.setdefault((example.task, metric), {})[example.id] = value
+    return values
+
+
+def has_answers(example: Example) -> bool:
+    """Whether the answers judge, alone or with others, judges responses to this example."""
+    return JUDGE in single_names(example.judge)
 
 
 def _values(example: Example, text: str, right: bool) -> Mapping[str, float]:

@@ -22,6 +22,8 @@ import numpy as np
 
 LEVEL = 0.95
 RESAMPLES = 10_000
+_DRAWN = 4_000_000
+"""Counts that the bootstrap holds at a time: 32 MB."""
 
 
 class StatisticsError(ValueError):
@@ -259,8 +261,11 @@ def paired_bootstrap(
         # Drawing N examples with replacement is one multinomial draw over the distinct differences, of which there
         # are only a handful; the distribution is the same and the cost no longer grows with N.
         distinct, counts = np.unique(array, return_counts=True)
-        draws = random.multinomial(len(array), counts / len(array), size=resamples)
-        means += draws @ distinct / len(array) / len(strata)
+        rows = max(1, _DRAWN // len(distinct))
+        for first in range(0, resamples, rows):  # the same draws as all at once, which many F1 values have no room for
+            part = means[first : first + rows]
+            draws = random.multinomial(len(array), counts / len(array), size=len(part))
+            part += draws @ distinct / len(array) / len(strata)
         estimate += float(array.mean()) / len(strata)
     low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
     smaller = min(int((means < 0).sum()), int((means > 0).sum())) + int((means == 0).sum()) / 2

@@ -249,7 +249,8 @@ def _standing(board: Scoreboard) -> list[str]:
         "Every run starts from one base model: the spread between seeds is that of tuning (order and sampling of "
         "training examples), not of pretraining another base.",
         "The intervals are not corrected for looking at several methods and skills at once; the p-values of every pair "
-        "of models are, where the answers to single examples are known.",
+        "of models are, where the answers to single examples are known, and filled arrows and claims about two models "
+        "go by them there.",
         "The same kind of judge picks the training targets and scores the test answers, so a blind spot of the judge "
         "shows in both.",
     ]

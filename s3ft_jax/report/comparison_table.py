@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from s3ft_jax.evaluation.statistics import Interval
 from s3ft_jax.report.comparisons import SURE, Comparison
 from s3ft_jax.report.tables import DOWN, FLAT, UP, Cell, Table, label
-from s3ft_jax.report.wording import bounds, method_name, percent, points
+from s3ft_jax.report.wording import bounds, chance, method_name, percent, points
 
 
 def comparisons_table(comparisons: Sequence[Comparison], number: int) -> Table | None:
@@ -50,8 +50,3 @@ def _row(one: Comparison) -> tuple[Cell, ...]:
 
 def _interval(interval: Interval | None) -> str:
     return "\u2013" if interval is None else bounds(interval.low, interval.high)
-
-
-def chance(p: float) -> str:
-    """0.0312 -> ``0.031``, 0.0001 -> ``<0.001``."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,21 +1,24 @@
 """The comparisons of the report room: every pair of models on the target, the general mean and each general skill.
 
-In: a ``Scoreboard``. Out: ``Comparison`` values, corrected for how many there are. Only paired ones: without the
-answers to single examples there are none.
+In: a ``Scoreboard``, and for questions on passages other metrics of the target's answers. Out: ``Comparison`` values,
+corrected for how many there are, all of them together. Only paired ones: without the answers to single examples there
+are none.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from s3ft_jax.evaluation.comparisons import detectable, holm, mcnemar, paired_t
-from s3ft_jax.evaluation.statistics import RESAMPLES, paired_bootstrap
+from s3ft_jax.evaluation.comparisons import detectable, holm, mcnemar, paired_p
+from s3ft_jax.evaluation.scores import ACCURACY
+from s3ft_jax.evaluation.statistics import RESAMPLES
 from s3ft_jax.report.contrast import BOOTSTRAP_SEED, Contrast, contrast, paired_strata
 from s3ft_jax.report.evidence import BASE, Model
-from s3ft_jax.report.scoreboard import Scoreboard
+from s3ft_jax.report.scoreboard import Scoreboard, measured
+from s3ft_jax.report.wording import ANSWER_METRICS
 
 MEAN = "general mean"
 SURE = 0.05
@@ -25,21 +28,30 @@ RESAMPLES_EACH = 200
 comparisons, is 2 / 200."""
 
 
+TESTED = ("token_f1", "answerable_accuracy", "unanswerable_accuracy")
+"""Metrics of answers to questions on passages that are compared beside the accuracy. Exact match and recall go with F1,
+a false refusal is an answerable question that was not answered right, ``answerability`` is made of both kinds."""
+
+Values = Mapping[tuple[str, int | None, str], Mapping[str, float]]
+"""(method, seed, metric) -> example -> value in [0, 1]."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """One pair of models on one task, or on the general mean.
 
     Attributes:
       first, second: the models' methods; the difference is first - second.
-      where: the task, or ``MEAN``.
+      where: the task, ``MEAN``, or the task and a metric of its answers, in words.
       contrast: the difference with its intervals over seeds and examples.
-      p: the larger of two: the paired bootstrap's over examples, seeds averaged, and Student's t over seeds and
-        examples together (``evaluation.comparisons.paired_t``), so that neither source of noise is left uncorrected.
+      p: ``evaluation.comparisons.paired_p``: the larger of the bootstrap's over examples, seeds averaged, and
+        Student's t over seeds and examples together.
       corrected: p corrected by Holm's rule for all comparisons of the report.
       mcnemar: McNemar's mid-p, of the seed in which it is largest; None where values are not right or wrong, or of
         several tasks.
       detectable: the smallest true difference that these seeds and examples would show with a power of 80 % as the
         first of all comparisons, a fraction; NaN where nothing varies.
+      metric: of the difference.
     """
 
     first: str
@@ -50,6 +62,7 @@ class Comparison:
     corrected: float
     mcnemar: float | None
     detectable: float
+    metric: str = ACCURACY
 
     @property
     def is_sure(self) -> bool:
@@ -58,21 +71,52 @@ class Comparison:
         return self.corrected < SURE and away
 
 
-def compare_all(board: Scoreboard) -> list[Comparison]:
-    """All pairs, the target first, then the general mean, then skill by skill; none without answers."""
-    places: list[tuple[str, tuple[str, ...]]] = [(board.task, (board.task,))]
-    places += [(MEAN, board.skills)] if len(board.skills) > 1 else []
-    places += [(skill, (skill,)) for skill in board.skills]
+def compare_all(board: Scoreboard, answers: Values | None = None) -> list[Comparison]:
+    """All pairs, the target first, then the general mean, then skill by skill; none without answers.
+
+    Args:
+      board: the scores.
+      answers: values of the metrics of ``evaluation.answers`` on the target. Those of ``TESTED`` are compared, too,
+        right behind the accuracy, but for one that is the accuracy of every model (no question is unanswerable, say).
+
+    Raises:
+      EvidenceError: a model lacks such values, or has them for other examples.
+    """
+    target = (board.task,)
+    places: list[tuple[Scoreboard, str, str, tuple[str, ...]]] = [(board, board.task, ACCURACY, target)]
+    for metric in _telling(board, answers or {}):
+        places.append((measured(board, answers, metric), f"{board.task}: {ANSWER_METRICS[metric]}", metric, target))
+    places += [(board, MEAN, ACCURACY, board.skills)] if len(board.skills) > 1 else []
+    places += [(board, skill, ACCURACY, (skill,)) for skill in board.skills]
     pairs = list(itertools.combinations((*reversed(board.methods), BASE), 2))
     number = len(pairs) * len(places)
     found = []
-    for where, tasks in places:
+    for scores, where, metric, tasks in places:
         for first, second in pairs:
-            one = _compare(board, first, second, where, tasks, number)
+            one = _compare(scores, first, second, where, tasks, number)
             if one is not None:
-                found.append(one)
+                found.append(dataclasses.replace(one, metric=metric))
     corrected = holm([one.p for one in found])
     return [dataclasses.replace(one, corrected=p) for one, p in zip(found, corrected, strict=True)]
+
+
+def _telling(board: Scoreboard, answers: Values) -> list[str]:
+    """The metrics to compare that are not the accuracy by another name."""
+    return [
+        metric
+        for metric in TESTED
+        if any(
+            values != board.paired.get(((method, seed), board.task))
+            for (method, seed, name), values in answers.items()
+            if name == metric
+        )
+    ]
+
+
+def find(comparisons: Sequence[Comparison], pair: Sequence[str], tasks: Sequence[str]) -> Comparison | None:
+    """The comparison of two models, in either order, by the mean accuracy on these tasks; None if there is none."""
+    where = tasks[0] if len(tasks) == 1 else MEAN
+    return next((one for one in comparisons if one.where == where and {one.first, one.second} == set(pair)), None)
 
 
 def _compare(
@@ -85,7 +129,7 @@ def _compare(
     seeds = sorted(difference.per_seed)
     strata, values = paired_strata(board, weights, tasks, seeds), list(difference.per_seed.values())
     resamples = max(RESAMPLES, RESAMPLES_EACH * number)
-    p = max(paired_bootstrap(strata, seed=BOOTSTRAP_SEED, resamples=resamples).p, paired_t(strata, values))
+    p = paired_p(strata, values, seed=BOOTSTRAP_SEED, resamples=resamples)
     test = _mcnemar(board, first, second, tasks, seeds)
     return Comparison(first, second, where, difference, p, p, test, detectable(strata, values, level=1 - SURE / number))
 
@@ -114,6 +158,7 @@ def comparison_values(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]
             "first": one.first,
             "second": one.second,
             "where": one.where,
+            "metric": one.metric,
             "difference": one.contrast.mean,
             "intervals": [dataclasses.asdict(interval) for interval in one.contrast.intervals],
             "p": one.p,

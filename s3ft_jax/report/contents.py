@@ -14,7 +14,7 @@ from s3ft_jax.report.answer_table import answer_table
 from s3ft_jax.report.cautions import build_cautions
 from s3ft_jax.report.claims import Claim, build_claims, headline
 from s3ft_jax.report.comparison_table import comparisons_table
-from s3ft_jax.report.comparisons import MEAN, Comparison, compare_all
+from s3ft_jax.report.comparisons import SURE, Comparison, compare_all
 from s3ft_jax.report.document import build_document
 from s3ft_jax.report.evidence import BASE, Evidence, check_evidence
 from s3ft_jax.report.flow import Flow, build_flow
@@ -33,6 +33,10 @@ READING = (
     "with the same settings on the same targets, other examples; not another search, nor other samples). Levels: over "
     "seeds, Student's t; base, or one seed: over test examples. A claim holds only if the intervals over seeds, over "
     "examples and over both all agree.",
+    "Correction: among many comparisons some look like a difference by chance. A claim about two models holds (or does "
+    "not), and an arrow is filled, only if p, corrected for all comparisons of this report (Holm), is below "
+    f"{SURE}, too. Where the intervals alone would say so, the claim holds (or fails) before correction, the arrow is "
+    "hollow, and it may be noise. What is no such comparison goes by the intervals alone, and that is said.",
     "Own, paraphrase, gold: where a training target came from. Own is the model's own answer, judged right; paraphrase "
     "is its own wording of the gold answer, judged right; gold is the data set's answer.",
     "Repair: where no own answer was right, the model went on from a beginning of gold, or mended its wrong answer "
@@ -67,7 +71,8 @@ class Contents:
       headline_table, control_table, scores_table: always there but the control's.
       paired_table: fixed and regressed; None without answers.
       comparisons: every pair of models, everywhere; none without answers.
-      comparisons_table: every pair of models on the target and on the general mean; None without answers.
+      comparisons_table: every pair of models on the target (by each metric) and on the general mean; None without
+        answers.
       skills_table: the same on each general skill.
       answer_table: how near to gold and when declined; None where the task has no passages.
       forgetting: how far models are from the base, and what they lost.
@@ -106,16 +111,16 @@ def build_contents(evidence: Evidence) -> Contents:
     """
     check_evidence(evidence)
     board = build_scoreboard(evidence.scores, evidence.task, evidence.methods, evidence.answers, evidence.items)
-    rows, flow = summarize(board), build_flow(evidence)
+    comparisons = compare_all(board, evidence.measured)
+    rows, flow = summarize(board, comparisons), build_flow(evidence)
     control = _control_board(evidence)
     control_rows = summarize(control) if control else None
     control_table = tables.headline_table(control, control_rows) if control and control_rows else None
-    claims = build_claims(board, rows, control)
+    claims = build_claims(board, rows, control, comparisons)
     cautions = build_cautions(evidence, board, flow)
     sentence, reference = headline(evidence.task, rows), find_reference(evidence.reference)
-    comparisons = compare_all(board)
-    short = [one for one in comparisons if one.where in (board.task, MEAN)]
-    rest = [one for one in comparisons if one.where not in (board.task, MEAN)]
+    short = [one for one in comparisons if one.where not in board.skills]
+    rest = [one for one in comparisons if one.where in board.skills]
     found = forgetting(evidence, _changes(rows))
     told = rows, flow, claims, cautions, sentence, control_rows, comparisons, board, found
     return Contents(
@@ -134,7 +139,7 @@ def build_contents(evidence: Evidence) -> Contents:
         comparisons=comparisons,
         comparisons_table=comparisons_table(short, len(comparisons)),
         skills_table=comparisons_table(rest, len(comparisons)),
-        answer_table=answer_table(evidence.scores, evidence.task, TEST, evidence.methods),
+        answer_table=answer_table(evidence.scores, evidence.task, TEST, evidence.methods, evidence.measured),
         forgetting=found,
         reference=reference,
         reference_table=reference_table(reference, rows, flow) if reference else None,

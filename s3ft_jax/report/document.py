@@ -136,6 +136,7 @@ def _claim_values(claim: Claim) -> dict[str, Any]:
         "verdict": claim.verdict,
         "detail": claim.detail,
         "holds_in_mean": claim.in_mean,
+        "corrected_p": claim.corrected,
         "difference": claim.contrast.mean if claim.contrast is not None else None,
         "intervals": [dataclasses.asdict(interval) for interval in intervals],
     }

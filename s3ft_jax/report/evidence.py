@@ -159,6 +159,8 @@ class Evidence:
         report falls back to unpaired intervals and says so.
       items: (method, seed, task) -> item -> what the model got on it, for benchmarks, which have no verdicts.
       benchmarks: (method, seed) -> all that lm-eval said of the model; empty where no benchmark was run.
+      measured: (method, seed, metric) -> example -> value of the target's answers by a metric of
+        ``evaluation.answers``, for every model or for none; empty where the task has no passages.
       examples: a few test examples to browse.
       logprobs: origin (own, paraphrase, repair, gold) -> per text (sum of log-probability under the base in nats,
         tokens).
@@ -203,6 +205,7 @@ class Evidence:
     answers: Mapping[tuple[str, int | None, str], Sequence[Verdict]] = dataclasses.field(default_factory=dict)
     items: Mapping[tuple[str, int | None, str], Mapping[str, float]] = dataclasses.field(default_factory=dict)
     benchmarks: Mapping[Model, Sequence[BenchmarkResult]] = dataclasses.field(default_factory=dict)
+    measured: Mapping[tuple[str, int | None, str], Mapping[str, float]] = dataclasses.field(default_factory=dict)
     examples: Sequence[BrowsedExample] = ()
     logprobs: Mapping[str, Sequence[tuple[float, int]]] = dataclasses.field(default_factory=dict)
     curves: Mapping[tuple[str, int], Sequence[tuple[int, float]]] = dataclasses.field(default_factory=dict)
@@ -300,6 +303,7 @@ def _check_models(evidence: Evidence) -> None:
     used += [("kl", model) for model in evidence.kl]
     used += [("answers", (method, seed)) for method, seed, _ in evidence.answers]
     used += [("items", (method, seed)) for method, seed, _ in evidence.items]
+    used += [("measured", (method, seed)) for method, seed, _ in evidence.measured]
     for example in evidence.examples:
         used += [(f"examples ({example.example_id})", (answer.method, answer.seed)) for answer in example.answers]
         odd = sorted({answer.outcome for answer in example.answers} - set(OUTCOMES))

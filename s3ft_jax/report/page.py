@@ -13,7 +13,7 @@ from importlib import resources
 from s3ft_jax.records import ORIGINS
 from s3ft_jax.report import frontier, judging, plots, tables
 from s3ft_jax.report.benchmarks import benchmark_tables
-from s3ft_jax.report.claims import FAILS, HOLDS, NOISE, RIVAL, SUBJECT, UNMEASURED, VOID
+from s3ft_jax.report.claims import FAILS, FAILS_BEFORE, HOLDS, HOLDS_BEFORE, NOISE, RIVAL, SUBJECT, UNMEASURED, VOID
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
 from s3ft_jax.report.drawing import method_role
 from s3ft_jax.report.evidence import BASE, BrowsedAnswer, BrowsedExample, EvidenceError
@@ -23,7 +23,9 @@ from s3ft_jax.report.training_curves import LOOKS, last_values_table
 from s3ft_jax.report.wording import clean_text, count_of, method_name, share
 
 CLAIM_MARKS = {HOLDS: "\u2713", FAILS: "\u2717", NOISE: "~", VOID: "\u2013", UNMEASURED: "\u2013"}
+CLAIM_MARKS |= dict.fromkeys((HOLDS_BEFORE, FAILS_BEFORE), "~")
 CLAIM_CLASSES = {HOLDS: "good", FAILS: "bad", NOISE: "noise", VOID: "none", UNMEASURED: "none"}
+CLAIM_CLASSES |= dict.fromkeys((HOLDS_BEFORE, FAILS_BEFORE), "noise")
 PLOTS = ("scatter", "skills", "frontier", "forgetting", "flow", "logprob_token", "logprob_total", "curves")
 OUTCOME_MARKS = {"right": "\u2713", "wrong": "\u2717", "undecided": "?"}
 

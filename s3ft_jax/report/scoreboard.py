@@ -88,6 +88,34 @@ def build_scoreboard(
     return dataclasses.replace(board, paired=_pair(board, _values(answers or {}) | dict(items or {})))
 
 
+def measured(
+    board: Scoreboard, values: Mapping[tuple[str, int | None, str], Mapping[str, float]], metric: str
+) -> Scoreboard:
+    """The target alone, with another metric of its answers in the place of the accuracy.
+
+    Args:
+      board: whose models are taken.
+      values: (method, seed, metric) -> example -> value in [0, 1].
+      metric: which.
+
+    Raises:
+      EvidenceError: a model has no value, or values of other examples than the base.
+    """
+    cells, paired = {}, {}
+    for model in dict.fromkeys(model for model, _, _ in board.cells):
+        mine, base = values.get((*model, metric), {}), values.get((BASE, None, metric), {})
+        if not mine or set(mine) != set(base):
+            raise EvidenceError(
+                f"{metric} of {model[0]} (seed {model[1]}): {len(mine)} examples, base {len(base)}, and not the same; "
+                "give it for all models on the same examples, or for none."
+            )
+        mean = sum(mine.values()) / len(mine)
+        # a standard error is needed only where answers are not known
+        cells[model, board.task, ACCURACY] = Score(*model, board.task, TEST, ACCURACY, mean, len(mine), 0.0)
+        paired[model, board.task] = mine
+    return dataclasses.replace(board, skills=(), choices=(), cells=cells, paired=paired)
+
+
 def _check_score(score: Score, methods: Sequence[str]) -> None:
     if score.method != BASE and score.method not in methods:
         raise EvidenceError(f"score of {_name(score)}: the method is not among {[BASE, *methods]}.")

@@ -116,9 +116,9 @@ def _reference(contents: Contents) -> list[tuple[str, str, float, float | None]]
 
 def _summary(rows: Sequence[Row]) -> str:
     return _csv(
-        ("method", "what", "mean", "low", "high", "interval", "seeds"),
+        ("method", "what", "mean", "low", "high", "interval", "seeds", "corrected_p", "certain"),
         (
-            (row.method, what, one.mean, one.low, one.high, one.rule, row.seeds)
+            (row.method, what, one.mean, one.low, one.high, one.rule, row.seeds, one.corrected, _certain(one))
             for row in rows
             for what, one in _estimates(row)
         ),
@@ -138,6 +138,11 @@ def _estimates(row: Row) -> Iterable[tuple[str, Estimate]]:
         yield f"{skill} change", change
 
 
+def _certain(one: Estimate) -> bool | None:
+    """Whether a change is; None of a level, which has nothing to be certain of."""
+    return one.certain if one.parts else None
+
+
 def _comparisons(contents: Contents) -> str:
     names = ("first", "second", "where", "difference")
     tests = ("p", "corrected_p", "mcnemar_p", "detectable", "sure")
@@ -145,9 +150,9 @@ def _comparisons(contents: Contents) -> str:
     for one in comparison_values(contents.comparisons):
         over = {interval["over"]: interval for interval in one["intervals"]}
         ends = [over.get(kind, {}).get(end) for kind in _KINDS for end in ("low", "high")]
-        rows.append([one[name] for name in names] + ends + [one[name] for name in tests])
+        rows.append([one[name] for name in names] + ends + [one[name] for name in (*tests, "metric")])
     ends = [f"{end}_over_{kind.replace(' ', '_')}" for kind in _KINDS for end in ("low", "high")]
-    return _csv((*names, *ends, *tests), rows)
+    return _csv((*names, *ends, *tests, "metric"), rows)
 
 
 _SCORES = ("method", "seed", "task", "split", "metric", "value", "count", "stderr", "undecided", "shown")

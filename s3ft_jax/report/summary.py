@@ -4,17 +4,18 @@ In: a ``Scoreboard``. Out: ``Row`` values for the tables and plots, and the ``su
 
 All values are fractions; changes are against the untouched base. Intervals are 95 %: of a change over seeds and
 examples together; of a level over seeds; with one seed (and for the base, which has none) over examples.
-``Estimate.rule`` says which.
+``Estimate.rule`` says which. A change that is one of the report's comparisons carries their corrected p.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from s3ft_jax.evaluation.scores import ACCURACY, CHOICE_LIKELIHOOD
 from s3ft_jax.evaluation.statistics import Interval, mean_interval, normal_interval, wilson_interval
+from s3ft_jax.report.comparisons import SURE, Comparison, find
 from s3ft_jax.report.contrast import contrast
 from s3ft_jax.report.evidence import BASE
 from s3ft_jax.report.scoreboard import Scoreboard
@@ -28,6 +29,7 @@ class Estimate:
       mean, low, high: the estimate and its interval.
       rule: the rule of the interval in words.
       parts: of a change, every interval there is: over seeds, over examples, over both.
+      corrected: of a change, its p corrected for all comparisons of the report; None where it is none of them.
     """
 
     mean: float
@@ -35,12 +37,18 @@ class Estimate:
     high: float
     rule: str
     parts: tuple[Interval, ...] = ()
+    corrected: float | None = None
 
     @property
-    def certain(self) -> bool:
+    def away(self) -> bool:
         """Whether every interval there is excludes zero (for changes); seeds that agree by luck do not suffice."""
         ends = [(self.low, self.high), *((one.low, one.high) for one in self.parts)]
         return all(low > 0 for low, _ in ends) or all(high < 0 for _, high in ends)
+
+    @property
+    def certain(self) -> bool:
+        """Whether the change is away from zero, also after correction where it is one of the comparisons."""
+        return self.away and (self.corrected is None or self.corrected < SURE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,14 +78,19 @@ class Row:
     points: Mapping[int, tuple[float, float]]
 
 
-def summarize(board: Scoreboard) -> list[Row]:
-    """One row per model, base first, then the methods in their order."""
-    return [_row(board, method) for method in (BASE, *board.methods)]
+def summarize(board: Scoreboard, comparisons: Sequence[Comparison] = ()) -> list[Row]:
+    """One row per model, base first, then the methods in their order.
+
+    Args:
+      board: the scores.
+      comparisons: ``compare_all`` of the same; a change that is one of them is certain only after their correction.
+    """
+    return [_row(board, method, comparisons) for method in (BASE, *board.methods)]
 
 
-def _row(board: Scoreboard, method: str) -> Row:
-    target_change, target = _change(board, method, (board.task,), ACCURACY)
-    general_change, general = _change(board, method, board.skills, ACCURACY)
+def _row(board: Scoreboard, method: str, comparisons: Sequence[Comparison]) -> Row:
+    target_change, target = _tested(board, method, (board.task,), comparisons)
+    general_change, general = _tested(board, method, board.skills, comparisons)
     likelihood_change, _ = _change(board, method, board.choices, CHOICE_LIKELIHOOD)
     return Row(
         method=method,
@@ -86,14 +99,19 @@ def _row(board: Scoreboard, method: str) -> Row:
         target_change=target_change,
         general_change=general_change if board.skills else None,
         likelihood_change=likelihood_change if board.choices else None,
-        skills={skill: _skill(board, method, skill, ACCURACY) for skill in board.skills},
-        choices={skill: _skill(board, method, skill, CHOICE_LIKELIHOOD) for skill in board.choices},
+        skills={
+            skill: (_level(board, method, skill, ACCURACY), _tested(board, method, (skill,), comparisons)[0])
+            for skill in board.skills
+        },
+        choices={
+            skill: (
+                _level(board, method, skill, CHOICE_LIKELIHOOD),
+                _change(board, method, (skill,), CHOICE_LIKELIHOOD)[0],
+            )
+            for skill in board.choices
+        },
         points={seed: (general.get(seed, 0.0), value) for seed, value in target.items()},
     )
-
-
-def _skill(board: Scoreboard, method: str, skill: str, metric: str) -> tuple[Estimate, Estimate]:
-    return _level(board, method, skill, metric), _change(board, method, (skill,), metric)[0]
 
 
 def _level(board: Scoreboard, method: str, task: str, metric: str) -> Estimate:
@@ -119,6 +137,15 @@ def _change(
     if found is None:
         return Estimate(0.0, 0.0, 0.0, "by definition"), {}
     return _estimate(found.interval, found.intervals), found.per_seed
+
+
+def _tested(
+    board: Scoreboard, method: str, tasks: tuple[str, ...], comparisons: Sequence[Comparison]
+) -> tuple[Estimate, Mapping[int, float]]:
+    """The change of accuracy, with the corrected p of the comparison that it is."""
+    change, values = _change(board, method, tasks, ACCURACY)
+    one = find(comparisons, (method, BASE), tasks) if tasks else None
+    return dataclasses.replace(change, corrected=one.corrected if one else None), values
 
 
 def _estimate(interval: Interval, parts: tuple[Interval, ...] = ()) -> Estimate:
@@ -147,4 +174,5 @@ def _values(estimate: Estimate | None, why: str = "") -> dict[str, Any]:
     if estimate is None:
         return {"mean": None, "low": None, "high": None, "interval": why}
     values = {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "interval": estimate.rule}
-    return values | {f"over_{one.over.replace(' ', '_')}": dataclasses.asdict(one) for one in estimate.parts}
+    values |= {f"over_{one.over.replace(' ', '_')}": dataclasses.asdict(one) for one in estimate.parts}
+    return values | ({"corrected_p": estimate.corrected, "certain": estimate.certain} if estimate.parts else {})

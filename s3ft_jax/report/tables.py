@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from s3ft_jax.records import ORIGINS, OUTCOMES, Score
+from s3ft_jax.report.comparisons import SURE
 from s3ft_jax.report.evidence import BASE, Evidence
 from s3ft_jax.report.flow import USUAL, Flow
 from s3ft_jax.report.scoreboard import Scoreboard
@@ -41,7 +42,7 @@ class Cell:
       text: the value.
       detail: small print below it, e.g. the interval.
       sign: ``up``, ``down`` or ``flat`` for a change; empty for any other cell.
-      certain: whether the change's interval excludes zero; an uncertain one gets a hollow arrow and no colour.
+      certain: as ``Estimate.certain`` or ``Comparison.is_sure``; an uncertain one gets a hollow arrow and no colour.
       tint: 0..1, how strongly to colour a certain change.
       number: whether to align it as a number.
       method: a method whose colour marks the cell; empty for none.
@@ -95,6 +96,25 @@ def change_cell(change: Estimate, *, short: bool = False) -> Cell:
     return Cell(text, detail, sign, certain, tint)
 
 
+def arrows_legend(rows: Sequence[Row]) -> str:
+    """What the arrows of a summary mean: with correction where its changes are comparisons of the report."""
+    changes = [change for row in rows if row.seeds for change in _changes(row)]
+    known = [change.corrected is not None for change in changes]
+    filled, rest = "zero lies outside every interval there is (over seeds, examples, both)", "may be noise"
+    if any(known):
+        filled += f", and p, corrected for all comparisons of this report, is below {SURE}"
+    text = f"\u25b2\u25bc filled and coloured: {filled}; \u25b3\u25bd hollow: {rest}."
+    if any(known) and not all(known):
+        return f"{text} Changes without such a p (by likelihood, or of answers not known) go by the intervals alone."
+    return text if any(known) else f"{text} Not corrected for how many changes there are."
+
+
+def _changes(row: Row) -> list[Estimate]:
+    """The changes that the headline table shows of a model."""
+    means = [row.target_change, row.general_change, row.likelihood_change]
+    return [change for change in means if change] + [change for _, change in row.skills.values()]
+
+
 def headline_table(board: Scoreboard, rows: Sequence[Row]) -> Table:
     """Base and methods by target, mean general change, and the change of each general skill."""
     columns = ["", f"{board.task} (target), %", "Change on target"]
@@ -126,8 +146,7 @@ def headline_table(board: Scoreboard, rows: Sequence[Row]) -> Table:
         "Base: accuracy in %. Methods: the target's accuracy in %, and changes against the base in points. In brackets "
         "the 95 % interval (of changes over seeds and examples together, by likelihood and of levels over seeds, where "
         "there are several); after \u00b1 half the width of the widest one, over seeds, over examples or over both. "
-        "\u25b2\u25bc filled and coloured: zero lies outside all of them; \u25b3\u25bd hollow: it does not, so this "
-        "may be noise."
+        f"{arrows_legend(rows)}"
     )
     return Table(caption, tuple(columns), tuple(body))
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from s3ft_jax.report.claims import FAILS, HOLDS, NOISE
+from s3ft_jax.report.claims import FAILS, FAILS_BEFORE, HOLDS, HOLDS_BEFORE, NOISE
 from s3ft_jax.report.contents import Contents
 from s3ft_jax.report.summary import Estimate
-from s3ft_jax.report.tables import change_cell, spread
+from s3ft_jax.report.tables import arrows_legend, change_cell, spread
 from s3ft_jax.report.wording import method_name, percent
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-MARKS = {HOLDS: ("\u2713", "green"), FAILS: ("\u2717", "red"), NOISE: ("~", "yellow")}
+MARKS = {HOLDS: ("\u2713", "green"), FAILS: ("\u2717", "red")}
+MARKS |= dict.fromkeys((NOISE, HOLDS_BEFORE, FAILS_BEFORE), ("~", "yellow"))
 
 
 def print_result(contents: Contents, console: Console | None = None) -> None:
@@ -38,7 +39,7 @@ def build_result(contents: Contents) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table()
+    table = Table(caption=arrows_legend(contents.rows), caption_justify="left")
     general = contents.board.skills
     table.add_column("")
     for column in ("target %", "change", *(("general change",) if general else ())):

@@ -23,6 +23,17 @@ _METRICS = {
     "choice_likelihood_per_token": "choice likelihood per token",
 }
 
+ANSWER_METRICS = {
+    "exact_match": "exact match",
+    "token_f1": "token F1",
+    "token_recall": "token recall",
+    "answerable_accuracy": "answerable, right",
+    "unanswerable_accuracy": "unanswerable, declined",
+    "false_refusals": "answerable, declined",
+    "answerability": "declined as it should",
+}
+"""As ``evaluation.answers`` names them, and as a reader does."""
+
 
 def method_name(method: str) -> str:
     """The name of a method as the papers write it, e.g. ``S3FT``; other names as they are."""
@@ -55,6 +66,11 @@ def interval_phrase(interval: Interval) -> str:
     """``over 3 seeds [+12.1, +20.4]``."""
     paired = ", paired" if "paired bootstrap" in interval.rule else ""
     return f"over {interval.count:,} {interval.over}{paired} {bounds(interval.low, interval.high)}"
+
+
+def chance(p: float) -> str:
+    """A p-value: 0.0312 -> ``0.031``, 0.0001 -> ``<0.001``."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def count_of(number: int, noun: str) -> str:

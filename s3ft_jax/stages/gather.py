@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from s3ft_jax.batches import hash_order
+from s3ft_jax.evaluation.answers import answer_values, has_answers
 from s3ft_jax.records import SAMPLED, Example, ItemScore, Response, Score, Selection, Verdict
 from s3ft_jax.report import BrowsedAnswer, BrowsedExample, Control, Evidence, ResponseCount
 from s3ft_jax.report.claims import SUBJECT
@@ -112,12 +114,14 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
     keys = {one: tuned_model.key(entry.model, one[1]) for one, entry in tuned.items()}
     trainings = {one: _facts(workdir, key) for one, key in keys.items()}
     logprobs, unread = base_logprobs(config, workdir)
+    scores = _scores(config, workdir, models)
+    measured, unlike = measured_of(config, workdir, models, scores)
     return Evidence(
         title=config.title or f"{config.task.name} on {config.model.path}",
         task=tests[0].task,
         methods=tuple(dict.fromkeys(label for label, seed in models if seed is not None)),
         seeds=tuple(config.train.seeds),
-        scores=_scores(config, workdir, models),
+        scores=scores,
         config=config.to_dict(),
         intakes=_intakes(config, workdir),
         encoding=next(iter(chosen.values()), {}).get("encoding", {}),
@@ -135,6 +139,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
         answers=answers_of(config, workdir, models),
         items=items_of(config, workdir, models),
         benchmarks={model: benchmark.results(workdir, *place) for model, place in benchmarked(config, models)},
+        measured=measured,
         examples=_browse(config, workdir, models, tests),
         logprobs=logprobs,
         curves=_curves(workdir, tuned),
@@ -147,7 +152,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
         versions=_versions(config),
         hashes={key: workdir.stage_digest(key) for key in ("import", "prepare")},
         sandbox=_facts(workdir, evaluate.key(evaluate.UNTUNED, None, config.evaluate.split)).get("sandbox", ""),
-        notes=(*config.report.notes, *unread),
+        notes=(*config.report.notes, *unread, *unlike),
         control=control,
         reference=config.report.reference,
     )
@@ -200,6 +205,42 @@ def items_of(
         for one in workdir.read_records(ItemScore, f"{benchmark.folder(*place)}/items.jsonl"):
             items.setdefault((*model, one.task), {})[one.item] = one.value
     return items
+
+
+def measured_of(
+    config: ConfigDict, workdir: Workdir, models: Models, scores: Sequence[Score]
+) -> tuple[dict[tuple[str, int | None, str], dict[str, float]], list[str]]:
+    """(label, seed, metric) -> example -> value of the task's answers, computed from the stored responses.
+
+    Returns:
+      The values, none where the task has no passages; and what the report has to say where they are none because the
+      stored scores are not those of the stored responses: older code may have made them, or responses are gone.
+    """
+    split = config.evaluate.split
+    examples = evaluate.examples_of(config, workdir, split)
+    task, asked = examples[0].task, [example for example in examples if has_answers(example)]
+    told = {(s.method, s.seed, s.metric): s.value for s in scores if (s.task, s.split) == (task, split)}
+    found, odd = {}, []
+    for model, part, place in scored(config, models) if asked else ():
+        if part == split:
+            where = f"scores/{evaluate.name(*place)}/{part}"
+            responses = read_shards(workdir, Response, f"{where}-responses")
+            there = {response.example_id for response in responses}
+            mine = [example for example in asked if example.task == task and example.id in there]
+            values = answer_values(mine, responses, workdir.read_records(Verdict, f"{where}-verdicts.jsonl"))
+            means = {metric: sum(some.values()) / len(some) for (_, metric), some in values.items()}
+            unlike = any(abs(told.get((*model, name), math.inf) - mean) > 1e-6 for name, mean in means.items())
+            if unlike or len(mine) < len(asked):
+                odd.append(f"manifests/{evaluate.key(*place, part)}.json")
+            found |= {(*model, metric): some for (_, metric), some in values.items()}
+    if not odd:
+        return found, []
+    note = (
+        f"Token F1 and its like are not compared by pairs: of {count_of(len(odd), 'model')} the stored scores are not "
+        "those of the stored responses (other code scored them, or responses are gone). To have them scored anew, "
+        f"remove {', '.join(odd[:3])}{' and so on' if len(odd) > 3 else ''} and run the command again."
+    )
+    return {}, [note]
 
 
 def _facts(workdir: Workdir, key: str) -> dict[str, Any]:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from s3ft_jax.evaluation.comparisons import detectable, holm, mcnemar, paired_t
+from s3ft_jax.evaluation.comparisons import detectable, holm, mcnemar, paired_p, paired_t
 from s3ft_jax.evaluation.statistics import StatisticsError, both_interval, paired_bootstrap
 
 NULL_RUNS = 8000
+REPORT_RUNS = 2000
 
 
 def test_mcnemar_is_the_binomial_test_less_half_of_its_last_step():
@@ -131,6 +132,33 @@ def test_paired_t_does_not_trust_few_examples_as_the_bootstrap_does():
     assert paired_t([np.zeros(9)]) == 1.0 and paired_t([np.ones(1)]) == 1.0
     with pytest.raises(StatisticsError):
         paired_t([])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "spread", "most"),
+    [(1, 0.0, 0.06), (5, 0.0, 0.06), (5, 0.1, 0.06), (3, 0.1, 0.09)],
+)
+def test_the_p_of_the_report_rejects_null_data_no_more_often_than_it_says(seeds, spread, most):
+    """Two models of one accuracy: questions that are easy for one, seeds that are good; p < 0.05 in at most 5 + 1 %.
+
+    With three seeds that differ by more than examples do, in more: so few do not tell by how much.
+    """
+    random, below = np.random.default_rng(10), 0
+    for _ in range(REPORT_RUNS):
+        ease = 0.25 * random.standard_normal((1, 1, 200)) + 0.12 * random.standard_normal((2, 1, 200))
+        right = random.random((2, seeds, 200)) < 0.6 + ease + spread * random.standard_normal((2, seeds, 1))
+        differences = right[0].astype(float) - right[1]
+        strata, per_seed = [np.round(differences.mean(axis=0), 12)], differences.mean(axis=1)
+        below += paired_p(strata, per_seed, seed=int(random.integers(2**31)), resamples=500) < 0.05
+    assert below / REPORT_RUNS <= most, below
+
+
+def test_the_p_of_the_report_is_the_larger_of_two():
+    random = np.random.default_rng(11)
+    differences = random.choice([-1.0, 0.0, 1.0, 1.0], 200)
+    for seeds in ([], [0.2, 0.3, 0.25], [0.9, -0.5, 0.35]):
+        p = paired_p([differences], seeds, seed=3, resamples=700)
+        assert p == max(paired_bootstrap(differences, seed=3, resamples=700).p, paired_t([differences], seeds))
 
 
 def test_among_many_null_comparisons_whose_seeds_differ_few_are_called_sure():

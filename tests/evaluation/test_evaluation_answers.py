@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from s3ft_jax.evaluation.answers import score_answers
+from s3ft_jax.evaluation.answers import answer_values, has_answers, score_answers
 from s3ft_jax.judges import answers as judge
 from s3ft_jax.records import Example, Response
 
@@ -95,3 +95,18 @@ def test_figures_equal_the_official_script_on_what_models_say(data_dir):
 def test_other_judges_and_absent_kinds_have_no_score():
     assert scores([(question(0, ["4"], "numbers"), "4")]) == {}
     assert "unanswerable_accuracy" not in scores(ASKED[:2]) and "token_recall" not in scores(ASKED[3:])
+
+
+def test_values_by_question_are_what_the_scores_are_means_of():
+    examples = [example for example, _ in ASKED]
+    responses = [Response(e.id, "own", 0, text, (1,), (2,), True, -1.0) for e, text in ASKED]
+    verdicts = [judge.judge(e, r) for e, r in zip(examples, responses, strict=True)]
+    found = answer_values(examples, responses, verdicts)
+    assert found["reading", "token_f1"] == {f"r/test/{i}": pytest.approx(v) for i, v in enumerate((1, 2 / 3, 0, 1, 0))}
+    assert found["reading", "false_refusals"] == {"r/test/0": 0.0, "r/test/1": 0.0, "r/test/2": 1.0}
+    assert found["reading", "unanswerable_accuracy"] == {"r/test/3": 1.0, "r/test/4": 0.0}
+    for metric, score in scores(ASKED).items():
+        values = found["reading", metric].values()
+        assert (sum(values) / len(values), len(values)) == (pytest.approx(score.value), score.count)
+    assert has_answers(examples[0]) and not has_answers(question(0, ["4"], "numbers"))
+    assert has_answers(question(0, ["4"], "all(length(1, 200), answers)"))

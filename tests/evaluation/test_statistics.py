@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from s3ft_jax.evaluation import statistics
 from s3ft_jax.evaluation.statistics import (
     StatisticsError,
     both_interval,
@@ -199,3 +200,10 @@ def test_wilson_is_statsmodels():
     for right, count in ((0, 80), (41, 80), (560, 600)):
         found = wilson_interval(right / count, count)
         assert (found.low, found.high) == pytest.approx(proportion_confint(right, count, method="wilson"), abs=1e-9)
+
+
+def test_a_bootstrap_of_many_different_values_draws_in_parts_what_it_would_draw_at_once(monkeypatch):
+    values = np.random.default_rng(0).uniform(-1, 1, 70)
+    whole = paired_bootstrap([values, values[:9]], resamples=1000)
+    monkeypatch.setattr(statistics, "_DRAWN", 640)
+    assert paired_bootstrap([values, values[:9]], resamples=1000) == whole

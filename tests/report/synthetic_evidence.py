@@ -84,6 +84,33 @@ def synthetic_answers(
     return answers
 
 
+def synthetic_measured(
+    answers: dict[tuple[str, int | None, str], list[Verdict]], *, unanswerable: int = 4
+) -> tuple[dict[tuple[str, int | None, str], dict[str, float]], list[Score]]:
+    """Metrics of the target's answers that go with the verdicts, and their scores.
+
+    Every ``unanswerable``-th question is unanswerable (0: none); a wrong answer to another has half of the tokens, or
+    every third time declines.
+    """
+    measured: dict[tuple[str, int | None, str], dict[str, float]] = {}
+    for (method, seed, task), verdicts in answers.items():
+        for place, verdict in enumerate(verdicts if task == TASK else ()):
+            right = float(verdict.outcome == "right")
+            if unanswerable and place % unanswerable == 0:
+                values = {"token_f1": right, "unanswerable_accuracy": right}
+            else:
+                values = {"token_f1": right or 0.5 * (place % 3 > 0), "answerable_accuracy": right}
+                values["false_refusals"] = float(not right and place % 3 == 0)
+            for metric, value in values.items():
+                measured.setdefault((method, seed, metric), {})[verdict.example_id] = value
+    scores = []
+    for (method, seed, metric), values in measured.items():
+        array = np.array(list(values.values()))
+        stderr = float(array.std() / math.sqrt(len(array)))
+        scores.append(Score(method, seed, TASK, "test", metric, float(array.mean()), len(array), stderr))
+    return measured, scores
+
+
 def synthetic_verdicts(right_share: float, origin: str, ids: list[str]) -> list[Verdict]:
     random = np.random.default_rng(len(ids))
     verdicts = []

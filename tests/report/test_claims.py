@@ -1,10 +1,34 @@
 """Claims: a truth table over synthetic scores, so that no sentence can be hard-coded."""
 
+import dataclasses
+
 import pytest
-from synthetic_evidence import GENERAL, METHODS, TARGET, TASK, synthetic_answers, synthetic_scores
+from synthetic_evidence import (
+    GENERAL,
+    METHODS,
+    SKILLS,
+    TARGET,
+    TASK,
+    synthetic_answers,
+    synthetic_contents,
+    synthetic_scores,
+)
 
 from s3ft_jax.evaluation.statistics import Interval
-from s3ft_jax.report.claims import FAILS, HOLDS, NOISE, UNMEASURED, VOID, build_claims, headline, judge_contrast
+from s3ft_jax.report.claims import (
+    FAILS,
+    FAILS_BEFORE,
+    HOLDS,
+    HOLDS_BEFORE,
+    NOISE,
+    UNCORRECTED,
+    UNMEASURED,
+    VOID,
+    build_claims,
+    headline,
+    judge_contrast,
+)
+from s3ft_jax.report.comparisons import compare_all
 from s3ft_jax.report.contrast import Contrast
 from s3ft_jax.report.scoreboard import build_scoreboard
 from s3ft_jax.report.summary import summarize
@@ -13,6 +37,16 @@ from s3ft_jax.report.summary import summarize
 def claims_of(scores, methods=METHODS, control=None, answers=None):
     board = build_scoreboard(scores, TASK, methods, answers)
     return {claim.name: claim for claim in build_claims(board, summarize(board), control)}
+
+
+def corrected_claims(targets, corrected):
+    """Claims of sft and s3ft alone, every comparison with the given corrected p."""
+    scores = synthetic_scores(targets, {name: GENERAL[name] for name in targets}, skills=SKILLS[:2])
+    methods = tuple(name for name in targets if name != "base")
+    board = build_scoreboard(scores, TASK, methods, synthetic_answers(scores))
+    comparisons = [dataclasses.replace(one, corrected=corrected) for one in compare_all(board)]
+    rows = summarize(board, comparisons)
+    return {claim.name: claim for claim in build_claims(board, rows, None, comparisons)}, rows
 
 
 def span(low, high, over="seeds"):
@@ -134,6 +168,53 @@ def test_one_seed_rests_on_examples_alone():
     claim = claims_of(synthetic_scores(seeds=(4,)))["s3ft_vs_sft_target"]
     assert claim.contrast.over_seeds is None
     assert "over seeds" not in claim.detail and "over 600 examples" in claim.detail
+
+
+@pytest.mark.parametrize(
+    ("s3ft", "corrected", "expected"),
+    [
+        (0.89, 0.01, HOLDS),
+        (0.89, 0.2, HOLDS_BEFORE),
+        (0.89, 0.05, HOLDS_BEFORE),
+        (0.62, 0.2, NOISE),
+        (0.40, 0.2, FAILS_BEFORE),
+        (0.40, 0.01, FAILS),
+    ],
+)
+def test_a_claim_about_two_models_holds_only_after_correction(s3ft, corrected, expected):
+    claims, rows = corrected_claims({"base": 0.28, "sft": 0.62, "s3ft": s3ft}, corrected)
+    claim = claims["s3ft_vs_sft_target"]
+    assert claim.verdict == expected and claim.corrected == corrected
+    assert "95 % interval over 3 seeds" in claim.detail and f"corrected {corrected:.3f}." in claim.detail
+    assert ("may be chance" in claim.detail) == (expected in (HOLDS_BEFORE, FAILS_BEFORE))
+    assert UNCORRECTED not in claim.detail
+    assert ("(within noise after correction)" in headline(TASK, rows)) == (corrected >= 0.05)
+
+
+def test_what_is_no_comparison_goes_by_intervals_and_says_so():
+    half = next(claim for claim in synthetic_contents().claims if claim.name == "s3ft_drop_at_most_half")
+    assert half.verdict == HOLDS and half.corrected is None and half.detail.endswith(UNCORRECTED)
+    unknown = claims_of(synthetic_scores())
+    assert unknown["s3ft_vs_sft_target"].verdict == HOLDS and UNCORRECTED in unknown["s3ft_vs_sft_target"].detail
+    assert UNCORRECTED in unknown["base_beaten_on_target"].detail
+    close = claims_of(synthetic_scores({**TARGET, "s3ft": 0.62}))["s3ft_vs_sft_target"]
+    assert close.verdict == NOISE and UNCORRECTED not in close.detail, "nothing to take away"
+    control = build_scoreboard(synthetic_scores({**TARGET, "s3ft": 0.4}), TASK, METHODS)
+    assert UNCORRECTED in claims_of(synthetic_scores(), control=control)["control_target"].detail
+
+
+@pytest.mark.parametrize(
+    ("s3ft", "corrected", "expected", "said"),
+    [
+        (0.89, 0.01, HOLDS, "better: SFT and S3FT."),
+        (0.89, 0.2, HOLDS_BEFORE, "better before correction: SFT (over 3 seeds"),
+        (0.10, 0.2, FAILS_BEFORE, "worse before correction: SFT (over 3 seeds"),
+        (0.10, 0.01, FAILS, "worse: SFT and S3FT."),
+    ],
+)
+def test_the_base_is_beaten_only_after_correction(s3ft, corrected, expected, said):
+    claims, _ = corrected_claims({"base": 0.28, "sft": s3ft, "s3ft": s3ft}, corrected)
+    assert claims["base_beaten_on_target"].verdict == expected and said in claims["base_beaten_on_target"].detail
 
 
 def test_headline_says_gain_and_loss_with_their_signs():

@@ -2,7 +2,7 @@
 
 from synthetic_evidence import METHODS, TASK, synthetic_answers, synthetic_scores
 
-from s3ft_jax.report.comparison_table import chance, comparisons_table
+from s3ft_jax.report.comparison_table import comparisons_table
 from s3ft_jax.report.comparisons import compare_all
 from s3ft_jax.report.scoreboard import build_scoreboard
 
@@ -17,7 +17,3 @@ def test_a_line_per_pair_and_no_filled_arrow_for_noise():
         assert row[2].certain == one.is_sure and (row[2].tint > 0) == one.is_sure
     assert any(one.is_sure for one in found) and not all(one.is_sure for one in found)
     assert comparisons_table([], 0) is None
-
-
-def test_small_chances():
-    assert (chance(0.0312), chance(0.0004), chance(1.0)) == ("0.031", "<0.001", "1.000")

@@ -11,6 +11,8 @@ from synthetic_evidence import METHODS, TASK, synthetic_contents, synthetic_evid
 from whole_evidence import whole_evidence
 
 from s3ft_jax.report import Evidence, EvidenceError, build_contents, write_report
+from s3ft_jax.report.claims import FAILS, HOLDS
+from s3ft_jax.report.comparisons import MEAN
 from s3ft_jax.report.page import PLOTS, build_page
 from s3ft_jax.report.spreadsheets import build_spreadsheets
 from s3ft_jax.report.tables import Table
@@ -66,6 +68,27 @@ def test_nothing_but_scores_is_enough(tmp_path):
     change = contents.document["summary"]["s3ft"]["general_change"]
     assert change["mean"] is None and change["interval"] == "no general skill was scored"
     assert contents.document["control"] is None
+
+
+def test_no_output_calls_sure_what_the_table_of_pairs_does_not():
+    contents = synthetic_contents()
+    document = contents.document
+    sure = {(one["first"], one["where"]): one["sure"] for one in document["comparisons"] if one["second"] == "base"}
+    columns, taken = (TASK, MEAN, None, *contents.board.skills), 0
+    for row, estimates in zip(contents.headline_table.rows[1:], contents.rows[1:], strict=True):
+        for where, cell in zip(columns, row[2:], strict=True):
+            if where:  # by likelihood there is no comparison
+                assert cell.certain == (cell.arrow in "\u25b2\u25bc") == sure[estimates.method, where]
+        values = document["summary"][estimates.method]
+        assert values["general_change"]["certain"] == sure[estimates.method, MEAN]
+        taken += estimates.general_change.away and not estimates.general_change.certain
+    assert taken, "a change that its intervals alone would colour"
+    assert "lost 2.8 points (within noise after correction) on general skills" in contents.headline
+    by_pair = {frozenset((one["first"], one["second"])): one["sure"] for one in document["comparisons"][:10]}
+    for claim in document["claims"]:
+        rival = claim["name"].removeprefix("s3ft_vs_").removesuffix("_target")
+        if claim["corrected_p"] is not None and claim["name"].endswith("_target"):
+            assert (claim["verdict"] in (HOLDS, FAILS)) == by_pair[frozenset(("s3ft", rival))]
 
 
 def test_bad_evidence_is_refused():

@@ -8,6 +8,7 @@ import pytest
 from synthetic_evidence import METHODS, synthetic_browsed, synthetic_contents, synthetic_evidence
 
 from s3ft_jax.report import build_contents
+from s3ft_jax.report.claims import FAILS_BEFORE, HOLDS_BEFORE
 from s3ft_jax.report.page import build_page
 
 SECTIONS = ("result", "claims", "mind", "control", "flow", "logprob", "examples", "training", "scores", "settings")
@@ -139,3 +140,11 @@ def test_every_origin_that_occurs_has_a_legend_and_a_colour(page):
         assert f'<span class="dot" style="--dot: var(--origin-{origin})"></span>{origin}</li>' in drawn
         assert len(re.findall(rf"--origin-{origin}: #", drawn)) == 2, "one for light, one for dark"
     assert "tokens per accepted" in drawn and "tokens per accepted" not in page
+
+
+def test_a_claim_that_correction_takes_away_has_a_mark_of_its_own():
+    contents = synthetic_contents()
+    claims = [dataclasses.replace(contents.claims[0], verdict=verdict) for verdict in (HOLDS_BEFORE, FAILS_BEFORE)]
+    page = build_page(dataclasses.replace(contents, claims=claims))
+    for verdict in (HOLDS_BEFORE, FAILS_BEFORE):
+        assert f'<span class="verdict noise"><i aria-hidden="true">~</i>{verdict}</span>' in page

@@ -3,10 +3,11 @@
 import itertools
 
 import pytest
-from synthetic_evidence import METHODS, TASK, synthetic_answers, synthetic_scores
+from synthetic_evidence import METHODS, SKILLS, TASK, synthetic_answers, synthetic_measured, synthetic_scores
 
 from s3ft_jax.evaluation.comparisons import holm
-from s3ft_jax.report.comparisons import MEAN, compare_all, comparison_values
+from s3ft_jax.report import EvidenceError
+from s3ft_jax.report.comparisons import MEAN, TESTED, compare_all, comparison_values, find
 from s3ft_jax.report.contrast import contrast
 from s3ft_jax.report.scoreboard import build_scoreboard
 
@@ -68,3 +69,54 @@ def test_values_for_report_json(board):
         values
     )
     assert [interval["over"] for interval in values["intervals"]] == ["seeds", "examples", "seeds and examples"]
+
+
+def passages(unanswerable=4):
+    """A small board of sft and s3ft, and the metrics of their answers."""
+    scores = [score for score in synthetic_scores(skills=SKILLS[:2]) if score.method in ("base", "sft", "s3ft")]
+    answers = synthetic_answers(scores)
+    measured, _ = synthetic_measured(answers, unanswerable=unanswerable)
+    return build_scoreboard(scores, TASK, ("sft", "s3ft"), answers), measured
+
+
+def test_answers_on_passages_are_compared_by_f1_and_by_kind_of_question_too():
+    board, measured = passages()
+    found = compare_all(board, measured)
+    asked = [one for one in found if one.metric in TESTED]
+    assert [one.where for one in asked[::3]] == [
+        f"{TASK}: token F1",
+        f"{TASK}: answerable, right",
+        f"{TASK}: unanswerable, declined",
+    ]
+    assert len(asked) == 9 and len(found) == 9 + 3 * 4 and not any(one.metric == "false_refusals" for one in found)
+    assert [one.corrected for one in found] == pytest.approx(holm([one.p for one in found])), "one family"
+    assert [one.where for one in found[:4]] == [TASK] * 3 + [f"{TASK}: token F1"]
+    for one in asked:
+        assert [over.over for over in one.contrast.intervals] == ["seeds", "examples", "seeds and examples"]
+        assert (one.mcnemar is None) == (one.metric == "token_f1"), "F1 lies between right and wrong"
+    (kind,) = (c for c in asked if (c.first, c.second, c.metric) == ("s3ft", "sft", "unanswerable_accuracy"))
+    means = [
+        sum(sum(measured[method, seed, kind.metric].values()) for seed in (0, 1, 2)) / 3 / 150
+        for method in ("s3ft", "sft")
+    ]
+    assert kind.contrast.mean == pytest.approx(means[0] - means[1]) and kind.contrast.over_examples.count == 150
+    assert find(found, ("sft", "s3ft"), (TASK,)).metric == "accuracy"
+    assert {value["metric"] for value in comparison_values(found)} == {"accuracy", *TESTED}
+
+
+def test_a_metric_that_is_the_accuracy_itself_is_not_compared_again():
+    board, measured = passages(unanswerable=0)
+    assert {one.metric for one in compare_all(board, measured)} == {"accuracy", "token_f1"}
+    right = {(*model, "token_f1"): dict(values) for (model, task), values in board.paired.items() if task == TASK}
+    assert compare_all(board, right) == compare_all(board)
+
+
+def test_a_metric_is_given_for_all_models_or_refused():
+    board, measured = passages()
+    less = {key: values for key, values in measured.items() if key != ("sft", 1, "token_f1")}
+    with pytest.raises(EvidenceError, match=r"token_f1 of sft \(seed 1\): 0 examples, base 600"):
+        compare_all(board, less)
+    other = dict(measured)
+    other["sft", 1, "token_f1"] = {f"x{key}": value for key, value in measured["sft", 1, "token_f1"].items()}
+    with pytest.raises(EvidenceError, match="not the same"):
+        compare_all(board, other)

@@ -23,6 +23,9 @@ def test_scores_and_summary_are_those_of_the_document(sheets):
     assert float(sheets["scores"][0]["value"]) == first["value"] and sheets["scores"][0]["task"] == first["task"]
     (target,) = (row for row in sheets["summary"] if (row["method"], row["what"]) == ("s3ft", "target change"))
     assert float(target["low"]) == document["summary"]["s3ft"]["target_change"]["low"] and target["seeds"] == "3"
+    assert float(target["corrected_p"]) == document["summary"]["s3ft"]["target_change"]["corrected_p"]
+    (level,) = (row for row in sheets["summary"] if (row["method"], row["what"]) == ("s3ft", "target"))
+    assert (target["certain"], level["certain"], level["corrected_p"]) == ("True", "", "")
 
 
 def test_every_comparison_answer_and_text_has_a_line(sheets):

@@ -16,6 +16,7 @@ from synthetic_evidence import (
 
 from s3ft_jax.evaluation.statistics import Interval, wilson_interval
 from s3ft_jax.records import Score
+from s3ft_jax.report.comparisons import MEAN, compare_all
 from s3ft_jax.report.scoreboard import build_scoreboard
 from s3ft_jax.report.summary import Estimate, Row, summarize, summary_values
 
@@ -114,6 +115,32 @@ def test_two_seeds_that_agree_by_luck_are_not_certain_alone():
 def test_certain_means_every_interval_on_the_same_side_of_zero(seeds, examples, certain):
     over = (Interval(sum(examples) / 2, *examples, "examples", 80, "synthetic"),) if examples else ()
     assert Estimate(sum(seeds) / 2, *seeds, "synthetic", over).certain is certain
+
+
+@pytest.mark.parametrize(("corrected", "certain"), [(None, True), (0.049, True), (0.05, False), (1.0, False)])
+def test_certain_needs_the_corrected_p_where_there_is_one(corrected, certain):
+    change = Estimate(0.15, 0.1, 0.2, "synthetic", (), corrected)
+    assert change.away and change.certain is certain
+    assert not Estimate(0.15, -0.1, 0.4, "synthetic", (), 0.001).certain
+
+
+def test_changes_carry_the_corrected_p_of_their_comparison():
+    scores = synthetic_scores(skills=SKILLS[:2])
+    board = build_scoreboard(scores, TASK, METHODS, synthetic_answers(scores))
+    comparisons = compare_all(board)
+    found = {(one.first, one.where): one for one in comparisons if one.second == "base"}
+    rows = summarize(board, comparisons)
+    for row in rows[1:]:
+        changes = {TASK: row.target_change, MEAN: row.general_change}
+        changes |= {skill: change for skill, (_, change) in row.skills.items()}
+        for where, change in changes.items():
+            assert change.corrected == found[row.method, where].corrected
+            assert change.certain == found[row.method, where].is_sure
+        assert row.likelihood_change.corrected is None, "no answers to compare"
+    values = summary_values(rows)
+    assert values["sft"]["target_change"]["corrected_p"] == rows[1].target_change.corrected
+    assert values["sft"]["target_change"]["certain"] is True and "certain" not in values["sft"]["target"]
+    assert rows[0].target_change.corrected is None
 
 
 def test_rows_are_in_order_with_skills_and_likelihood_apart():

@@ -1,13 +1,22 @@
 """Tables: signs, arrows, and counts."""
 
 import pytest
-from synthetic_evidence import METHODS, SEEDS, TASK, synthetic_answers, synthetic_evidence, synthetic_scores
+from synthetic_evidence import (
+    METHODS,
+    SEEDS,
+    TASK,
+    synthetic_answers,
+    synthetic_contents,
+    synthetic_evidence,
+    synthetic_scores,
+)
 
 from s3ft_jax.evaluation.statistics import Interval
 from s3ft_jax.report.flow import build_flow
 from s3ft_jax.report.scoreboard import build_scoreboard
-from s3ft_jax.report.summary import Estimate
+from s3ft_jax.report.summary import Estimate, summarize
 from s3ft_jax.report.tables import (
+    arrows_legend,
     change_cell,
     costs_table,
     flatten,
@@ -37,6 +46,16 @@ def test_a_change_is_certain_only_if_both_intervals_say_so(seeds, examples, arro
     cell = change_cell(Estimate(sum(seeds) / 2, *seeds, "synthetic", (over,)))
     assert (cell.arrow, cell.certain) == (arrow, certain)
     assert (cell.tint > 0) == certain
+
+
+def test_an_arrow_that_correction_takes_away_is_hollow_and_the_legend_says_why():
+    kept, lost = (change_cell(Estimate(0.15, 0.1, 0.2, "synthetic", (), p)) for p in (0.01, 0.2))
+    assert (kept.arrow, lost.arrow, lost.tint) == ("\u25b2", "\u25b3", 0.0)
+    rows = synthetic_contents().rows
+    assert "p, corrected for all comparisons of this report, is below 0.05" in arrows_legend(rows)
+    assert "by likelihood" in arrows_legend(rows) and arrows_legend(rows) in synthetic_contents().headline_table.caption
+    plain = summarize(build_scoreboard(synthetic_scores(), TASK, METHODS))
+    assert arrows_legend(plain).endswith("Not corrected for how many changes there are.")
 
 
 def test_paired_table_counts_every_example_once():

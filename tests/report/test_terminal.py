@@ -21,6 +21,9 @@ def test_headline_models_and_claims_are_printed():
     assert " ".join(text.split()).startswith(contents.headline)
     assert sum(line.startswith("\u2502") for line in lines) == 5
     assert "\x1b" not in text
+    flat = " ".join(text.replace("\u2502", " ").split())
+    assert "\u25bd \u22122.8" in flat, "hollow: correction takes it away"
+    assert "corrected for all comparisons of this report" in flat
     assert any("S3FT is at least as good as SFT on the target: holds" in line for line in lines)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from s3ft_jax.report.wording import bounds, clean_text, count_of, duration, join, method_name, points, share
+from s3ft_jax.report.wording import bounds, chance, clean_text, count_of, duration, join, method_name, points, share
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ def test_duration(seconds, text):
 def test_small_words():
     assert bounds(-0.01, 0.2) == "[\u22121.0, +20.0]"
     assert bounds(0.5, 0.6, signed=False) == "[50.0, 60.0]"
+    assert (chance(0.0312), chance(0.0004), chance(1.0)) == ("0.031", "<0.001", "1.000")
     assert (count_of(1, "seed"), count_of(1200, "example")) == ("1 seed", "1,200 examples")
     assert (join(["a"]), join(["a", "b"]), join(["a", "b", "c"])) == ("a", "a and b", "a, b and c")
     assert (share(1, 3), share(0, 0)) == ("33.3 %", "\u2013")

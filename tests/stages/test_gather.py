@@ -2,9 +2,14 @@
 
 import dataclasses
 
-from s3ft_jax.records import Example, Score
+import pytest
+
+from s3ft_jax.evaluation.answers import score_answers
+from s3ft_jax.judges import answers
+from s3ft_jax.records import Example, Response, Score
 from s3ft_jax.stages import evaluate, gather
 from s3ft_jax.stages.gather import Entry, models_of
+from s3ft_jax.workdir import Workdir
 from small import small_config
 
 
@@ -74,3 +79,59 @@ def test_a_text_longer_than_the_model_reads_has_no_logprob_and_that_is_told(copi
     found, notes = gather.base_logprobs(config, workdir)
     assert len(found["gold"]) == len(examples) - 1
     assert notes == ["1 gold text longer than the model reads (512 tokens): no log-probability."]
+
+
+MODELS = models_of([Entry("s3ft", "s3ft", "s3ft")], (0, 1))
+
+
+@pytest.fixture
+def answered(tmp_path):
+    """A workdir with answers of the base and two models to four questions on passages, one of them unanswerable."""
+    config, workdir = small_config("evaluate.general=False", task="reading"), Workdir(tmp_path)
+    golds = ["the Rhine", "Mount Everest in Nepal", "1912", ""]
+    examples = [
+        Example(
+            f"r/{i}", "reading", "test", (), gold, "answers", {"answers": [gold] * bool(gold), "unanswerable": not gold}
+        )
+        for i, gold in enumerate(golds)
+    ]
+    workdir.write_records("examples/test.jsonl", examples)
+    scores = []
+    for (method, seed), last in zip(MODELS, ("1850", "The passage does not say.", "1850"), strict=True):
+        texts = ("Rhine", "Mount Everest", "The passage does not say.", last)
+        responses = [Response(e.id, "own", 0, t, (1,), (2,), True, -1.0) for e, t in zip(examples, texts, strict=True)]
+        verdicts = [answers.judge(e, r) for e, r in zip(examples, responses, strict=True)]
+        place = f"scores/{evaluate.name(method, seed)}/test"
+        workdir.write_records(f"{place}-responses-00000-of-00001.jsonl", responses)
+        workdir.write_records(f"{place}-verdicts.jsonl", verdicts)
+        scores += score_answers(examples, responses, verdicts, method=method, seed=seed, split="test")
+    return config, workdir, scores
+
+
+def test_answers_on_passages_are_measured_by_question_from_the_stored_responses(answered):
+    config, workdir, scores = answered
+    measured, notes = gather.measured_of(config, workdir, MODELS, scores)
+    assert notes == [] and len(measured) == 3 * 7
+    assert measured["base", None, "token_f1"] == {"r/0": 1.0, "r/1": pytest.approx(2 / 3), "r/2": 0.0, "r/3": 0.0}
+    assert measured["s3ft", 0, "unanswerable_accuracy"] == {"r/3": 1.0}
+    assert measured["s3ft", 1, "false_refusals"] == {"r/0": 0.0, "r/1": 0.0, "r/2": 1.0}
+
+
+@pytest.mark.parametrize("fault", ["older code", "no score", "responses gone"])
+def test_scores_that_are_not_those_of_the_responses_are_told_and_not_compared(answered, fault):
+    config, workdir, scores = answered
+    if fault == "older code":
+        scores = [dataclasses.replace(s, value=s.value / 2) if s.seed == 1 else s for s in scores]
+    elif fault == "no score":
+        scores = [s for s in scores if s.seed != 1]
+    else:
+        (workdir / "scores/s3ft/seed-1/test-responses-00000-of-00001.jsonl").unlink()
+    measured, (note,) = gather.measured_of(config, workdir, MODELS, scores)
+    assert measured == {} and "of 1 model the stored scores are not" in note
+    assert "remove manifests/evaluate-s3ft-seed-1-test.json" in note
+
+
+def test_tasks_without_passages_have_no_such_values_and_read_nothing(tmp_path):
+    config, workdir = small_config("evaluate.general=False"), Workdir(tmp_path)
+    workdir.write_records("examples/test.jsonl", [Example("a/0", "arithmetic", "test", (), "4", "numbers", {})])
+    assert gather.measured_of(config, workdir, MODELS, []) == ({}, [])
