@@ -143,7 +143,9 @@ class Evidence:
       compared: origin -> the verdicts of a second judge on the training responses, in the order of ``verdicts``.
       canaries: kind of text whose verdict is known before -> how many of these the judging model passed, and how many
         there were; only where a model judges.
-      costs: stage -> {"seconds": ..., "tokens": ...}, in the order in which the stages ran; tokens may be missing.
+      costs: stage -> {"seconds": ..., "tokens": ..., "stops": ..., "unseen": ...}, in the order in which the stages
+        ran: how often it was stopped and went on, and how many of these stops were kills, whose last minute is not in
+        the seconds. Tokens may be missing, and stops of an older version's stages are.
       versions, hashes: name -> value.
       sandbox: the level of the programs sandbox in words; empty if no program was run.
       notes: disclosures, printed word for word.

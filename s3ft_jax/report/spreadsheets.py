@@ -15,6 +15,8 @@ from s3ft_jax.report.comparisons import comparison_values
 from s3ft_jax.report.contents import Contents
 from s3ft_jax.report.summary import Estimate
 
+COSTS = ("seconds", "tokens", "stops", "unseen")
+
 
 def build_spreadsheets(contents: Contents) -> dict[str, str]:
     """Name -> csv; one with a header alone says that there was nothing."""
@@ -62,8 +64,8 @@ def build_spreadsheets(contents: Contents) -> dict[str, str]:
             ),
         ),
         "costs": _csv(
-            ("stage", "seconds", "tokens"),
-            ((stage, cost.get("seconds"), cost.get("tokens")) for stage, cost in evidence.costs.items()),
+            ("stage", *COSTS),
+            ((stage, *(cost.get(name) for name in COSTS)) for stage, cost in evidence.costs.items()),
         ),
     }
 

@@ -319,16 +319,21 @@ def _costs(workdir: Workdir) -> dict[str, dict[str, float | None]]:
     manifests = [(key, told) for key, told in manifests if key not in REPORTS]
     manifests.sort(key=lambda pair: pair[1]["finished"])
     if len(manifests) <= MOST_COSTS:
-        return {key: {"seconds": told["seconds"], "tokens": told["facts"].get("tokens")} for key, told in manifests}
+        return {key: _cost([told]) for key, told in manifests}
     kinds: dict[str, list[dict[str, Any]]] = {}
     for key, told in manifests:
         kinds.setdefault(key.split("-")[0], []).append(told)
+    return {f"{kind} ({len(some)})" if len(some) > 1 else kind: _cost(some) for kind, some in kinds.items()}
+
+
+def _cost(manifests: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """What these stages took; tokens and stops are None where one of them does not say."""
+    starts, tokens = ([told.get("starts") for told in manifests], [told["facts"].get("tokens") for told in manifests])
     return {
-        f"{kind} ({len(some)})" if len(some) > 1 else kind: {
-            "seconds": sum(told["seconds"] for told in some),
-            "tokens": sum(told["facts"].get("tokens") or 0 for told in some) or None,
-        }
-        for kind, some in kinds.items()
+        "seconds": sum(told["seconds"] for told in manifests),
+        "tokens": None if None in tokens else sum(tokens),
+        "stops": None if None in starts else sum(starts) - len(starts),
+        "unseen": sum(told.get("unseen", 0) for told in manifests),
     }
 
 

@@ -41,6 +41,8 @@ def test_benchmarks_of_all_models_stand_in_the_report(asked, capsys):
             assert len(values) == 10 and sum(values) / 10 == pytest.approx(score.value)
         samples = (workdir / f"{benchmark.folder(*model)}/arc_easy-samples.jsonl").read_text().splitlines()
         assert len(samples) == 10 and json.loads(samples[0])["doc"]["question"]
+        told = workdir.manifest(benchmark.key(*model))["facts"]
+        assert told["tokens"] == sum(one["counts"]["tokens"] for one in told["tasks"].values()) > 0
     assert "benchmark base: arc_easy 0." in capsys.readouterr().out
     report.run(config, workdir, redo=True)
     document = json.loads((workdir / "report.json").read_text())
