@@ -50,9 +50,9 @@ def build_markdown(contents: Contents) -> str:
     parts.append("## Test answers against the base")
     parts.append(draw_table(contents.paired_table) if contents.paired_table else evidence.why_absent("answers"))
     parts += [draw_table(contents.answer_table)] if contents.answer_table else []
-    if contents.reference:
+    if contents.reference and contents.reference_table:
         parts.append("## The paper's numbers")
-        parts += [draw_table(contents.reference_table)] if contents.reference_table else []
+        parts.append(draw_table(contents.reference_table))
         parts += [f"- {note}" for note in contents.reference.notes]
     if contents.comparisons_table:
         parts += ["## Every pair of models", draw_table(contents.comparisons_table)]

@@ -67,6 +67,9 @@ def build_spreadsheets(contents: Contents) -> dict[str, str]:
             ("stage", *COSTS),
             ((stage, *(cost.get(name) for name in COSTS)) for stage, cost in evidence.costs.items()),
         ),
+        "reference": _records(
+            ("what", "name", "paper", "bound", "unit", "place", "here", "low", "high"), contents.reference_rows
+        ),
     }
 
 
