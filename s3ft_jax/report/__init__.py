@@ -18,10 +18,13 @@ from s3ft_jax.report.contents import Contents, build_contents
 from s3ft_jax.report.evidence import (
     BrowsedAnswer,
     BrowsedExample,
+    ChangedItems,
     Control,
     Evidence,
     EvidenceError,
     GridPoint,
+    Item,
+    ItemAnswer,
     ResponseCount,
 )
 from s3ft_jax.report.terminal import print_result
@@ -29,11 +32,14 @@ from s3ft_jax.report.terminal import print_result
 __all__ = [
     "BrowsedAnswer",
     "BrowsedExample",
+    "ChangedItems",
     "Contents",
     "Control",
     "Evidence",
     "EvidenceError",
     "GridPoint",
+    "Item",
+    "ItemAnswer",
     "ReportFiles",
     "ResponseCount",
     "build_contents",

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from s3ft_jax.report.browsing import changed_values
 from s3ft_jax.report.claims import Claim
 from s3ft_jax.report.comparisons import Comparison, comparison_values
 from s3ft_jax.report.evidence import Evidence
@@ -73,6 +74,7 @@ def build_document(
             {"method": method, "seed": seed, "points": [[step, loss] for step, loss in curve]}
             for (method, seed), curve in evidence.curves.items()
         ],
+        "changed": changed_values(evidence.changed),
         "costs": {stage: dict(cost) for stage, cost in evidence.costs.items()},
         "sandbox": evidence.sandbox,
         "settings": evidence.config,

@@ -55,6 +55,57 @@ class BrowsedExample:
 
 
 @dataclasses.dataclass(frozen=True)
+class ItemAnswer:
+    """One model's answer to an item of a general skill or benchmark.
+
+    Attributes:
+      method, seed: whose.
+      text: the response; where choices were ranked, each with its log-probability in nats.
+      value: what it got: 1 right, 0 not, or between them where the benchmark gives shares.
+      why: what the judge found and why, or what was read out of the response; may be empty.
+    """
+
+    method: str
+    seed: int | None
+    text: str
+    value: float
+    why: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One item of a general skill or benchmark for people to read; see ``BrowsedExample``."""
+
+    item_id: str
+    prompt: str
+    gold: str
+    answers: tuple[ItemAnswer, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ChangedItems:
+    """What became of the items of one general skill or benchmark, from the base to one model.
+
+    Attributes:
+      method, seed: the model.
+      skill: the skill's or benchmark's name.
+      regressed, fixed, unchanged: how many items got less than from the base, more, and the same within 0.005.
+      lost, won: some of the regressed and of the fixed, the largest changes first.
+      note: why there are none to read although items changed; empty where there are.
+    """
+
+    method: str
+    seed: int
+    skill: str
+    regressed: int
+    fixed: int
+    unchanged: int
+    lost: tuple[Item, ...] = ()
+    won: tuple[Item, ...] = ()
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Control:
     """A second set of models and scores shown beside the first, e.g. the same run with gold in the ``near`` style.
 
@@ -133,6 +184,7 @@ class Evidence:
         report falls back to unpaired intervals and says so.
       items: (method, seed, task) -> item -> what the model got on it, for benchmarks, which have no verdicts.
       examples: a few test examples to browse.
+      changed: of the subject and its rival, one tuning seed: what became of the items of each skill and benchmark.
       logprobs: origin (own, paraphrase, repair, gold) -> per text (sum of log-probability under the base in nats,
         tokens).
       curves: (method, seed) -> (step, mean loss per trained token in nats).
@@ -176,6 +228,7 @@ class Evidence:
     answers: Mapping[tuple[str, int | None, str], Sequence[Verdict]] = dataclasses.field(default_factory=dict)
     items: Mapping[tuple[str, int | None, str], Mapping[str, float]] = dataclasses.field(default_factory=dict)
     examples: Sequence[BrowsedExample] = ()
+    changed: Sequence[ChangedItems] = ()
     logprobs: Mapping[str, Sequence[tuple[float, int]]] = dataclasses.field(default_factory=dict)
     curves: Mapping[tuple[str, int], Sequence[tuple[int, float]]] = dataclasses.field(default_factory=dict)
     kl: Mapping[tuple[str, int], float] = dataclasses.field(default_factory=dict)
@@ -269,6 +322,9 @@ def _check_models(evidence: Evidence) -> None:
     used += [("kl", model) for model in evidence.kl]
     used += [("answers", (method, seed)) for method, seed, _ in evidence.answers]
     used += [("items", (method, seed)) for method, seed, _ in evidence.items]
+    for skill in evidence.changed:
+        read = [answer for item in (*skill.lost, *skill.won) for answer in item.answers]
+        used += [(f"changed ({skill.skill})", (one.method, one.seed)) for one in (skill, *read)]
     for example in evidence.examples:
         used += [(f"examples ({example.example_id})", (answer.method, answer.seed)) for answer in example.answers]
         odd = sorted({answer.outcome for answer in example.answers} - set(OUTCOMES))

@@ -6,6 +6,7 @@ In: ``Contents``. Out: GitHub-flavoured markdown; plots and browsed examples are
 from __future__ import annotations
 
 from s3ft_jax.report import frontier, judging, tables
+from s3ft_jax.report.browsing import changes_table
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
 from s3ft_jax.report.intake import encoding_table, intake_table
 from s3ft_jax.report.tables import Cell, Table
@@ -50,6 +51,8 @@ def build_markdown(contents: Contents) -> str:
     parts.append("## Test answers against the base")
     parts.append(draw_table(contents.paired_table) if contents.paired_table else evidence.why_absent("answers"))
     parts += [draw_table(contents.answer_table)] if contents.answer_table else []
+    changes = changes_table(evidence.changed)
+    parts += [draw_table(changes)] if changes else []
     if contents.reference and contents.reference_table:
         parts.append("## The paper's numbers")
         parts.append(draw_table(contents.reference_table))

@@ -11,10 +11,12 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from s3ft_jax.report.browsing import changed_values
 from s3ft_jax.report.comparisons import comparison_values
 from s3ft_jax.report.contents import Contents
 from s3ft_jax.report.summary import Estimate
 
+CHANGED = ("method", "seed", "skill", "regressed", "fixed", "unchanged")
 COSTS = ("seconds", "tokens", "stops", "unseen")
 
 
@@ -67,6 +69,7 @@ def build_spreadsheets(contents: Contents) -> dict[str, str]:
             ("stage", *COSTS),
             ((stage, *(cost.get(name) for name in COSTS)) for stage, cost in evidence.costs.items()),
         ),
+        "changed": _csv(CHANGED, ([row[name] for name in CHANGED] for row in changed_values(evidence.changed))),
         "reference": _records(
             ("what", "name", "paper", "bound", "unit", "place", "here", "low", "high"), contents.reference_rows
         ),

@@ -15,12 +15,13 @@ from ml_collections import ConfigDict
 from s3ft_jax.batches import hash_order
 from s3ft_jax.records import SAMPLED, Example, ItemScore, Response, Score, Selection, Verdict
 from s3ft_jax.report import BrowsedAnswer, BrowsedExample, Control, Evidence, ResponseCount
-from s3ft_jax.report.claims import SUBJECT
+from s3ft_jax.report.claims import RIVAL, SUBJECT
 from s3ft_jax.report.wording import count_of
 from s3ft_jax.responder import scorer_of
 from s3ft_jax.selection import replays
 from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import agree, benchmark, drift, evaluate, judge, sampler, select, tuned_model
+from s3ft_jax.stages.browse import changed_items
 from s3ft_jax.stages.launch import load_model
 from s3ft_jax.stages.method_settings import method_settings
 from s3ft_jax.workdir import Workdir
@@ -134,6 +135,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
         answers=answers_of(config, workdir, models),
         items=items_of(config, workdir, models),
         examples=_browse(config, workdir, models, tests),
+        changed=changed_items(config, workdir, _told_of(config, models)),
         logprobs=logprobs,
         curves=_curves(workdir, tuned),
         rounded={m: (told["base_dtype"], told["base_error"]) for m, told in trainings.items() if "base_dtype" in told},
@@ -267,6 +269,14 @@ def _browse(config: ConfigDict, workdir: Workdir, models: Models, tests: list[Ex
         )
         for i in chosen
     ]
+
+
+def _told_of(config: ConfigDict, models: Models) -> dict[tuple[str, int | None], tuple[str, int | None]]:
+    """The base, the subject and its rival, first seed: (label, seed) -> the model whose general answers count."""
+    base, seed, labels = (evaluate.UNTUNED, None), config.train.seeds[0], [label for label, _ in models]
+    wanted = [SUBJECT if SUBJECT in labels else labels[-1], RIVAL]
+    tuned = {(one, seed): models[one, seed].place(evaluate.GENERAL, seed) for one in wanted if (one, seed) in models}
+    return {base: base} | {model: place for model, place in tuned.items() if place != base}
 
 
 def base_logprobs(config: ConfigDict, workdir: Workdir) -> tuple[dict[str, list[tuple[float, int]]], list[str]]:

@@ -58,17 +58,20 @@ def seen(page, width, tmp_path):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("what", ["run", "comparison", "walked"])
+@pytest.mark.parametrize("what", ["run", "comparison", "walked", "unfolded"])
 def test_nothing_sticks_out_and_all_is_drawn(what, width, tmp_path, request):
     if what == "walked":
         _, workdir = request.getfixturevalue("walked")
         page = pathlib.Path(workdir / "report.html").read_text()
     else:
-        contents = synthetic_contents() if what == "run" else build_contents(synthetic_evidence(grid=GRID))
+        contents = build_contents(synthetic_evidence(grid=GRID)) if what == "comparison" else synthetic_contents()
         page = build_page(contents)
+    page = page.replace("<details", "<details open") if what == "unfolded" else page
     scroll, wide, first, drawn, console = seen(page, width, tmp_path)
     assert (scroll <= width, wide, first) == (True, 0, "")
     assert drawn == page.count("<svg") >= 5 and not console
+    if what == "unfolded":
+        assert page.count("What was forgotten") == 2 and "&lt;b&gt;" in page
     assert len(page.encode()) < 3_000_000
 
 
