@@ -5,6 +5,8 @@ In: ``Contents``. Out: GitHub-flavoured markdown; plots and browsed examples are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from s3ft_jax.report import frontier, judging, tables
 from s3ft_jax.report.browsing import changes_table
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
@@ -40,19 +42,16 @@ def build_markdown(contents: Contents) -> str:
         ("verdicts", tables.reasons_table(flow), any(origin.classes for origin in flow.origins)),
     ):
         parts.append(draw_table(table) if present else evidence.why_absent(name))
-    more = tables.rungs_table(flow), tables.pass_rate_table(flow), tables.rounds_table(evidence)
-    parts += [draw_table(table) for table in more if table]
+    parts += _drawn([tables.rungs_table(flow), tables.pass_rate_table(flow), tables.rounds_table(evidence)])
     parts += filter(None, [judging.judges_line(evidence)])
-    for table in filter(None, [judging.canaries_table(evidence), *judging.agreement_tables(evidence)]):
-        parts.append(draw_table(table))
+    parts += _drawn([judging.canaries_table(evidence), *judging.agreement_tables(evidence)])
     parts.append("## Rows read and encoded")
     parts.append(draw_table(intake_table(evidence)) if evidence.intakes else evidence.why_absent("intakes"))
     parts.append(draw_table(encoding_table(evidence)) if evidence.encoding else evidence.why_absent("encoding"))
     parts.append("## Test answers against the base")
     parts.append(draw_table(contents.paired_table) if contents.paired_table else evidence.why_absent("answers"))
     parts += [draw_table(contents.answer_table)] if contents.answer_table else []
-    changes = changes_table(evidence.changed)
-    parts += [draw_table(changes)] if changes else []
+    parts += _drawn([changes_table(evidence.changed)])
     if contents.reference and contents.reference_table:
         parts.append("## The paper's numbers")
         parts.append(draw_table(contents.reference_table))
@@ -75,6 +74,11 @@ def build_markdown(contents: Contents) -> str:
     parts += ["## How to read this", _bullets(list(READING))]
     parts.append(_bullets([f"{work}, arXiv:{number}" for work, number in CITATIONS]))
     return "\n\n".join(parts) + "\n"
+
+
+def _drawn(found: Sequence[Table | None]) -> list[str]:
+    """Those that there are."""
+    return [draw_table(table) for table in found if table]
 
 
 def draw_table(table: Table) -> str:
