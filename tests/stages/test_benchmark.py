@@ -50,6 +50,11 @@ def test_benchmarks_of_all_models_stand_in_the_report(asked, capsys):
     assert "paired bootstrap over 10 examples" in json.dumps(skill["change"])
     (base,) = (s for s in document["scores"] if s["method"] == "base" and s["task"] == "truthfulqa_mc2")
     assert 0 < base["value"] < 1 and base["value"] * 10 % 1, "a share of probability, not of items"
+    changed = {(one["method"], one["skill"]): one for one in document["changed"]}
+    mine = changed["sft", "truthfulqa_mc2"]
+    assert mine["regressed"] + mine["fixed"] + mine["unchanged"] == 10 and ("s3ft", "arc_easy") in changed
+    page = (workdir / "report.html").read_text()
+    assert mine["regressed"] + mine["fixed"] == 0 or "log-probability in nats" in page
 
 
 def test_a_headline_that_is_no_share_is_told_to_be_in_no_score(asked, monkeypatch, capsys):
