@@ -132,7 +132,9 @@ def defaults() -> ConfigDict:
                 "control": "",  # workdir of a control run (gold in a near style) shown beside this one
                 "reference": "",  # gsm8k, mbpp, nq or ssr: the paper's numbers of it, shown beside the measured ones
                 "notes": (),  # sentences printed in the report as they are
-                "num_browse": 25,  # examples to browse of each fate (regressed, fixed, unchanged), with all answers
+                # examples to browse of each fate (regressed, fixed, unchanged), with all answers; and items of each
+                # general skill and benchmark; fewer where the page has no room
+                "num_browse": 25,
                 "num_scored": 128,  # training examples whose log-probability under the base is drawn
             },
         }

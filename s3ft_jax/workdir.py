@@ -27,6 +27,7 @@ from s3ft_jax.changes import describe_changes, plain
 from s3ft_jax.processes import Processes, alone
 from s3ft_jax.records import Record, RecordError, from_line, to_line
 from s3ft_jax.seals import Damaged, opened, sealed
+from s3ft_jax.stopwatch import Spent, Stopwatches
 
 MEETING = "manifests/.meeting"
 SHARED_S = 30
@@ -74,7 +75,7 @@ class Workdir:
             )
         self._passing: set[str] = set()  # files that go when their stage is done
         self._checked: set[tuple[str, str]] = set()  # stages whose files were found to be what they wrote
-        self._inner_seconds = 0.0  # of stages that ended, for the one they ran inside of
+        self._stopwatches = Stopwatches()
 
     def __truediv__(self, name: str) -> epath.Path:
         return self.path / name
@@ -244,17 +245,14 @@ class Workdir:
             yield run
             return
         moved(f"{key}: begun")
-        started, outside, self._inner_seconds = time.time(), self._inner_seconds, 0.0
-        with self._claimed(key, facts):
-            try:
+        with self._claimed(key, facts) as spent:
+            with self._stopwatches.run(spent, lambda note: self.write_bytes(_note(key), sealed(note))) as watch:
                 with alone() if first_only else contextlib.nullcontext():
                     yield run
-            finally:
-                inside, self._inner_seconds = self._inner_seconds, outside
-            self.wait_seen(f"{key} to end")  # the first one lists what the others wrote
-            finished = time.time()
-            self._inner_seconds += finished - started
-            self._write_manifest(run, facts | {"seconds": round(finished - started - inside, 3), "finished": finished})
+                self.wait_seen(f"{key} to end")  # the first one lists what the others wrote
+                self._write_manifest(run, facts | watch.values() | {"finished": time.time()})
+            if self.processes.is_first and watch.noted:
+                (self.path / _note(key)).unlink(missing_ok=True)
         storage.settle()  # another command lists what this one wrote
         self.processes.wait(f"{key} to be written down")
         self.wait_for(f"manifests/{key}.json")
@@ -275,26 +273,27 @@ class Workdir:
             time.sleep(0.2)
 
     @contextlib.contextmanager
-    def _claimed(self, key: str, facts: Mapping[str, Any]) -> Iterator[None]:
-        """Write ``KEY.begun``, and hold its lock or, in a bucket, its lease, to the end of the stage.
+    def _claimed(self, key: str, facts: Mapping[str, Any]) -> Iterator[Spent]:
+        """Write ``KEY.begun`` and hold its lock or, in a bucket, its lease, to the stage's end; gives what it took.
 
         Raises:
           WorkdirError: another command is running the stage, or was and has just finished it.
         """
         if not self.processes.is_first:
-            yield
+            yield Spent()
             return
-        facts = dict(facts) | {"by": {"host": socket.gethostname(), "process": os.getpid()}}
+        by, starts = {"host": socket.gethostname(), "process": os.getpid()}, []
 
         def begin() -> None:
             if (self.path / "manifests" / f"{key}.json").exists():
                 raise WorkdirError(
                     f"{self.path}: another command has just finished stage {key}. The same command goes on behind it."
                 )
-            self.write_bytes(f"manifests/{key}.begun", sealed(facts))
+            starts.append(Spent.of(self._kept_facts(f"manifests/{key}.begun"), self.path / _note(key)))
+            self.write_bytes(f"manifests/{key}.begun", sealed(dict(facts) | {"by": by} | starts[0].values()))
 
         with self._kept(key, begin):
-            yield
+            yield starts[0]
 
     @contextlib.contextmanager
     def _kept(self, key: str, begin: Callable[[], object] | None = None) -> Iterator[None]:
@@ -373,8 +372,8 @@ class Workdir:
                 for name in self.matching(writes):
                     path = self.path / name
                     path.rmtree() if path.is_dir() else path.unlink()
-                for ending in ("json", "begun"):
-                    (self.path / "manifests" / f"{key}.{ending}").unlink(missing_ok=True)
+                for name in (f"manifests/{key}.json", f"manifests/{key}.begun", _note(key)):
+                    (self.path / name).unlink(missing_ok=True)
         self.wait_seen(f"{key} to be forgotten")
 
     def matching(self, patterns: Sequence[str]) -> list[str]:
@@ -384,6 +383,11 @@ class Workdir:
     def output_digest(self, name: str) -> str:
         """Digest of one file, or of all files below a folder with their names."""
         return storage.digest_of(self.path / name)
+
+
+def _note(key: str) -> str:
+    """Where a stage notes how long it has run; hidden, since it is no manifest."""
+    return f"manifests/.{key}.spent"
 
 
 class StageRun:

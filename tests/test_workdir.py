@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -284,3 +285,48 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
     path.write_bytes(path.read_bytes()[:10] + b"\xff" + path.read_bytes()[11:])
     with pytest.raises(RecordError, match=r"own\.jsonl: damaged: byte 10 is no text\. Delete it and run"):
         workdir.read_records(Verdict, "own.jsonl")
+
+
+def test_seconds_are_of_all_starts_of_a_stage(tmp_path):
+    workdir = Workdir(tmp_path)
+    for number in range(2):
+        with pytest.raises(KeyboardInterrupt), workdir.stage("first", settings={}, writes=["first.txt"]):
+            time.sleep(0.2 * (number + 1))
+            raise KeyboardInterrupt
+    assert finish(workdir, "first", settings={}, writes=["first.txt"])
+    told = workdir.manifest("first")
+    assert told["starts"] == 3 and told["unseen"] == 0 and 0.6 <= told["seconds"] < 5
+    assert [one.name for one in (tmp_path / "manifests").iterdir()] == ["first.json"]
+    assert finish(workdir, "first", settings={"a": 1}, writes=["first.txt"], redo=True)
+    assert workdir.manifest("first")["starts"] == 1, "done anew"
+
+
+@pytest.mark.parametrize("notes", [True, False])
+def test_of_a_killed_start_the_seconds_to_its_last_note_are_counted(notes, tmp_path):
+    code = (
+        "import sys, time; from s3ft_jax import stopwatch; from s3ft_jax.workdir import Workdir\n"
+        "stopwatch.NOTE_S = float(sys.argv[2])\n"
+        "with Workdir(sys.argv[1]).stage('train', settings={}) as run:\n"
+        "    time.sleep(0.5); print('inside', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), "0.1" if notes else "60"]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "inside\n"
+    other.kill()
+    other.communicate()
+    assert finish(Workdir(tmp_path), "train", settings={})
+    told = Workdir(tmp_path).manifest("train")
+    assert (told["starts"], told["unseen"]) == (2, 1) and (told["seconds"] > 0.3) == notes
+    assert [one.name for one in (tmp_path / "manifests").iterdir()] == ["train.json"]
+
+
+def test_a_note_leaves_the_lock_of_a_stage_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("s3ft_jax.stopwatch.NOTE_S", 0.05)
+    workdir, other = Workdir(tmp_path), Workdir(tmp_path)
+    with workdir.stage("first", settings={}):
+        time.sleep(0.3)
+        assert (tmp_path / "manifests" / ".first.spent").exists()
+        with pytest.raises(WorkdirError, match="stage first is being run by"), other.stage("first", settings={}):
+            pass
+    assert workdir.manifest("first")["starts"] == 1
+    assert [one.name for one in (tmp_path / "manifests").iterdir()] == ["first.json"]

@@ -84,8 +84,8 @@ class LanguageModel(LM):
     Attributes:
       counts: requests whose beginning was cut off (``cut_contexts``), answers that ran into their limit
         (``cut_answers``), answers that are nothing but a thought without an end (``unfinished_thoughts``), of all
-        ``scored`` and ``answered``; conversations whose system turn went into the user's (``system_folded``), where
-        lm-eval's own backend drops it.
+        ``scored`` and ``answered``, whose continuations and answers have so many ``tokens``; conversations whose system
+        turn went into the user's (``system_folded``), where lm-eval's own backend drops it.
     """
 
     def __init__(
@@ -184,6 +184,7 @@ class LanguageModel(LM):
             self.counts["cut_contexts"] += len(known) > room
             kept.append((known[-room:], said))
         self.counts["scored"] += len(kept)
+        self.counts["tokens"] += sum(len(said) for _, said in kept)
         with progress(title, len(kept)) as ticker:
             scored = scorer_of(self._model, self._batch_tokens).score(
                 self._model.params, [known for known, _ in kept], [said for _, said in kept], ticker.from_here()
@@ -205,6 +206,7 @@ class LanguageModel(LM):
                 self._model.params, asked, on_progress=ticker.from_here()
             )
         self.counts["answered"] += len(asked)
+        self.counts["tokens"] += sum(len(one.response_ids) for one in sampled)
         self.counts["cut_answers"] += sum(not one.ended for one in sampled)
         answers = []
         for one, texts, request in zip(sampled, stops, requests, strict=True):

@@ -19,7 +19,7 @@ from s3ft_jax.report.document import build_document
 from s3ft_jax.report.evidence import BASE, Evidence, check_evidence
 from s3ft_jax.report.flow import Flow, build_flow
 from s3ft_jax.report.frontier import Forgetting, forgetting
-from s3ft_jax.report.references import Reference, find_reference, reference_table
+from s3ft_jax.report.references import Reference, ReferenceRow, find_reference, reference_rows, reference_table
 from s3ft_jax.report.scoreboard import TEST, Scoreboard, build_scoreboard
 from s3ft_jax.report.summary import Row, summarize
 from s3ft_jax.report.tables import Table
@@ -77,7 +77,7 @@ class Contents:
       answer_table: how near to gold and when declined; None where the task has no passages.
       forgetting: how far models are from the base, and what they lost.
       reference: a paper's numbers; None where none are asked for.
-      reference_table: these beside the run's; None where they are not known.
+      reference_rows, reference_table: these beside the run's; empty and None without a reference.
       document: the value of report.json.
     """
 
@@ -99,6 +99,7 @@ class Contents:
     answer_table: Table | None
     forgetting: Forgetting
     reference: Reference | None
+    reference_rows: list[ReferenceRow]
     reference_table: Table | None
     document: dict[str, Any]
 
@@ -142,6 +143,7 @@ def build_contents(evidence: Evidence) -> Contents:
         answer_table=answer_table(evidence.scores, evidence.task, TEST, evidence.methods, evidence.measured),
         forgetting=found,
         reference=reference,
+        reference_rows=reference_rows(reference, rows, flow) if reference else [],
         reference_table=reference_table(reference, rows, flow) if reference else None,
         document=build_document(evidence, *told),
     )

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from s3ft_jax.report.benchmarks import benchmark_values
+from s3ft_jax.report.browsing import changed_values, item_values
 from s3ft_jax.report.claims import Claim
 from s3ft_jax.report.comparisons import Comparison, comparison_values
 from s3ft_jax.report.evidence import Evidence
@@ -73,6 +74,8 @@ def build_document(
         **_of_training(evidence, flow),
         "fates": fate_counts(board) if board else [],
         "examples": example_values(evidence),
+        "changed": changed_values(evidence.changed),
+        "changed_items": item_values(evidence.changed),
         "benchmarks": benchmark_values(evidence),
         "costs": {stage: dict(cost) for stage, cost in evidence.costs.items()},
         "sandbox": evidence.sandbox,

@@ -55,6 +55,57 @@ class BrowsedExample:
 
 
 @dataclasses.dataclass(frozen=True)
+class ItemAnswer:
+    """One model's answer to an item of a general skill or benchmark.
+
+    Attributes:
+      method, seed: whose.
+      text: the response; where choices were ranked, each with its log-probability in nats.
+      value: what it got: 1 right, 0 not, or between them where the benchmark gives shares.
+      why: what the judge found and why, or what was read out of the response; may be empty.
+    """
+
+    method: str
+    seed: int | None
+    text: str
+    value: float
+    why: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One item of a general skill or benchmark for people to read; see ``BrowsedExample``."""
+
+    item_id: str
+    prompt: str
+    gold: str
+    answers: tuple[ItemAnswer, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ChangedItems:
+    """What became of the items of one general skill or benchmark, from the base to one model.
+
+    Attributes:
+      method, seed: the model.
+      skill: the skill's or benchmark's name.
+      regressed, fixed, unchanged: how many items got less than from the base, more, and the same within 0.005.
+      lost, won: some of the regressed and of the fixed, the largest changes first.
+      note: why there are none to read although items changed; empty where there are.
+    """
+
+    method: str
+    seed: int
+    skill: str
+    regressed: int
+    fixed: int
+    unchanged: int
+    lost: tuple[Item, ...] = ()
+    won: tuple[Item, ...] = ()
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Control:
     """A second set of models and scores shown beside the first, e.g. the same run with gold in the ``near`` style.
 
@@ -162,6 +213,7 @@ class Evidence:
       measured: (method, seed, metric) -> example -> value of the target's answers by a metric of
         ``evaluation.answers``, for every model or for none; empty where the task has no passages.
       examples: a few test examples to browse.
+      changed: of the subject and its rival, one tuning seed: what became of the items of each skill and benchmark.
       logprobs: origin (own, paraphrase, repair, gold) -> per text (sum of log-probability under the base in nats,
         tokens).
       curves: (method, seed) -> (step, mean loss per trained token in nats).
@@ -174,7 +226,9 @@ class Evidence:
       compared: origin -> the verdicts of a second judge on the training responses, in the order of ``verdicts``.
       canaries: kind of text whose verdict is known before -> how many of these the judging model passed, and how many
         there were; only where a model judges.
-      costs: stage -> {"seconds": ..., "tokens": ...}, in the order in which the stages ran; tokens may be missing.
+      costs: stage -> {"seconds": ..., "tokens": ..., "stops": ..., "unseen": ...}, in the order in which the stages
+        ran: how often it was stopped and went on, and how many of these stops were kills, whose last minute is not in
+        the seconds. Tokens may be missing, and stops of an older version's stages are.
       versions, hashes: name -> value.
       sandbox: the level of the programs sandbox in words; empty if no program was run.
       notes: disclosures, printed word for word.
@@ -207,6 +261,7 @@ class Evidence:
     benchmarks: Mapping[Model, Sequence[BenchmarkResult]] = dataclasses.field(default_factory=dict)
     measured: Mapping[tuple[str, int | None, str], Mapping[str, float]] = dataclasses.field(default_factory=dict)
     examples: Sequence[BrowsedExample] = ()
+    changed: Sequence[ChangedItems] = ()
     logprobs: Mapping[str, Sequence[tuple[float, int]]] = dataclasses.field(default_factory=dict)
     curves: Mapping[tuple[str, int], Sequence[tuple[int, float]]] = dataclasses.field(default_factory=dict)
     looks: Mapping[tuple[str, int], Sequence[Mapping[str, float]]] = dataclasses.field(default_factory=dict)
@@ -304,6 +359,9 @@ def _check_models(evidence: Evidence) -> None:
     used += [("answers", (method, seed)) for method, seed, _ in evidence.answers]
     used += [("items", (method, seed)) for method, seed, _ in evidence.items]
     used += [("measured", (method, seed)) for method, seed, _ in evidence.measured]
+    for skill in evidence.changed:
+        read = [answer for item in (*skill.lost, *skill.won) for answer in item.answers]
+        used += [(f"changed ({skill.skill})", (one.method, one.seed)) for one in (skill, *read)]
     for example in evidence.examples:
         used += [(f"examples ({example.example_id})", (answer.method, answer.seed)) for answer in example.answers]
         odd = sorted({answer.outcome for answer in example.answers} - set(OUTCOMES))

@@ -6,8 +6,11 @@ in report.json.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from s3ft_jax.report import frontier, judging, tables
 from s3ft_jax.report.benchmarks import benchmark_tables
+from s3ft_jax.report.browsing import changes_table
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
 from s3ft_jax.report.evidence import Evidence
 from s3ft_jax.report.intake import encoding_table, intake_table
@@ -43,20 +46,19 @@ def build_markdown(contents: Contents) -> str:
         ("verdicts", tables.reasons_table(flow), any(origin.classes for origin in flow.origins)),
     ):
         parts.append(draw_table(table) if present else evidence.why_absent(name))
-    more = tables.rungs_table(flow), tables.pass_rate_table(flow), tables.rounds_table(evidence)
-    parts += [draw_table(table) for table in more if table]
+    parts += _drawn([tables.rungs_table(flow), tables.pass_rate_table(flow), tables.rounds_table(evidence)])
     parts += filter(None, [judging.judges_line(evidence)])
-    for table in filter(None, [judging.canaries_table(evidence), *judging.agreement_tables(evidence)]):
-        parts.append(draw_table(table))
+    parts += _drawn([judging.canaries_table(evidence), *judging.agreement_tables(evidence)])
     parts.append("## Rows read and encoded")
     parts.append(draw_table(intake_table(evidence)) if evidence.intakes else evidence.why_absent("intakes"))
     parts.append(draw_table(encoding_table(evidence)) if evidence.encoding else evidence.why_absent("encoding"))
     parts.append("## Test answers against the base")
     parts.append(draw_table(contents.paired_table) if contents.paired_table else evidence.why_absent("answers"))
     parts += [draw_table(contents.answer_table)] if contents.answer_table else []
-    if contents.reference:
+    parts += _drawn([changes_table(evidence.changed)])
+    if contents.reference and contents.reference_table:
         parts.append("## The paper's numbers")
-        parts += [draw_table(contents.reference_table)] if contents.reference_table else []
+        parts.append(draw_table(contents.reference_table))
         parts += [f"- {note}" for note in contents.reference.notes]
     if contents.comparisons_table:
         parts += ["## Every pair of models", draw_table(contents.comparisons_table)]
@@ -88,6 +90,11 @@ def _benchmarks(evidence: Evidence) -> list[str]:
     for heading, table in benchmark_tables(evidence):
         parts += [f"### {heading}" if heading else "## Benchmarks", draw_table(table)]
     return parts
+
+
+def _drawn(found: Sequence[Table | None]) -> list[str]:
+    """Those that there are."""
+    return [draw_table(table) for table in found if table]
 
 
 def draw_table(table: Table) -> str:

@@ -11,7 +11,7 @@ from collections import Counter
 from importlib import resources
 
 from s3ft_jax.records import ORIGINS
-from s3ft_jax.report import frontier, judging, plots, tables
+from s3ft_jax.report import browsing, frontier, judging, plots, tables
 from s3ft_jax.report.benchmarks import benchmark_tables
 from s3ft_jax.report.claims import FAILS, FAILS_BEFORE, HOLDS, HOLDS_BEFORE, NOISE, RIVAL, SUBJECT, UNMEASURED, VOID
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
@@ -56,6 +56,9 @@ def build_page(contents: Contents) -> str:
     )
     environment.filters.update(
         clean=lambda text: clean_text(text, TEXT_LIMIT),
+        clean_item=lambda text: clean_text(text, browsing.TEXT_LIMIT),
+        clean_end=browsing.clean_end,
+        title_of=browsing.title_of,
         tidy=lambda text: text.replace(" %", "\u00a0%").replace(" points", "\u00a0points"),
         method_name=method_name,
     )
@@ -69,6 +72,8 @@ def build_page(contents: Contents) -> str:
         plots={name: Markup(text) for name, text in _plots(contents).items()},
         roles={method: method_role(method, names) for method in names},
         groups=_groups(contents, _subject(contents)),
+        changed=browsing.shown_items(evidence.changed),
+        changes_table=browsing.changes_table(evidence.changed),
         **_tables(contents),
         target_origins=list(next(iter(flow.targets.values()), ())),
         logprob_origins=[origin for origin in ORIGINS if evidence.logprobs.get(origin)],
@@ -165,8 +170,13 @@ def _groups(contents: Contents, subject: str) -> list[Group]:
         key = None if before is None or after is None else (before.outcome == "right", after.outcome == "right")
         groups[key].append(example)
     totals = _totals(contents, subject)
+    most = browsing.most_that_fit(
+        list(groups.values()), lambda one: browsing.example_size(one, TEXT_LIMIT), browsing.ROOM
+    )
     return [
-        Group(titles[key], max(totals[key], len(members)), tuple(members)) for key, members in groups.items() if members
+        Group(titles[key], max(totals[key], len(members)), tuple(members[:most]))
+        for key, members in groups.items()
+        if members
     ]
 
 

@@ -1,7 +1,10 @@
 """The papers' numbers, shown beside a run's own where its preset asks for them. Never used to compute anything.
 
-They reach us by way of a digest of S3FT's tables (Tables 2 and 3) and of both abstracts; Table 4 (each general
-benchmark) and all tables of SSR could not be had, and no number stands here that was not.
+They reach us by way of a digest of S3FT's tables (Tables 2 and 3) and of both abstracts, which alone say what was lost
+elsewhere: SFT up to 4.4 points and S3FT 2.5 (arXiv 2502.08130), SFT up to 16.7 % and SSR about 2 % (arXiv 2409.04787),
+each the mean over four general benchmarks. Which tuning task these are of, and whether SSR's % are points or shares of
+the base's score, is not known. Table 4 of S3FT (each general benchmark) and all tables of SSR could not be had, and no
+number stands here that was not.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from s3ft_jax.report.evidence import BASE, EvidenceError
 from s3ft_jax.report.flow import Flow
 from s3ft_jax.report.summary import Row
 from s3ft_jax.report.tables import Cell, Table, label
-from s3ft_jax.report.wording import method_name, percent
+from s3ft_jax.report.wording import MINUS, bounds, count_of, method_name, percent, points
 
 S3FT = "S3FT, arXiv 2502.08130"
 SSR = "SSR, arXiv 2409.04787"
@@ -21,6 +24,21 @@ DROPS = (
     "Its abstract: averaged over general benchmarks, SFT loses up to 4.4 points and S3FT 2.5 (MMLU, TruthfulQA, "
     "HellaSwag, WinoGrande)."
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanChange:
+    """What an abstract says of a method's mean general change.
+
+    Attributes:
+      method: whose.
+      value: fraction; below zero: lost.
+      bound: ``up to``, ``about``, or empty where it is the number itself.
+    """
+
+    method: str
+    value: float
+    bound: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +50,9 @@ class Reference:
       what: task, model and tuning, as far as they are known.
       accuracy: method -> share of test examples answered rightly; empty: not known.
       origins: origin -> share of S3FT's training targets; empty: not known.
+      general: the abstract's mean general changes.
+      unit: of these, as the abstract writes it: points or %.
+      benchmarks: what they are the mean over.
       notes: sentences.
     """
 
@@ -39,7 +60,35 @@ class Reference:
     what: str
     accuracy: Mapping[str, float]
     origins: Mapping[str, float]
+    general: tuple[MeanChange, ...]
+    unit: str
+    benchmarks: tuple[str, ...]
     notes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceRow:
+    """A paper's number beside this run's.
+
+    Attributes:
+      what: ``accuracy``, ``targets`` or ``mean general change``.
+      name: the method, or the origin of S3FT's targets.
+      paper: the paper's number, a fraction.
+      bound: see ``MeanChange``.
+      unit: of the paper's number: %, or points.
+      place: where the paper says it: Table 2, Table 3 or abstract.
+      here, low, high: this run's number, and its interval where there is one; fractions. None: not measured.
+    """
+
+    what: str
+    name: str
+    paper: float
+    bound: str
+    unit: str
+    place: str
+    here: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 def _s3ft(task: str, accuracy: Sequence[float], origins: Sequence[float], *notes: str) -> Reference:
@@ -50,6 +99,9 @@ def _s3ft(task: str, accuracy: Sequence[float], origins: Sequence[float], *notes
         what,
         {name: value / 100 for name, value in zip(methods, accuracy, strict=True)},
         {name: value / 100 for name, value in zip(kinds, origins, strict=True)},
+        (MeanChange("sft", -0.044, "up to"), MeanChange("s3ft", -0.025)),
+        "points",
+        ("MMLU", "TruthfulQA", "HellaSwag", "WinoGrande"),
         (DROPS, *notes),
     )
 
@@ -68,6 +120,9 @@ REFERENCES = {
         "questions that may be unanswerable (MD2D, NQ), Mistral 7B Instruct, LoRA",
         {},
         {},
+        (MeanChange("sft", -0.167, "up to"), MeanChange("ssr", -0.02, "about")),
+        "%",
+        ("MMLU", "TruthfulQA", "GSM8K", "HellaSwag"),
         (
             "Its abstract: averaged over general benchmarks, SFT loses up to 16.7 % and SSR about 2 % (MMLU, "
             "TruthfulQA, GSM8K, HellaSwag).",
@@ -88,37 +143,71 @@ def find_reference(name: str) -> Reference | None:
     return REFERENCES.get(name)
 
 
-def reference_table(reference: Reference, rows: Sequence[Row], flow: Flow) -> Table | None:
-    """The paper's numbers beside this run's; None where the paper's are not known.
+def reference_rows(reference: Reference, rows: Sequence[Row], flow: Flow) -> list[ReferenceRow]:
+    """The paper's numbers beside this run's.
 
     Args:
       reference: the paper's.
       rows: this run's, by method.
       flow: where this run's targets came from.
     """
-    if not reference.accuracy:
-        return None
-    here = {row.method: row.target.mean for row in rows}
-    body = [
-        (
-            label(f"{method_name(method)}, accuracy"),
-            Cell(percent(value)),
-            Cell(percent(here[method]) if method in here else "\u2013"),
-        )
-        for method, value in reference.accuracy.items()
-    ]
+    mine = {row.method: row for row in rows}
+    found = []
+    for method, value in reference.accuracy.items():
+        target = mine[method].target if method in mine else None
+        found.append(ReferenceRow("accuracy", method, value, "", "%", "Table 2", target and target.mean))
     counts = flow.targets.get("s3ft", {})
     total = sum(counts.values())
-    body += [
-        (
-            label(f"S3FT's targets, {origin}"),
-            Cell(percent(value)),
-            Cell(percent(counts.get(origin, 0) / total) if total else "\u2013"),
+    for origin, value in reference.origins.items():
+        share = counts.get(origin, 0) / total if total else None
+        found.append(ReferenceRow("targets", origin, value, "", "%", "Table 3", share))
+    for one in reference.general:
+        change = mine[one.method].general_change if one.method in mine else None
+        ends = (change.mean, change.low, change.high) if change else (None,)
+        found.append(
+            ReferenceRow("mean general change", one.method, one.value, one.bound, reference.unit, "abstract", *ends)
         )
-        for origin, value in reference.origins.items()
-    ]
+    return found
+
+
+def reference_table(reference: Reference, rows: Sequence[Row], flow: Flow) -> Table:
+    """``reference_rows`` as a table; arguments as there."""
+    body = tuple(_cells(row) for row in reference_rows(reference, rows, flow))
+    over, skills = ", ".join(reference.benchmarks), list(rows[0].skills)
+    here = "nothing here" if not skills else f"{count_of(len(skills), 'skill')} here ({', '.join(skills)})"
+    tables = "Accuracy and targets in %, from a digest of the paper's tables. " if reference.accuracy else ""
     caption = (
         f"{reference.source}: {reference.what}; beside it this run, whose model, data, prompts and settings may "
-        "differ. In %. The paper's numbers come from a digest of its tables."
+        f"differ. {tables}Mean general change: from the paper's abstract, which does not say for which tuning task, in "
+        f"{reference.unit} as printed there, over {over}; in points over {here}."
     )
-    return Table(caption, ("", "paper", "here"), tuple(body))
+    return Table(caption, ("", "paper", "here"), body)
+
+
+def _cells(row: ReferenceRow) -> tuple[Cell, Cell, Cell]:
+    if row.what == "targets":
+        name = f"S3FT's targets, {row.name}"
+    else:
+        name = f"{method_name(row.name)}, {row.what}"
+    if row.place != "abstract":
+        return label(name), Cell(percent(row.paper)), Cell("\u2013" if row.here is None else percent(row.here))
+    here = Cell("\u2013") if row.here is None else Cell(points(row.here), bounds(row.low, row.high))
+    return label(name), Cell(_printed(row), "abstract"), here
+
+
+def _printed(row: ReferenceRow) -> str:
+    """With as many digits as the abstract has."""
+    number = f"{100 * row.paper:+.3g}".replace("-", MINUS)
+    return f"{row.bound} {number}{' %' if row.unit == '%' else ''}".strip()
+
+
+def reference_line(reference: Reference, rows: Sequence[ReferenceRow]) -> str:
+    """The mean general changes as one sentence for the terminal."""
+    parts = []
+    for row in rows:
+        if row.place == "abstract":
+            here = "not measured here" if row.here is None else f"here {points(row.here)} points"
+            unit = " points" if row.unit == "points" else ""
+            parts.append(f"{method_name(row.name)} {_printed(row)}{unit} ({here})")
+    over = ", ".join(reference.benchmarks)
+    return f"Mean general change in the abstract of {reference.source} (over {over}): {'; '.join(parts)}"

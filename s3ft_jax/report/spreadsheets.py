@@ -13,12 +13,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from s3ft_jax.report.benchmarks import benchmark_sheets
+from s3ft_jax.report.browsing import changed_values
 from s3ft_jax.report.comparisons import comparison_values
 from s3ft_jax.report.contents import Contents
 from s3ft_jax.report.flow_sheets import Sheet, flow_sheets
 from s3ft_jax.report.summary import Estimate, Row
 from s3ft_jax.report.tables import flatten
 from s3ft_jax.report.training_curves import LOOKS
+
+CHANGED = ("method", "seed", "skill", "regressed", "fixed", "unchanged")
+ITEM = ("method", "seed", "skill", "fate", "item_id", "prompt", "gold")
+ANSWERED = ("answer_method", "answer_seed", "value", "text", "why")
+COSTS = ("seconds", "tokens", "stops", "unseen")
 
 
 def build_spreadsheets(contents: Contents) -> dict[str, str]:
@@ -60,8 +66,12 @@ def build_spreadsheets(contents: Contents) -> dict[str, str]:
             ),
         ),
         "costs": _csv(
-            ("stage", "seconds", "tokens"),
-            ((stage, cost.get("seconds"), cost.get("tokens")) for stage, cost in evidence.costs.items()),
+            ("stage", *COSTS),
+            ((stage, *(cost.get(name) for name in COSTS)) for stage, cost in evidence.costs.items()),
+        ),
+        "changed": _csv(CHANGED, ([row[name] for name in CHANGED] for row in changed_values(evidence.changed))),
+        "reference": _records(
+            ("what", "name", "paper", "bound", "unit", "place", "here", "low", "high"), contents.reference_rows
         ),
     } | {name: _csv(*sheet) for name, sheet in (_sheets(contents) | flow_sheets(contents)).items()}
 
@@ -86,8 +96,17 @@ def _sheets(contents: Contents) -> dict[str, Sheet]:
     answered = ("method", "seed", "outcome", "found", "reason", "text")
     read = [(one["example_id"], *row) for one in document["examples"] for row in _lines(one["answers"], answered)]
     sheets["browsed_answers"] = (("example_id", *answered), read)
-    sheets["reference"] = (("what", "name", "paper", "here"), _reference(contents))
+    sheets["changed_answers"] = (ITEM + ANSWERED, _changed_answers(document["changed_items"]))
     return sheets | benchmark_sheets(contents.evidence)
+
+
+def _changed_answers(items: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    """A line per answer, the item's own columns before it."""
+    return [
+        (*(item[name] for name in ITEM), *row)
+        for item in items
+        for row in _lines(item["answers"], [name.removeprefix("answer_") for name in ANSWERED])
+    ]
 
 
 def _lines(records: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -101,17 +120,6 @@ def _bins(histograms: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
         for origin, counts in one["texts"].items()
         for low, high, count in zip(one["edges"], one["edges"][1:], counts, strict=False)  # an edge more than bins
     ]
-
-
-def _reference(contents: Contents) -> list[tuple[str, str, float, float | None]]:
-    """The paper's numbers beside this run's, fractions."""
-    reference, counts = contents.reference, contents.flow.targets.get("s3ft", {})
-    if reference is None:
-        return []
-    here, total = {row.method: row.target.mean for row in contents.rows}, sum(counts.values())
-    rows = [("accuracy", method, value, here.get(method)) for method, value in reference.accuracy.items()]
-    shares = {origin: counts.get(origin, 0) / total if total else None for origin in reference.origins}
-    return rows + [("s3ft targets", origin, value, shares[origin]) for origin, value in reference.origins.items()]
 
 
 def _summary(rows: Sequence[Row]) -> str:

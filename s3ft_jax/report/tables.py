@@ -20,6 +20,7 @@ from s3ft_jax.report.summary import Estimate, Row
 from s3ft_jax.report.wording import (
     bounds,
     clean_text,
+    count_of,
     duration,
     method_name,
     metric_name,
@@ -294,25 +295,38 @@ def paired_table(board: Scoreboard) -> Table | None:
     return Table(caption, columns, tuple(body)) if body else None
 
 
+COSTS = (
+    "Cost by stage. Tokens: sampled (sample, refresh), trained on (train), scored (gate, drift), or both sampled and "
+    "scored (evaluate, benchmark), prompts left out; those of a judging model are not counted."
+)
+STOPS = (
+    "The time of a stage that was stopped and went on is that of all its starts. At least: one of them was killed, and "
+    "what it did after its last note of the time, which is taken once a minute, is missing."
+)
+OLDER = "Of stages done by an older version it is that of the last start alone."
+
+
 def costs_table(costs: Mapping[str, Mapping[str, float | None]]) -> Table:
     """Seconds and tokens by stage, with the sum."""
-    body = []
-    for stage, cost in costs.items():
-        seconds, tokens = cost.get("seconds"), cost.get("tokens")
-        body.append((label(stage), *_cost_cells(seconds, tokens)))
-    seconds = [cost["seconds"] for cost in costs.values() if cost.get("seconds") is not None]
-    tokens = [cost["tokens"] for cost in costs.values() if cost.get("tokens") is not None]
-    whole = _cost_cells(sum(seconds) if seconds else None, sum(tokens) if tokens else None)
+    body = [(label(stage), *_cost_cells(cost)) for stage, cost in costs.items()]
+    whole: dict[str, float | None] = {}
+    for name in ("seconds", "tokens", "stops", "unseen"):
+        known = [cost[name] for cost in costs.values() if cost.get(name) is not None]
+        whole[name] = sum(known) if known else None
     # No speed for the sum: its time also holds the stages that handle no tokens.
-    body.append((label("sum"), *whole[:2], Cell("\u2013")))
-    return Table("Cost by stage.", ("stage", "time", "tokens", "tokens per second"), tuple(body))
+    body.append((label("sum"), *_cost_cells(whole)[:2], Cell("\u2013")))
+    caption = [COSTS] + [STOPS] * bool(whole["stops"])
+    caption += [OLDER] * any(cost.get("stops") is None for cost in costs.values())
+    return Table(" ".join(caption), ("stage", "time", "tokens", "tokens per second"), tuple(body))
 
 
-def _cost_cells(seconds: float | None, tokens: float | None) -> tuple[Cell, Cell, Cell]:
+def _cost_cells(cost: Mapping[str, float | None]) -> tuple[Cell, Cell, Cell]:
+    seconds, tokens, stops = cost.get("seconds"), cost.get("tokens"), int(cost.get("stops") or 0)
+    detail = f"{'at least; ' if cost.get('unseen') else ''}went on after {count_of(stops, 'stop')}" if stops else ""
     dash = Cell("\u2013")
     speed = Cell(f"{tokens / seconds:,.0f}") if seconds and tokens else dash
     return (
-        Cell(duration(seconds)) if seconds is not None else dash,
+        Cell(duration(seconds), detail) if seconds is not None else dash,
         Cell(f"{tokens:,.0f}") if tokens is not None else dash,
         speed,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from s3ft_jax.report.claims import FAILS, FAILS_BEFORE, HOLDS, HOLDS_BEFORE, NOISE
 from s3ft_jax.report.contents import Contents
+from s3ft_jax.report.references import reference_line
 from s3ft_jax.report.summary import Estimate
 from s3ft_jax.report.tables import arrows_legend, change_cell, spread
 from s3ft_jax.report.wording import method_name, percent
@@ -58,6 +59,8 @@ def build_result(contents: Contents) -> list[RenderableType]:
     for claim in contents.claims:
         mark, colour = MARKS.get(claim.verdict, ("\u2013", "dim"))
         lines.append(Text.assemble((f"{mark} ", colour), f"{claim.statement}: ", (claim.verdict, colour)))
+    if contents.reference:
+        lines.append(Text(reference_line(contents.reference, contents.reference_rows), style="dim"))
     return [Text(contents.headline, style="bold"), table, *lines]
 
 

@@ -120,7 +120,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int | None, *, 
             for item, value in values["items"].items()
         ]
         workdir.write_records(f"{where}/items.jsonl", items)
-        stage.facts = {"tasks": {task: values["facts"] for task, values in found.items()}}
+        stage.facts = {"tasks": {task: values["facts"] for task, values in found.items()}} | _tokens(found)
         for task, values in found.items():
             say(f"benchmark {name}: {task} {_said(values)}")
             if not _is_share(values):
@@ -222,6 +222,12 @@ def _keep(outcome: Outcome, workdir: Workdir, where: str) -> None:
     workdir.write_bytes(f"{where}/{outcome.task}-samples.jsonl", lines.encode())
     text = json.dumps(_values(outcome), indent=1, ensure_ascii=False)
     workdir.write_bytes(f"{where}/{outcome.task}.json", text.encode())
+
+
+def _tokens(found: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """Tokens scored and sampled for all tasks; none where an older version made one of them, which did not count."""
+    counts = [values["facts"]["counts"].get("tokens") for values in found.values()]
+    return {} if None in counts else {"tokens": sum(counts)}
 
 
 def _is_share(values: dict[str, Any]) -> bool:

@@ -58,6 +58,7 @@ def run(config: ConfigDict, workdir: Workdir, method: str, seed: int, *, split: 
             return say(f"drift {evaluate.name(method, seed)}: already done")
         found = _measure(config, workdir, method, seed, _answers(workdir, split, config.evaluate.kl))
         workdir.write_bytes(name, json.dumps(found).encode())
+        stage.facts = {"tokens": found["tokens"]}
         say(f"drift {evaluate.name(method, seed)}: KL to the base {found['kl']:.4f} nats a token of {split}")
 
 

@@ -20,6 +20,7 @@ from s3ft_jax.progress import progress, say
 from s3ft_jax.prompts import PromptEncoder
 from s3ft_jax.records import Example, Response, Score
 from s3ft_jax.responder import Model, answer_shards, asks_of, scorer_of, sharing
+from s3ft_jax.rungs import sampled_tokens
 from s3ft_jax.shards import Shards, Take
 from s3ft_jax.stages import few_shot, tuned_model
 from s3ft_jax.stages.judge import describe_sandbox, judge_responses, settings_of, try_judges
@@ -105,7 +106,7 @@ def _score(
 ) -> tuple[list[Score], dict[str, Any]]:
     """Answers, verdicts and scores of a part, written; and facts for the manifest."""
     examples = examples_of(config, workdir, part)
-    where, scores, sandbox = f"scores/{name(method, seed)}/{part}", [], ""
+    where, scores, facts = f"scores/{name(method, seed)}/{part}", [], {"sandbox": "", "tokens": 0}
     if examples:
         if workdir.processes.is_first:
             try_judges(config, examples)
@@ -117,13 +118,15 @@ def _score(
         if workdir.processes.is_first:  # the others wait for it at the end of the stage
             with alone():
                 verdicts = judge_responses(config, workdir, examples, responses, f"judge {part} answers")
-            sandbox = describe_sandbox(config, examples)
+            facts["sandbox"] = describe_sandbox(config, examples)
             workdir.write_records(f"{where}-verdicts.jsonl", verdicts)
             scores = score_verdicts(verdicts, examples, method=method, seed=seed, split=part)
             scores += score_answers(examples, responses, verdicts, method=method, seed=seed, split=part)
-        scores += _score_choices(config, model, asked, method, seed, part)
+        ranked, scored = _score_choices(config, model, asked, method, seed, part)
+        scores += ranked
+        facts["tokens"] = sampled_tokens(responses) + scored
     workdir.write_records(file(method, seed, part), scores)
-    return scores, {"sandbox": sandbox}
+    return scores, facts
 
 
 def examples_of(config: ConfigDict, workdir: Workdir, part: str) -> list[Example]:
@@ -171,8 +174,9 @@ def _score_choices(
     method: str,
     seed: int | None,
     split: str,
-) -> list[Score]:
-    """How often the right choice is the likeliest, for the examples that have choices of which one is known as right.
+) -> tuple[list[Score], int]:
+    """How often the right choice is the likeliest, for the examples that have choices of which one is known as right;
+    and how many tokens were scored for it.
 
     Rows of somebody's own data may have choices for a judge of their own; how many cannot be scored is said.
     """
@@ -185,7 +189,7 @@ def _score_choices(
             "`choices` as a list of texts, and the right one as `choice` (its position from 0) or gold (text, letter)."
         )
     if not asked:
-        return []
+        return [], 0
     scorer = scorer_of(model, config.evaluate.batch_tokens)
     prompts, responses = [], []
     for example in asked:
@@ -195,4 +199,5 @@ def _score_choices(
             responses.append(model.encoder.encode_response(example.messages, choice))
     sums = iter(float(np.sum(values)) for values in scorer.logprobs(model.params, prompts, responses))
     logprobs = [[next(sums) for _ in example.check["choices"]] for example in asked]
-    return score_choices(asked, logprobs, method=method, seed=seed, split=split)
+    scores = score_choices(asked, logprobs, method=method, seed=seed, split=split)
+    return scores, sum(len(response) for response in responses)

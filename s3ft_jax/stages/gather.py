@@ -16,13 +16,14 @@ from ml_collections import ConfigDict
 from s3ft_jax.batches import hash_order
 from s3ft_jax.evaluation.answers import answer_values, has_answers
 from s3ft_jax.records import SAMPLED, Example, ItemScore, Response, Score, Selection, Verdict
-from s3ft_jax.report import BrowsedAnswer, BrowsedExample, Control, Evidence, ResponseCount
-from s3ft_jax.report.claims import SUBJECT
+from s3ft_jax.report import Control, Evidence, ResponseCount
+from s3ft_jax.report.claims import RIVAL, SUBJECT
 from s3ft_jax.report.wording import count_of
 from s3ft_jax.responder import scorer_of
 from s3ft_jax.selection import replays
 from s3ft_jax.shards import read_shards
 from s3ft_jax.stages import agree, benchmark, drift, evaluate, judge, looks, sampler, select, tuned_model
+from s3ft_jax.stages.browse import changed_items, target_examples
 from s3ft_jax.stages.launch import load_model
 from s3ft_jax.stages.method_settings import method_settings
 from s3ft_jax.workdir import Workdir
@@ -140,7 +141,8 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
         items=items_of(config, workdir, models),
         benchmarks={model: benchmark.results(workdir, *place) for model, place in benchmarked(config, models)},
         measured=measured,
-        examples=_browse(config, workdir, models, tests),
+        examples=target_examples(config, workdir, _browsed_of(config, models), tests),
+        changed=changed_items(config, workdir, _told_of(config, models)),
         logprobs=logprobs,
         curves=_curves(workdir, tuned),
         looks={m: rows for m, entry in tuned.items() if (rows := looks.read(workdir, entry.model, m[1]))},
@@ -280,37 +282,18 @@ def _flow(workdir: Workdir, method: str) -> list[tuple[str, str, str]]:
     return [(selection.example_id, selection.origin, selection.reason) for selection in selections]
 
 
-def _browse(config: ConfigDict, workdir: Workdir, models: Models, tests: list[Example]) -> list[BrowsedExample]:
-    """Test examples with every model's answer (first seed only): a seeded choice of each fate, from base to S3FT."""
-    split = config.evaluate.split
-    shown: dict[tuple[str, int | None], dict[str, tuple[str, Verdict]]] = {}
-    for (label, seed), entry in models.items():
-        if seed in (None, config.train.seeds[0]):
-            place = f"scores/{evaluate.name(entry.model, seed)}/{split}"
-            verdicts = {v.example_id: v for v in workdir.read_records(Verdict, f"{place}-verdicts.jsonl")}
-            responses = read_shards(workdir, Response, f"{place}-responses")
-            shown[label, seed] = {r.example_id: (r.text, verdicts[r.example_id]) for r in responses}
-    common = [e for e in tests if all(e.id in texts for texts in shown.values())]
-    first = shown[evaluate.UNTUNED, None]
-    last = shown[next((model for model in shown if model[0] == SUBJECT), list(shown)[-1])]
-    fates: dict[tuple[bool, bool], list[int]] = {}
-    for i in hash_order([e.id for e in common], "browse"):
-        fate = tuple(texts[common[i].id][1].outcome == "right" for texts in (first, last))
-        fates.setdefault(fate, []).append(i)
-    chosen = [i for some in fates.values() for i in some[: config.report.num_browse]]
-    return [
-        BrowsedExample(
-            common[i].id,
-            "\n".join(message["content"] for message in common[i].messages),
-            common[i].gold,
-            tuple(
-                BrowsedAnswer(method, seed, texts[common[i].id][0], v.outcome, v.found, v.reason)
-                for (method, seed), texts in shown.items()
-                for v in [texts[common[i].id][1]]
-            ),
-        )
-        for i in chosen
-    ]
+def _browsed_of(config: ConfigDict, models: Models) -> dict[tuple[str, int | None], tuple[str, int | None]]:
+    """(label, seed) -> the model whose answers to the target's examples are shown: all, first seed only."""
+    first = (None, config.train.seeds[0])
+    return {(label, seed): (entry.model, seed) for (label, seed), entry in models.items() if seed in first}
+
+
+def _told_of(config: ConfigDict, models: Models) -> dict[tuple[str, int | None], tuple[str, int | None]]:
+    """The base, the subject and its rival, first seed: (label, seed) -> the model whose general answers count."""
+    base, seed, labels = (evaluate.UNTUNED, None), config.train.seeds[0], [label for label, _ in models]
+    wanted = [SUBJECT if SUBJECT in labels else labels[-1], RIVAL]
+    tuned = {(one, seed): models[one, seed].place(evaluate.GENERAL, seed) for one in wanted if (one, seed) in models}
+    return {base: base} | {model: place for model, place in tuned.items() if place != base}
 
 
 def base_logprobs(config: ConfigDict, workdir: Workdir) -> tuple[dict[str, list[tuple[float, int]]], list[str]]:
@@ -363,16 +346,21 @@ def _costs(workdir: Workdir) -> dict[str, dict[str, float | None]]:
     manifests = [(key, told) for key, told in manifests if key not in REPORTS]
     manifests.sort(key=lambda pair: pair[1]["finished"])
     if len(manifests) <= MOST_COSTS:
-        return {key: {"seconds": told["seconds"], "tokens": told["facts"].get("tokens")} for key, told in manifests}
+        return {key: _cost([told]) for key, told in manifests}
     kinds: dict[str, list[dict[str, Any]]] = {}
     for key, told in manifests:
         kinds.setdefault(key.split("-")[0], []).append(told)
+    return {f"{kind} ({len(some)})" if len(some) > 1 else kind: _cost(some) for kind, some in kinds.items()}
+
+
+def _cost(manifests: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """What these stages took; tokens and stops are None where one of them does not say."""
+    starts, tokens = ([told.get("starts") for told in manifests], [told["facts"].get("tokens") for told in manifests])
     return {
-        f"{kind} ({len(some)})" if len(some) > 1 else kind: {
-            "seconds": sum(told["seconds"] for told in some),
-            "tokens": sum(told["facts"].get("tokens") or 0 for told in some) or None,
-        }
-        for kind, some in kinds.items()
+        "seconds": sum(told["seconds"] for told in manifests),
+        "tokens": None if None in tokens else sum(tokens),
+        "stops": None if None in starts else sum(starts) - len(starts),
+        "unseen": sum(told.get("unseen", 0) for told in manifests),
     }
 
 

@@ -65,9 +65,8 @@ def control_of(config: ConfigDict) -> Control | None:
 def _differences(config: ConfigDict, document: dict[str, Any]) -> list[str]:
     """What sets the control apart, as a sentence; its own report's settings and methods aside."""
     here, there = flatten(json.loads(config.to_json_best_effort())), flatten(document["settings"])
-    names = [
-        n for n in sorted(here.keys() | there.keys()) if not n.startswith("report.") and n not in ("title", "methods")
-    ]
+    aside = ("title", "methods", "train.num_questions")  # the last is counted, not set
+    names = [n for n in sorted(here.keys() | there.keys()) if not n.startswith("report.") and n not in aside]
     told = [
         f"{n} = {there.get(n, 'absent')} (here {here.get(n, 'absent')})" for n in names if here.get(n) != there.get(n)
     ]

@@ -9,7 +9,18 @@ import math
 import numpy as np
 
 from s3ft_jax.records import Score, Verdict
-from s3ft_jax.report import BrowsedAnswer, BrowsedExample, Contents, Control, Evidence, ResponseCount, build_contents
+from s3ft_jax.report import (
+    BrowsedAnswer,
+    BrowsedExample,
+    ChangedItems,
+    Contents,
+    Control,
+    Evidence,
+    Item,
+    ItemAnswer,
+    ResponseCount,
+    build_contents,
+)
 
 TASK = "programs"
 METHODS = ("sft", "ssr", "sdft", "s3ft")
@@ -143,6 +154,24 @@ def synthetic_browsed(number: int = 8) -> tuple[BrowsedExample, ...]:
     return tuple(examples)
 
 
+def synthetic_item(name: str, text: str = "Oslo", value: float = 0.0) -> Item:
+    """What the base got right and s3ft and sft did not."""
+    models = (("base", None), ("s3ft", SEEDS[0]), ("sft", SEEDS[0]))
+    answers = [ItemAnswer(*model, text, 1.0 if model[0] == "base" else value, "read: <b>") for model in models]
+    return Item(name, f"Shown before.\n\nWhere is {name}?", "Rome", tuple(answers))
+
+
+def synthetic_changed(
+    method: str = "sft", skill: str = "units", lost: int = 3, won: int = 1, **more: object
+) -> ChangedItems:
+    """100 items of a skill; ``more`` goes to ``synthetic_item``."""
+    texts = [
+        tuple(synthetic_item(f"{skill}/{fate}/{number}", **more) for number in range(count))
+        for fate, count in (("lost", lost), ("won", won))
+    ]
+    return ChangedItems(method, SEEDS[0], skill, lost, won, 100 - lost - won, *texts)
+
+
 @functools.cache
 def synthetic_contents() -> Contents:
     """The contents of the complete synthetic evidence, computed once for all tests; do not change it."""
@@ -204,6 +233,7 @@ def synthetic_evidence(**changes: object) -> Evidence:
         verdicts={"own": own, "paraphrase": synthetic_verdicts(0.86, "paraphrase", unsolved)},
         answers=synthetic_answers(scores),
         examples=synthetic_browsed(),
+        changed=(synthetic_changed("s3ft", lost=1), synthetic_changed(), synthetic_changed("sft", "dates")),
         logprobs=logprobs,
         curves=curves,
         costs={

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 
 import pytest
-from synthetic_evidence import synthetic_evidence
+from synthetic_evidence import synthetic_contents, synthetic_evidence
 from test_frontier import GRID
 from whole_evidence import whole_evidence
 
@@ -59,17 +59,20 @@ def seen(page, width, tmp_path):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("what", ["run", "comparison", "whole", "walked"])
+@pytest.mark.parametrize("what", ["run", "comparison", "whole", "walked", "unfolded"])
 def test_nothing_sticks_out_and_all_is_drawn(what, width, tmp_path, request):
     if what == "walked":
         _, workdir = request.getfixturevalue("walked")
         page = pathlib.Path(workdir / "report.html").read_text()
     else:
-        made = {"run": synthetic_evidence, "whole": whole_evidence}
-        page = build_page(build_contents(made[what]() if what in made else synthetic_evidence(grid=GRID)))
+        made = {"comparison": lambda: synthetic_evidence(grid=GRID), "run": synthetic_evidence, "whole": whole_evidence}
+        page = build_page(build_contents(made[what]()) if what in made else synthetic_contents())
+    page = page.replace("<details", "<details open") if what == "unfolded" else page
     scroll, wide, first, drawn, console = seen(page, width, tmp_path)
     assert (scroll <= width, wide, first) == (True, 0, "")
     assert drawn == page.count("<svg") >= 5 and not console
+    if what == "unfolded":
+        assert page.count("What was forgotten") == 2 and "&lt;b&gt;" in page
     assert len(page.encode()) < 3_000_000
 
 

@@ -147,6 +147,7 @@ ELSEWHERE = {
     "costs_table": (("costs",), ("costs",)),
     "benchmark_tables": (("benchmarks", "benchmarks_asked", "benchmarks_cut"), ("benchmarks",)),
     "settings": (("settings", "versions", "hashes"), ("settings", "versions", "hashes")),
+    "changes_table": (("changed", "changed_answers"), ("changed", "changed_items")),
     "groups": (("examples", "browsed_answers"), ("examples",)),
     "looks": (("looks",), ("looks",)),
     "plots.scatter": (("summary", "scores"), ("summary", "scores")),

@@ -101,7 +101,7 @@ def test_examples_are_sorted_by_their_fate_and_counted():
     many = []
     for number in range(16):
         many.append(dataclasses.replace(synthetic_browsed(4)[number % 4], example_id=f"programs/test/{number}"))
-    text = build_page(build_contents(synthetic_evidence(examples=tuple(many))))
+    text = build_page(build_contents(synthetic_evidence(examples=tuple(many), changed=())))
     every = re.findall(r"<summary>([^<]+) <span class=\"tag\">\((\d+)(?:, (\d+) shown)?\)", text)
     titles = [one for one in every if one[0].startswith(("Regressed", "Fixed", "Unchanged"))]
     assert [title.split(":")[0] for title, _, _ in titles] == [
@@ -112,6 +112,14 @@ def test_examples_are_sorted_by_their_fate_and_counted():
     ]
     assert {shown for _, _, shown in titles} <= {"4", ""} and "4" in {shown for _, _, shown in titles}
     assert sum(int(total) for _, total, _ in titles) >= 600, "all test examples are counted"
+
+
+def test_long_examples_leave_the_page_small_and_what_is_not_shown_is_counted():
+    long = dataclasses.replace(synthetic_browsed(1)[0], prompt='"<' * 2000, gold='"<' * 2000)
+    many = tuple(dataclasses.replace(long, example_id=f"programs/test/{number}") for number in range(100))
+    text = build_page(build_contents(synthetic_evidence(examples=many, answers={})))
+    (shown,) = re.findall(r"Unchanged, not right <span class=\"tag\">\(100, (\d+) shown\)", text)
+    assert 0 < int(shown) < 100 and len(text.encode()) < 3_000_000
 
 
 def test_every_section_and_plot_is_there(page):

@@ -83,6 +83,22 @@ def test_costs_are_summed_without_a_speed():
     assert [cell.text for cell in table.rows[-1]] == ["sum", "1 min 30 s", "600", "\u2013"]
 
 
+def test_costs_say_what_was_stopped_and_what_is_not_known():
+    whole, older = {"seconds": 30.0, "stops": 0, "unseen": 0}, {"seconds": 60.5}
+    plain = costs_table({"sample": whole})
+    assert plain.rows[0][1].detail == "" and "stopped" not in plain.caption and "older" not in plain.caption
+    assert "scored (gate, drift)" in plain.caption and "sampled (sample, refresh)" in plain.caption
+    stopped = {"train": whole | {"stops": 1}, "evaluate": whole | {"stops": 2, "unseen": 1}, "drift": older}
+    table = costs_table(stopped)
+    assert [row[1].detail for row in table.rows] == [
+        "went on after 1 stop",
+        "at least; went on after 2 stops",
+        "",
+        "at least; went on after 3 stops",
+    ]
+    assert "all its starts" in table.caption and table.caption.endswith("the last start alone.")
+
+
 def test_logprobs_table_weighs_tokens():
     table = logprobs_table(synthetic_evidence(logprobs={"gold": [(-10.0, 2), (-2.0, 4)]}))
     assert [cell.text for cell in table.rows[0]] == ["gold", "2", "\u22122.00", "\u22126.00", "\u22126.00", "3.0"]

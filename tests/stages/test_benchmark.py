@@ -41,6 +41,8 @@ def test_benchmarks_of_all_models_stand_in_the_report(asked, capsys):
             assert len(values) == 10 and sum(values) / 10 == pytest.approx(score.value)
         samples = (workdir / f"{benchmark.folder(*model)}/arc_easy-samples.jsonl").read_text().splitlines()
         assert len(samples) == 10 and json.loads(samples[0])["doc"]["question"]
+        told = workdir.manifest(benchmark.key(*model))["facts"]
+        assert told["tokens"] == sum(one["counts"]["tokens"] for one in told["tasks"].values()) > 0
     assert "benchmark base: arc_easy 0." in capsys.readouterr().out
     report.run(config, workdir, redo=True)
     document = json.loads((workdir / "report.json").read_text())
@@ -56,6 +58,11 @@ def test_benchmarks_of_all_models_stand_in_the_report(asked, capsys):
     assert told["lm_eval"] == document["versions"]["lm_eval"] and "nltk" in document["versions"]
     assert "| arc_easy | acc_norm | none | 10 |" in (workdir / "report.md").read_text()
     assert "acc_norm" in (workdir / "report-csv/benchmarks.csv").read_text()
+    changed = {(one["method"], one["skill"]): one for one in document["changed"]}
+    mine = changed["sft", "truthfulqa_mc2"]
+    assert mine["regressed"] + mine["fixed"] + mine["unchanged"] == 10 and ("s3ft", "arc_easy") in changed
+    page = (workdir / "report.html").read_text()
+    assert mine["regressed"] + mine["fixed"] == 0 or "log-probability in nats" in page
 
 
 def test_a_headline_that_is_no_share_is_told_to_be_in_no_score(asked, monkeypatch, capsys):

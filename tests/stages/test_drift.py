@@ -42,6 +42,8 @@ def check_by_hand(workdir):
 
 def test_it_is_the_divergence_summed_over_the_vocabulary(walked):
     check_by_hand(walked[1])
+    found = json.loads((walked[1] / drift.file("sft", 0, "test")).read_text())
+    assert walked[1].manifest(drift.key("sft", 0, "test"))["facts"]["tokens"] == found["tokens"]
 
 
 def test_adapters_lie_on_the_only_copy_of_the_base(copied, monkeypatch):

@@ -52,10 +52,10 @@ def test_choices_without_a_known_right_one_are_left_out_aloud(monkeypatch, capsy
     model = SimpleNamespace(encoder=encoder, params=None)
     unknown = [choice_example(1, "A) Oslo B) Bergen", "A"), choice_example(2, ["Oslo", "Bergen"], "it is Oslo")]
     known = [choice_example(3, ["Bergen", "Oslo"], "B"), choice_example(4, ["Bergen", "Oslo"], "Bergen")]
-    assert evaluate._score_choices(config, model, unknown, "base", None, "test") == []
+    assert evaluate._score_choices(config, model, unknown, "base", None, "test") == ([], 0)
     assert "2 of 2 questions with choices are not scored" in " ".join(capsys.readouterr().out.split())
-    (score,) = evaluate._score_choices(config, model, unknown + known, "base", None, "test")
-    assert (score.metric, score.value, score.count) == ("choice_likelihood", 0.5, 2)
+    (score,), tokens = evaluate._score_choices(config, model, unknown + known, "base", None, "test")
+    assert (score.metric, score.value, score.count, tokens) == ("choice_likelihood", 0.5, 2, 4)
     assert "2 of 4 questions with choices are not scored" in " ".join(capsys.readouterr().out.split())
     evaluate._score_choices(config, model, known, "base", None, "test")
     assert capsys.readouterr().out == ""

@@ -7,6 +7,7 @@ import pytest
 from s3ft_jax.evaluation.answers import score_answers
 from s3ft_jax.judges import answers
 from s3ft_jax.records import Example, Response, Score
+from s3ft_jax.seals import sealed
 from s3ft_jax.stages import evaluate, gather
 from s3ft_jax.stages.gather import Entry, models_of
 from s3ft_jax.workdir import Workdir
@@ -54,11 +55,26 @@ def test_many_stages_are_counted_together(walked, monkeypatch):
     _, workdir = walked
     each = gather._costs(workdir)
     assert "train-s3ft-seed-0" in each
+    for key in ("evaluate-s3ft-seed-0-test", "evaluate-base-general", "drift-s3ft-seed-0-test"):
+        assert each[key]["tokens"] > 0 and each[key]["stops"] == 0, key
     monkeypatch.setattr(gather, "MOST_COSTS", 3)
     together = gather._costs(workdir)
-    assert "train (4)" in together and "import" in together
+    assert "train (4)" in together and "import" in together and together["train (4)"]["stops"] == 0
+    drifts = sum(cost["tokens"] for key, cost in each.items() if key.startswith("drift"))
+    assert together["drift (4)"]["tokens"] == drifts
     seconds = sum(cost["seconds"] for cost in each.values())
     assert abs(sum(cost["seconds"] for cost in together.values()) - seconds) < 1e-6
+
+
+def test_tokens_of_an_older_stage_are_not_counted_as_none(copied):
+    _, workdir = copied
+    manifest = workdir.manifest("drift-s3ft-seed-0-test")
+    del manifest["facts"]["tokens"], manifest["starts"]
+    workdir.write_bytes("manifests/drift-s3ft-seed-0-test.json", sealed(manifest))
+    cost = gather._costs(workdir)["drift-s3ft-seed-0-test"]
+    assert cost["tokens"] is None and cost["stops"] is None
+    both = gather._cost([manifest, workdir.manifest("drift-sft-seed-0-test")])
+    assert both["tokens"] is None and both["stops"] is None, "a part of the sum would look like all of it"
 
 
 def test_logprobs_of_all_three_origins_under_the_base(walked):
