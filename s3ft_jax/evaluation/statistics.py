@@ -16,14 +16,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 LEVEL = 0.95
 RESAMPLES = 10_000
 _DRAWN = 4_000_000
-"""Counts that the bootstrap holds at a time: 32 MB."""
+"""Numbers that the bootstrap holds at a time: 32 MB."""
+_FEW = 64
+"""Distinct values up to which a bootstrap draws how often each comes; of more, examples are drawn one by one, which is
+13 times as fast at 5,000 of them."""
 
 
 class StatisticsError(ValueError):
@@ -258,14 +261,11 @@ def paired_bootstrap(
     estimate = 0.0
     for stratum in strata:
         array = _finite(stratum, "a paired bootstrap")
-        # Drawing N examples with replacement is one multinomial draw over the distinct differences, of which there
-        # are only a handful; the distribution is the same and the cost no longer grows with N.
-        distinct, counts = np.unique(array, return_counts=True)
-        rows = max(1, _DRAWN // len(distinct))
+        draw, width = _drawing(array, random)
+        rows = max(1, _DRAWN // width)
         for first in range(0, resamples, rows):  # the same draws as all at once, which many F1 values have no room for
             part = means[first : first + rows]
-            draws = random.multinomial(len(array), counts / len(array), size=len(part))
-            part += draws @ distinct / len(array) / len(strata)
+            part += draw(len(part)) / len(strata)
         estimate += float(array.mean()) / len(strata)
     low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
     smaller = min(int((means < 0).sum()), int((means > 0).sum())) + int((means == 0).sum()) / 2
@@ -273,6 +273,17 @@ def paired_bootstrap(
     count = sum(len(stratum) for stratum in strata)
     rule = f"paired bootstrap over {count} examples"
     return Interval(estimate, min(float(low), estimate), max(float(high), estimate), "examples", count, rule, p)
+
+
+def _drawing(array: np.ndarray, random: np.random.Generator) -> tuple[Callable[[int], np.ndarray], int]:
+    """What gives the means of so many resamples of ``array``, and how many numbers it draws for each."""
+    size = len(array)
+    # drawing N examples with replacement is one multinomial draw over the distinct differences, of right and wrong
+    # answers a handful: the distribution is the same and the cost does not grow with N
+    distinct, counts = np.unique(array, return_counts=True)
+    if len(distinct) <= _FEW:
+        return lambda count: random.multinomial(size, counts / size, size=count) @ distinct / size, len(distinct)
+    return lambda count: array[(random.random((count, size)) * size).astype(np.intp)].mean(axis=1), size
 
 
 def _finite(values: Sequence[float] | np.ndarray, purpose: str) -> np.ndarray:

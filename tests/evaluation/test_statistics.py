@@ -207,3 +207,15 @@ def test_a_bootstrap_of_many_different_values_draws_in_parts_what_it_would_draw_
     whole = paired_bootstrap([values, values[:9]], resamples=1000)
     monkeypatch.setattr(statistics, "_DRAWN", 640)
     assert paired_bootstrap([values, values[:9]], resamples=1000) == whole
+
+
+def test_many_different_values_are_resampled_as_few_are():
+    """Drawn one by one above ``_FEW`` distinct values; as scipy's bootstrap of the same values says."""
+    values = np.random.default_rng(3).normal(0.03, 0.4, 150)
+    rounded = np.round(values, 1)
+    assert len(np.unique(rounded)) < statistics._FEW < len(np.unique(values))
+    for some in (values, rounded):
+        ours = paired_bootstrap(some)
+        theirs = stats.bootstrap((some,), np.mean, method="percentile", n_resamples=10_000, rng=1)
+        assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.004)
+        assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.004)
