@@ -17,6 +17,7 @@ import argparse
 import csv
 import dataclasses
 import json
+import lzma
 import os
 import pathlib
 import shutil
@@ -114,6 +115,9 @@ def keep(part: Part, folder: pathlib.Path) -> None:
     partial.mkdir(parents=True)
     for name in SHEETS:
         shutil.copy(folder / "comparison-csv" / f"{name}.csv", partial / f"{name}.csv")
+    # every model's result on every question, 2.4 MB as text: whoever doubts a statistic can compute it anew
+    answers = (folder / "comparison-csv" / "answers.csv").read_bytes()
+    (partial / "answers.csv.xz").write_bytes(lzma.compress(answers, preset=9))
     shutil.copy(folder / "comparison.md", partial / "comparison.md")
     if part.name in TASKS:  # 0.7 MB each: of the main parts only
         shutil.copy(folder / "comparison.html", partial / "comparison.html")
