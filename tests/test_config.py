@@ -152,7 +152,7 @@ READERS = {
     "evaluate": ("stages/evaluate.py", "stages/sample.py", "stages/drift.py"),
     "compare": ("stages/compare.py", "stages/evaluate.py"),
     "export": ("stages/export_model.py",),
-    "report": ("stages/report.py", "stages/gather.py"),
+    "report": ("stages/report.py", "stages/gather.py", "stages/browse.py"),
 }
 """Section of the settings -> the files that may read its keys; a name read elsewhere does not count."""
 
