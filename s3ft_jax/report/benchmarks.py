@@ -59,15 +59,20 @@ def benchmark_tables(evidence: Evidence) -> list[tuple[str, Table]]:
 
 
 def _lines(evidence: Evidence) -> list[_Line]:
-    """Every metric, in the order in which lm-eval gave them; a benchmark without a metric of its own gets its mean."""
+    """Every metric, in the order in which lm-eval gave them."""
     found: dict[tuple[str, str, str], _Line] = {}
     for (method, _), one in _results(evidence):
-        own = {} if one.task in one.metrics else {one.task: {one.headline: one.value}}
-        for name, metrics in (own | dict(one.metrics)).items():
+        for name, metrics in _metrics(one).items():
             for metric, value in metrics.items():
                 line = found.setdefault((one.task, name, metric), _Line(name, metric, one, {}))
                 line.values.setdefault(method, []).append(value)
     return list(found.values())
+
+
+def _metrics(one: BenchmarkResult) -> dict[str, Mapping[str, float]]:
+    """(Sub)task -> its metrics; a benchmark without a metric of its own gets its mean."""
+    own = {} if one.task in one.metrics else {one.task: {one.headline: one.value}}
+    return own | dict(one.metrics)
 
 
 def _results(evidence: Evidence) -> Iterator[tuple[tuple[str, int | None], BenchmarkResult]]:
@@ -203,8 +208,7 @@ def benchmark_sheets(evidence: Evidence) -> dict[str, tuple[tuple[str, ...], lis
     """Name -> header and rows of a csv file: metrics, how they were asked, counts."""
     metrics, asked, counts = [], [], []
     for (method, seed), one in _results(evidence):
-        own = {} if one.task in one.metrics else {one.task: {one.headline: one.value}}
-        for name, values in (own | dict(one.metrics)).items():
+        for name, values in _metrics(one).items():
             for metric, value in values.items():
                 place = (method, seed, one.task, name, *metric.partition(",")[::2], value)
                 headline = metric == one.headline

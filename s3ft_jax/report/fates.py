@@ -25,6 +25,11 @@ def subject_of(evidence: Evidence) -> str:
     return SUBJECT if SUBJECT in evidence.methods else evidence.methods[-1]
 
 
+def key_of(fate: str | None) -> str:
+    """The name under which ``fate_counts`` counts a fate: ``right in both`` -> ``right_in_both``."""
+    return (fate or "").replace(" ", "_")
+
+
 def fate_counts(board: Scoreboard) -> list[dict[str, Any]]:
     """One line per tuned model whose answers are known: how many examples of the target have each fate."""
     base, found = board.paired.get(((BASE, None), board.task), {}), []
@@ -32,8 +37,8 @@ def fate_counts(board: Scoreboard) -> list[dict[str, Any]]:
         for seed in board.seeds(method):
             after = board.paired.get(((method, seed), board.task))
             if base and after:
-                counts = Counter(_FATES[base[name] == 1.0, after[name] == 1.0] for name in base)
-                told = {fate.replace(" ", "_"): counts[fate] for fate in _FATES.values()}
+                counts = Counter(_FATES[base[name] == 1.0, after[name] == 1.0] for name in base if name in after)
+                told = {key_of(fate): counts[fate] for fate in _FATES.values()}
                 found.append({"method": method, "seed": seed, **told})
     return found
 

@@ -7,7 +7,6 @@ file; here the plots are drawn and the examples to browse are sorted.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from importlib import resources
 
 from s3ft_jax.records import ORIGINS
@@ -16,8 +15,8 @@ from s3ft_jax.report.benchmarks import benchmark_tables
 from s3ft_jax.report.claims import FAILS, FAILS_BEFORE, HOLDS, HOLDS_BEFORE, NOISE, RIVAL, SUBJECT, UNMEASURED, VOID
 from s3ft_jax.report.contents import CITATIONS, READING, Contents
 from s3ft_jax.report.drawing import method_role
-from s3ft_jax.report.evidence import BASE, BrowsedAnswer, BrowsedExample, EvidenceError
-from s3ft_jax.report.fates import TEXT_LIMIT, subject_of
+from s3ft_jax.report.evidence import BASE, BrowsedExample, EvidenceError
+from s3ft_jax.report.fates import FIXED, REGRESSED, RIGHT, TEXT_LIMIT, WRONG, fate_counts, fate_of, key_of, subject_of
 from s3ft_jax.report.intake import encoding_table, intake_table
 from s3ft_jax.report.training_curves import LOOKS, last_values_table
 from s3ft_jax.report.wording import clean_text, count_of, method_name, share
@@ -68,10 +67,10 @@ def build_page(contents: Contents) -> str:
         style=Markup(style),
         contents=contents,
         evidence=evidence,
-        subject=_subject(contents),
+        subject=subject_of(evidence),
         plots={name: Markup(text) for name, text in _plots(contents).items()},
         roles={method: method_role(method, names) for method in names},
-        groups=_groups(contents, _subject(contents)),
+        groups=_groups(contents, subject_of(evidence)),
         changed=browsing.shown_items(evidence.changed),
         changes_table=browsing.changes_table(evidence.changed),
         **_tables(contents),
@@ -145,52 +144,33 @@ def _plots(contents: Contents) -> dict[str, str]:
     return drawn
 
 
-def _subject(contents: Contents) -> str:
-    """The method whose answers sort the browsed examples: S3FT, or the last method where it was not run."""
-    return subject_of(contents.evidence)
-
-
 def _pair(contents: Contents) -> list[str]:
     """The methods whose skills are drawn one by one: SFT and S3FT, or the last method where one of them was not run."""
-    return [name for name in (RIVAL, SUBJECT) if name in contents.evidence.methods] or [_subject(contents)]
+    return [name for name in (RIVAL, SUBJECT) if name in contents.evidence.methods] or [subject_of(contents.evidence)]
 
 
 def _groups(contents: Contents, subject: str) -> list[Group]:
     """Examples by what became of them from the base to ``subject``, regressed first; no empty groups."""
     titles = {
-        (True, False): "Regressed: the base was right",
-        (False, True): "Fixed: the base was not right",
-        (False, False): "Unchanged, not right",
-        (True, True): "Unchanged, right",
+        REGRESSED: "Regressed: the base was right",
+        FIXED: "Fixed: the base was not right",
+        WRONG: "Unchanged, not right",
+        RIGHT: "Unchanged, right",
         None: f"No answer of the base or of {method_name(subject)}",
     }
-    groups: dict[tuple[bool, bool] | None, list[BrowsedExample]] = {key: [] for key in titles}
+    groups: dict[str | None, list[BrowsedExample]] = {fate: [] for fate in titles}
     for example in contents.evidence.examples:
-        before, after = _first(example, BASE), _first(example, subject)
-        key = None if before is None or after is None else (before.outcome == "right", after.outcome == "right")
-        groups[key].append(example)
-    totals = _totals(contents, subject)
+        groups[fate_of(example, subject)].append(example)
+    # of the subject's first seed; nothing where single answers are not known
+    totals = next((one for one in fate_counts(contents.board) if one["method"] == subject), {})
     most = browsing.most_that_fit(
         list(groups.values()), lambda one: browsing.example_size(one, TEXT_LIMIT), browsing.ROOM
     )
     return [
-        Group(titles[key], max(totals[key], len(members)), tuple(members[:most]))
-        for key, members in groups.items()
+        Group(titles[fate], max(totals.get(key_of(fate), 0), len(members)), tuple(members[:most]))
+        for fate, members in groups.items()
         if members
     ]
-
-
-def _totals(contents: Contents, subject: str) -> Counter[tuple[bool, bool] | None]:
-    """How many test examples there are of each fate, of the subject's first seed; nothing where answers are absent."""
-    board, paired = contents.board, contents.board.paired
-    seeds = board.seeds(subject)
-    models = [(BASE, None), (subject, seeds[0] if seeds else None)]
-    before, after = (paired.get((model, board.task), {}) for model in models)
-    return Counter((before[name] == 1.0, after[name] == 1.0) for name in before if name in after)
-
-
-def _first(example: BrowsedExample, method: str) -> BrowsedAnswer | None:
-    return next((answer for answer in example.answers if answer.method == method), None)
 
 
 def _rescued(contents: Contents) -> str:

@@ -91,13 +91,15 @@ def _changes(count: int, skill: str, of: Mapping[Model, Mapping[str, float]], re
     (_, before), *tuned = of.items()
     ids = list(before)
     ids = [ids[place] for place in hash_order(ids, "browse")]
-    fates: dict[Model, tuple[list[str], list[str]]] = {}
+    fates: dict[Model, tuple[list[str], list[str], int]] = {}
     for model, after in tuned:
         change = {item: after[item] - before[item] for item in ids if item in after}
         lost = sorted((item for item in change if change[item] <= -LEAST), key=change.__getitem__)
         won = sorted((item for item in change if change[item] >= LEAST), key=lambda item, of=change: -of[item])
-        fates[model] = lost, won
-    items, note = read(skill, {item for both in fates.values() for some in both for item in some[:count]})
+        fates[model] = lost, won, len(change) - len(lost) - len(won)
+    items, note = read(
+        skill, {item for lost, won, _ in fates.values() for some in (lost, won) for item in some[:count]}
+    )
     return [
         ChangedItems(
             method=method,
@@ -105,12 +107,12 @@ def _changes(count: int, skill: str, of: Mapping[Model, Mapping[str, float]], re
             skill=skill,
             regressed=len(lost),
             fixed=len(won),
-            unchanged=len(of[method, seed]) - len(lost) - len(won),
+            unchanged=same,
             lost=tuple(items[item] for item in lost[:count] if item in items),
             won=tuple(items[item] for item in won[:count] if item in items),
             note=note,
         )
-        for (method, seed), (lost, won) in fates.items()
+        for (method, seed), (lost, won, same) in fates.items()
     ]
 
 

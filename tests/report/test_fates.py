@@ -35,3 +35,11 @@ def test_long_and_odd_texts_are_cut_with_a_word_and_an_unanswered_example_has_no
     (told,) = fates.example_values(synthetic_evidence(examples=(one,)))
     assert told["prompt"].endswith("[1,000 more characters not shown]") and told["gold"] == "\ufffd\ufffd"
     assert told["fate"] is None and told["answers"] == []
+
+
+def test_only_examples_that_both_answered_are_counted():
+    board = synthetic_contents().board
+    key = (METHODS[0], SEEDS[0]), board.task
+    some = dict(list(board.paired[key].items())[:10])
+    (first, *_) = fates.fate_counts(dataclasses.replace(board, paired={**board.paired, key: some}))
+    assert sum(value for name, value in first.items() if name not in ("method", "seed")) == 10

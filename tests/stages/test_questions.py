@@ -68,6 +68,6 @@ def test_a_run_trains_so_many_passes_and_says_so(tmp_path, capsys):
     workdir = Workdir(str(tmp_path))
     recipe.run(config, workdir)
     facts = workdir.manifest(tuned_model.key("sft", 0))["facts"]
-    assert facts["step"] == 3 and "8: " in capsys.readouterr().out
+    assert facts["step"] == 3 and "1.5 (8 of 8 examples seen)" in capsys.readouterr().out
     settings = json.loads((tmp_path / "report.json").read_text())["settings"]
     assert (settings["train"]["num_epochs"], settings["train"]["num_questions"]) == (1.5, 8)
