@@ -80,18 +80,15 @@ def edge(mine: Sequence[Spot]) -> list[Spot]:
 
 def frontier_table(grid: Sequence[GridPoint]) -> Table | None:
     """One line per label: what it reaches at most while it loses at most so much; None without a measured change."""
-    every = [spot for spot in spots(grid) if spot.change is not None]
-    if not every:
-        return None
     body = []
-    for name in dict.fromkeys(spot.label for spot in every):
-        mine = [spot for spot in every if spot.label == name]
-        taken = next(spot for spot in mine if spot.chosen)
+    for name, mine, taken in _lines(grid):
         cells = [Cell(f"{len(mine)}"), Cell(setting(taken)), Cell(percent(taken.score)), Cell(points(taken.change))]
         for loss in LOSSES:
             best = _best(mine, loss)
             cells.append(Cell(percent(best.score), setting(best)) if best else Cell("\u2013"))
         body.append((label(method_name(name), name), *cells))
+    if not body:
+        return None
     columns = ("", "settings tried", "taken", "its score, %", "its general change")
     columns += tuple(f"best at {MINUS}{100 * loss:g}" for loss in LOSSES)
     base = next(point for point in grid if point.label == BASE)
@@ -101,6 +98,13 @@ def frontier_table(grid: Sequence[GridPoint]) -> Table | None:
         "the search. Nothing here was measured on the test split, and the general skills had no say in what was taken."
     )
     return Table(caption, columns, tuple(body))
+
+
+def _lines(grid: Sequence[GridPoint]) -> list[tuple[str, list[Spot], Spot]]:
+    """(label, its spots whose change was measured, the one taken) of every line."""
+    every = [spot for spot in spots(grid) if spot.change is not None]
+    lines = {name: [spot for spot in every if spot.label == name] for name in dict.fromkeys(one.label for one in every)}
+    return [(name, mine, next(spot for spot in mine if spot.chosen)) for name, mine in lines.items()]
 
 
 def _best(mine: Sequence[Spot], loss: float) -> Spot | None:
@@ -208,10 +212,8 @@ def grid_values(evidence: Evidence) -> list[dict[str, Any]]:
 
 def frontier_values(grid: Sequence[GridPoint]) -> list[dict[str, Any]]:
     """For report.json: per line what it reaches at most while it loses at most so much; fractions."""
-    every, found = [spot for spot in spots(grid) if spot.change is not None], []
-    for name in dict.fromkeys(spot.label for spot in every):
-        mine = [spot for spot in every if spot.label == name]
-        taken = next(spot for spot in mine if spot.chosen)
+    found = []
+    for name, mine, taken in _lines(grid):
         best = [(loss, _best(mine, loss)) for loss in LOSSES]
         told = [{"loss": loss, "score": one.score, "variant": one.variant} for loss, one in best if one]
         chosen = {"taken": taken.variant, "score": taken.score, "general_change": taken.change}

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from s3ft_jax.records import ORIGINS, OUTCOMES, Score
+from s3ft_jax.records import OUTCOMES, Score
 from s3ft_jax.report.comparisons import SURE
 from s3ft_jax.report.evidence import BASE, Evidence
 from s3ft_jax.report.flow import USUAL, Flow
+from s3ft_jax.report.likelihoods import likelihood_values
 from s3ft_jax.report.scoreboard import Scoreboard
 from s3ft_jax.report.summary import Estimate, Row
 from s3ft_jax.report.wording import (
@@ -335,14 +336,10 @@ def _cost_cells(cost: Mapping[str, float | None]) -> tuple[Cell, Cell, Cell]:
 def logprobs_table(evidence: Evidence) -> Table:
     """Mean and median log-probability under the base, per token and per text, by origin."""
     body = []
-    for origin in ORIGINS:
-        pairs = evidence.logprobs.get(origin)
-        if not pairs:
-            continue
-        sums, tokens = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-        cells = [Cell(f"{value:.2f}".replace("-", "\u2212")) for value in (sums.sum() / tokens.sum(), sums.mean())]
-        cells.append(Cell(f"{np.median(sums):.2f}".replace("-", "\u2212")))
-        body.append((label(origin), Cell(f"{len(pairs):,}"), *cells, Cell(f"{tokens.mean():.1f}")))
+    for one in likelihood_values(evidence.logprobs)["origins"]:
+        values = (one[name] for name in ("nats_per_token", "nats_per_text", "median"))
+        cells = (Cell(f"{value:.2f}".replace("-", "\u2212")) for value in values)
+        body.append((label(one["origin"]), Cell(f"{one['texts']:,}"), *cells, Cell(f"{one['tokens_per_text']:.1f}")))
     columns = ("", "texts", "nats per token", "nats per text, mean", "median", "tokens per text")
     return Table("Log-probability under the base model.", columns, tuple(body))
 
