@@ -236,7 +236,7 @@ def loop_over(ours: Ours, given: Iterator[batches.Batch]) -> None:
     """``training.fit``, metrics read and handed over."""
     ours.state = training.fit(
         ours.state, ours.parts.frozen, ours.step, given, training.Schedule(float(RATE), 10**6), seed=0,
-        on_step=lambda number, metrics: None,
+        on_steps=lambda rows: None,
     )  # fmt: skip
     jax.block_until_ready(ours.state)
 

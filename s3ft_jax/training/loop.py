@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -78,7 +78,7 @@ def fit(
     schedule: Schedule,
     *,
     seed: int,
-    on_step: Callable[[int, dict[str, float]], None],
+    on_steps: Callable[[Sequence[dict[str, float]]], None],
     on_state: Callable[[int, TrainState], bool | None] = lambda number, state: None,
     look_at: Callable[[int], bool] = lambda number: False,
     describe: Callable[[int], str] = lambda number: "",
@@ -88,7 +88,8 @@ def fit(
 ) -> TrainState:
     """Run ``step`` over ``batches``.
 
-    Metrics are read from the device every ``read_every`` steps only, so that the host never waits for one step.
+    Metrics are read from the device every ``read_every`` steps, and then of those steps that are done, so that neither
+    waits for the other. The first step's are read by themselves: they end the time that compiling took.
 
     Args:
       state: where to start; its buffers are used up.
@@ -97,7 +98,8 @@ def fit(
       batches: the batches left to do, [A, B, T] each; made ahead, on a thread of their own.
       schedule: of the learning rate.
       seed, base: see ``steps.make_step``.
-      on_step: called with (step number from 1, metrics as floats), in order, late by up to ``read_every``.
+      on_steps: called with the metrics of the steps done since the call before, in order: of each a dict of floats with
+        its ``step``, from 1, and its ``learning_rate``.
       on_state: called with (step number, state) after every step that ``look_at`` chooses, its metrics already handed
         over; True ends the run there.
       look_at: step number -> whether the host looks at the state after it.
@@ -107,8 +109,8 @@ def fit(
     Raises:
       TrainingDiverged: naming the step, its examples and the remedy.
     """
-    late = _Late(schedule, on_step, describe, max_skipped)
-    number = int(state.step)
+    late = _Late(schedule, on_steps, describe, max_skipped)
+    number = first = int(state.step)
     ahead = made_ahead(batches)
     try:
         for batch in ahead:
@@ -116,8 +118,10 @@ def fit(
             number += 1
             late.add(number, metrics)
             looked_at = look_at(number)
-            if looked_at or len(late.waiting) >= read_every:
+            if looked_at or number == first + 1:
                 late.read()
+            elif len(late.waiting) >= read_every + IN_FLIGHT:
+                late.read(leave=IN_FLIGHT)
             if looked_at and on_state(number, state):
                 break
         late.read()
@@ -132,11 +136,11 @@ class _Late:
     def __init__(
         self,
         schedule: Schedule,
-        on_step: Callable[[int, dict[str, float]], None],
+        on_steps: Callable[[Sequence[dict[str, float]]], None],
         describe: Callable[[int], str],
         max_skipped: int,
     ):
-        self.schedule, self.on_step, self.describe, self.max_skipped = schedule, on_step, describe, max_skipped
+        self.schedule, self.on_steps, self.describe, self.max_skipped = schedule, on_steps, describe, max_skipped
         self.waiting: list[tuple[int, dict[str, jax.Array]]] = []
         self.skipped = 0
 
@@ -146,16 +150,21 @@ class _Late:
         if len(self.waiting) > IN_FLIGHT:
             self.waiting[-1 - IN_FLIGHT][1]["loss"].block_until_ready()
 
-    def read(self) -> None:
-        """Hand all over, in order. Raises TrainingDiverged."""
-        for number, metrics in self.waiting:
+    def read(self, leave: int = 0) -> None:
+        """Hand all but the last ``leave`` over, together and in order. Raises TrainingDiverged."""
+        ready, self.waiting = self.waiting[: len(self.waiting) - leave], self.waiting[len(self.waiting) - leave :]
+        rows = []
+        for number, metrics in ready:
             values = {name: float(value) for name, value in metrics.items()}
+            rows.append({"step": number, **values, "learning_rate": float(self.schedule.rate(number - 1))})
             self.skipped = self.skipped + 1 if values["skipped"] else 0
-            self.on_step(number, values | {"learning_rate": float(self.schedule.rate(number - 1))})
             if self.skipped >= self.max_skipped:
-                raise TrainingDiverged(
-                    f"step {number}: loss or gradient was not finite for {self.skipped} steps in a row; the last "
-                    f"checkpoint stays. {self.describe(number)} Lower train.learning_rate, raise train.warmup_frac, or "
-                    "look at these examples with `s3ft show ID`."
-                )
-        self.waiting.clear()
+                break
+        if rows:
+            self.on_steps(rows)
+        if self.skipped >= self.max_skipped:
+            raise TrainingDiverged(
+                f"step {number}: loss or gradient was not finite for {self.skipped} steps in a row; the last "
+                f"checkpoint stays. {self.describe(number)} Lower train.learning_rate, raise train.warmup_frac, or "
+                "look at these examples with `s3ft show ID`."
+            )

@@ -22,9 +22,6 @@ from s3ft_jax.progress import Ticker, progress, say
 from s3ft_jax.tuning.metrics import MetricsLog, open_trackers
 from s3ft_jax.tuning.saving import Saver, Saving, resume
 
-_TOGETHER_S = 0.05
-"""Seconds within which metrics that come are those of one reading."""
-
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
@@ -119,9 +116,16 @@ def tune(
         stopping.finishing(saver.finish),
         progress(run.title, run.num_steps) as ticker,
     ):
-        ticker.advance(first)
+        ticker.skip(first)
         looks = _Looks(run, saver, log, watcher, stop)
         ended = looks.make_up(first, state) if owed else ended
+        told = _Told(run, ticker, log)
+
+        def look(number: int, state: training.TrainState) -> bool:
+            ends = looks.look(number, state)
+            told.go_on()
+            return ends
+
         state = training.fit(
             state,
             parts.frozen,
@@ -130,8 +134,8 @@ def tune(
             run.schedule,
             seed=run.seed,
             base=base,
-            on_step=_Told(run, ticker, log).add,
-            on_state=looks.look,
+            on_steps=told.add,
+            on_state=look,
             look_at=looks.due,
             describe=run.describe,
             max_skipped=run.max_skipped,
@@ -207,28 +211,33 @@ class _Looks:
 
 
 class _Told:
-    """Hands a step's metrics on: to the log, and to the person who watches the bar."""
+    """Hands the metrics of steps on: to the log, and to the person who watches the bar."""
 
     def __init__(self, run: RunSettings, ticker: Ticker, log: MetricsLog):
         self.run, self.ticker, self.log = run, ticker, log
-        self.before, self.tokens, self.steps, self.rates = time.monotonic(), 0.0, 0, {}
+        self.since: float | None = None
 
-    def add(self, number: int, metrics: dict[str, float]) -> None:
-        """One step's; several come at a time, so rates are taken over those that came together."""
+    def add(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Those of the steps since the last call, with their rates; the first step's time is the compiler's, too."""
         now = time.monotonic()
-        if now - self.before > _TOGETHER_S:
-            self.rates = self._measured(now - self.before)
-            self.tokens, self.steps, self.before = 0.0, 0, now
-        self.tokens, self.steps = self.tokens + metrics["tokens"], self.steps + 1
-        self.ticker.advance(1, ", ".join([f"loss {metrics['loss']:.3f}", *self._shown()]))
-        self.log.add({"step": number, **metrics, **self.rates})
+        rates = {} if self.since is None else self._rates(rows, max(now - self.since, 1e-6))
+        count = self.ticker.advance if rates else self.ticker.skip
+        self.since = now
+        for row in rows:
+            self.log.add({**row, **rates})
+        count(len(rows), ", ".join([f"loss {rows[-1]['loss']:.3f}", *_shown(rates)]))
 
-    def _measured(self, seconds: float) -> dict[str, float]:
-        rates = {"tokens_per_second": self.tokens / seconds}
+    def go_on(self) -> None:
+        """The clock starts anew: a look between two steps is not theirs."""
+        self.since = None if self.since is None else time.monotonic()
+
+    def _rates(self, rows: Sequence[Mapping[str, float]], seconds: float) -> dict[str, float]:
+        rates = {"tokens_per_second": sum(row["tokens"] for row in rows) / seconds}
         if self.run.peak_flops:
-            rates["mfu"] = self.steps * self.run.step_flops / seconds / self.run.peak_flops
+            rates["mfu"] = len(rows) * self.run.step_flops / seconds / self.run.peak_flops
         return rates
 
-    def _shown(self) -> list[str]:
-        shown = [f"{self.rates['tokens_per_second']:,.0f} trained tokens/s"] if self.rates else []
-        return shown + ([f"MFU {self.rates['mfu']:.0%}"] if "mfu" in self.rates else [])
+
+def _shown(rates: Mapping[str, float]) -> list[str]:
+    shown = [f"{rates['tokens_per_second']:,.0f} trained tokens/s"] if rates else []
+    return shown + ([f"MFU {rates['mfu']:.0%}"] if "mfu" in rates else [])

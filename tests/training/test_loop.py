@@ -81,23 +81,19 @@ SCHEDULE = Schedule(1.0, 10, shape="constant", warmup_frac=0.5)
 
 
 def test_metrics_are_late_and_in_order_and_name_the_rate_of_their_step():
-    seen, when = [], []
+    seen, together = [], []
     waited.clear()
 
-    def on_step(number, metrics):
-        seen.append((number, metrics["loss"], metrics["batch"], metrics["learning_rate"]))
-        assert metrics["rate"] == pytest.approx(metrics["learning_rate"])
+    def on_steps(rows):
+        together.append([row["step"] for row in rows])
+        seen.extend((row["step"], row["loss"], row["batch"], row["learning_rate"]) for row in rows)
+        assert all(row["rate"] == pytest.approx(row["learning_rate"]) for row in rows)
 
-    def batches():
-        for number in range(7):
-            yield number
-            when.append(len(seen))
-
-    state = fit(STATE, None, counting(), batches(), SCHEDULE, seed=0, on_step=on_step, read_every=3)
-    assert int(state.step) == 7
-    assert seen == [(n, float(n), float(n - 1), pytest.approx(min(1.0, 0.2 * n))) for n in range(1, 8)]
-    assert set(when) <= {0, 3, 6}, "read three at a time"
-    assert waited == [1, 4], "the step before the last two, while three are waiting"
+    state = fit(STATE, None, counting(), iter(range(9)), SCHEDULE, seed=0, on_steps=on_steps, read_every=3)
+    assert int(state.step) == 9
+    assert seen == [(n, float(n), float(n - 1), pytest.approx(min(1.0, 0.2 * n))) for n in range(1, 10)]
+    assert together == [[1], [2, 3, 4], [5, 6, 7], [8, 9]], "the first alone; the two in flight are left"
+    assert waited == [2, 3, 4, 5, 6, 7], "the step before the last two, and none that is read"
     assert IN_FLIGHT == 2
 
 
@@ -115,7 +111,7 @@ def test_a_look_sees_all_metrics_before_it_and_may_end_the_run():
         iter(range(100)),
         SCHEDULE,
         seed=0,
-        on_step=lambda number, metrics: seen.append(number),
+        on_steps=lambda rows: seen.extend(row["step"] for row in rows),
         on_state=on_state,
         look_at=lambda number: number % 2 == 0,
     )
@@ -123,7 +119,7 @@ def test_a_look_sees_all_metrics_before_it_and_may_end_the_run():
 
 
 def test_only_skipped_steps_in_a_row_stop_a_run():
-    run = {"seed": 0, "on_step": lambda number, metrics: None, "max_skipped": 3, "describe": "rows of {}".format}
+    run = {"seed": 0, "on_steps": lambda rows: None, "max_skipped": 3, "describe": "rows of {}".format}
     state = fit(STATE, None, counting({1, 2, 4, 5}), iter(range(8)), SCHEDULE, **run)
     assert int(state.step) == 8
     with pytest.raises(TrainingDiverged, match=r"step 6: .* 3 steps in a row; the last checkpoint stays\. rows of 6 "):
@@ -132,8 +128,8 @@ def test_only_skipped_steps_in_a_row_stop_a_run():
 
 
 def test_a_run_that_goes_on_takes_the_rate_of_its_step():
-    rates = []
+    rows = []
     state = STATE._replace(step=jnp.int32(3))
-    fit(state, None, counting(), iter(range(2)), SCHEDULE, seed=0, on_step=lambda n, m: rates.append((n, m["rate"])))
-    assert rates == [(4, pytest.approx(0.8)), (5, pytest.approx(1.0))]
+    fit(state, None, counting(), iter(range(2)), SCHEDULE, seed=0, on_steps=rows.extend)
+    assert [(row["step"], row["rate"]) for row in rows] == [(4, pytest.approx(0.8)), (5, pytest.approx(1.0))]
     assert np.float32(SCHEDULE.rate(3)) == np.float32(0.8)

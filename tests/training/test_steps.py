@@ -55,7 +55,7 @@ def train(batches, num_steps=4, tune="full", model=None, state=None, optimizer=N
     state = training.start(parts, optimizer) if state is None else state(parts, optimizer)
     step = training.make_step(parts.graphdef, optimizer)
     rows = []
-    fit = {"on_step": lambda number, metrics: rows.append(metrics), "seed": 7} | fit
+    fit = {"on_steps": rows.extend, "seed": 7} | fit
     return training.fit(state, parts.frozen, step, batches, training.Schedule(1e-2, num_steps), **fit), rows
 
 
@@ -205,7 +205,7 @@ def test_one_program_serves_the_whole_run():
     step = training.make_step(parts.graphdef, optimizer)
     for seed, rate in ((0, 3e-3), (1, 1e-4)):
         state, schedule = training.start(parts, optimizer), training.Schedule(rate, 6 + seed)
-        training.fit(state, parts.frozen, step, steps(6), schedule, seed=seed, on_step=lambda n, m: None)
+        training.fit(state, parts.frozen, step, steps(6), schedule, seed=seed, on_steps=lambda rows: None)
     assert step._cache_size() == 1, "another seed, rate or length of the run compiled something"
     assert training.make_step(parts.graphdef, optimizer) is step, "another run here takes the same program"
 
@@ -219,7 +219,7 @@ def test_moments_of_bfloat16_parameters_are_float32_from_the_first_step_on(name)
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(before)]
     assert {leaf.dtype for leaf in jax.tree.leaves(before.opt_state)} == {jnp.dtype("float32"), jnp.dtype("int32")}
     schedule = training.Schedule(1e-3, 2)
-    after = training.fit(before, frozen, step, steps(2), schedule, seed=0, on_step=lambda n, m: None)
+    after = training.fit(before, frozen, step, steps(2), schedule, seed=0, on_steps=lambda rows: None)
     assert [leaf.dtype for leaf in jax.tree.leaves(after)] == dtypes and step._cache_size() == 1
 
 
@@ -282,7 +282,7 @@ def test_kl_is_measured_against_the_base_and_holds_the_model_near_it(tune):
         state, rows = training.start(parts, optimizer), []
         training.fit(
             state, parts.frozen, step, steps(12), training.Schedule(5e-2, 12), seed=0, base=base,
-            on_step=lambda number, metrics, rows=rows: rows.append(metrics),
+            on_steps=rows.extend,
         )  # fmt: skip
         assert abs(rows[0]["kl"]) < 1e-6 and rows[-1]["kl"] > 0
         if kl:

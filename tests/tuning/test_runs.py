@@ -10,7 +10,7 @@ import pytest
 from etils import epath
 from flax import nnx
 
-from s3ft_jax import checkpoints, stopping, training, tuning
+from s3ft_jax import checkpoints, progress, stopping, training, tuning
 from s3ft_jax.batches import Batch
 from s3ft_jax.models.config import DecoderConfig
 from s3ft_jax.models.decoder import Decoder
@@ -213,3 +213,28 @@ def test_a_run_with_an_average_dies_and_ends_with_the_same_bits(tmp_path):
         run(tmp_path / "dying", die_at=3, **options)
     _, again, _ = run(tmp_path / "dying", **options)
     assert again.params_digest == meta.params_digest == params_digest(straight.average)
+
+
+def test_rates_are_of_the_steps_that_are_read_and_neither_the_compilers_nor_a_looks(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(tuning.runs.time, "monotonic", lambda: clock[0])
+    settings = tuning.RunSettings(
+        "t", training.Optimizer(), training.Schedule(1e-2, 40), tuning.Saving(2), 0, 40, step_flops=3e9, peak_flops=1e10
+    )
+    log = tuning.metrics.MetricsLog(epath.Path(tmp_path / "metrics.jsonl"), 0)
+    with progress.progress("t", 40) as ticker:
+        told = tuning.runs._Told(settings, ticker, log)
+
+        def read(first, last, seconds):
+            clock[0] += seconds
+            told.add([{"step": step, "loss": 1.0, "tokens": 100.0} for step in range(first, last + 1)])
+
+        read(1, 1, 60.0)  # compiled
+        read(2, 11, 5.0)
+        clock[0] += 90.0
+        told.go_on()  # after a look
+        read(12, 13, 1.0)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 14))
+    assert "mfu" not in rows[0] and "tokens_per_second" not in rows[0]
+    assert {(row["tokens_per_second"], round(row["mfu"], 6)) for row in rows[1:]} == {(200.0, 0.6)}
