@@ -326,12 +326,14 @@ def _run_stage(
     if command.module == "plan":
         options = {"json_file": parsed.json, "compiles": parsed.compiles, "questions": parsed.questions}
         return stage.run(config, parsed.topology, **options) or 0
-    if getattr(parsed, "calibrate", ""):
+    if command.module == "judge" and bool(parsed.calibrate) == (parsed.origin is not None):
+        raise ConfigError(
+            "s3ft judge: say which responses, own, paraphrase or repair, or give --calibrate=LABELS alone"
+        )
+    if command.module == "judge" and parsed.calibrate:
         from s3ft_jax.stages import calibrate
 
         return calibrate.run(config, workdir, parsed.calibrate) or 0
-    if command.module == "judge" and parsed.origin is None:
-        raise ConfigError("s3ft judge: say which responses, own, paraphrase or repair, or give --calibrate=LABELS")
     for name in ("origin", "again", "method", "seed"):
         if hasattr(parsed, name):
             extra[name] = getattr(parsed, name)

@@ -55,6 +55,10 @@ def check(parsed: argparse.Namespace, overrides: Sequence[str]) -> None:
     for name, why in OF_A_RUN.items() if parsed.model else ():
         if _is_given(getattr(parsed, name)):
             wrong = wrong or f"; --{name} goes with METHOD: {why}"
+    if parsed.method == "base" and parsed.seed is not None:
+        raise ConfigError(
+            "s3ft evaluate base: --seed says which tuning of a method, and the base has none; leave it out"
+        )
     of_a_run = [parsed.method, parsed.config, parsed.workdir, overrides]
     if wrong or (any(of_a_run) if parsed.model else not all(of_a_run[:3])):
         raise ConfigError(

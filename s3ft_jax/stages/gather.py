@@ -326,12 +326,7 @@ def base_logprobs(config: ConfigDict, workdir: Workdir) -> tuple[dict[str, list[
 
 
 def _curves(workdir: Workdir, tuned: Models) -> dict[tuple[str, int], list[tuple[int, float]]]:
-    curves = {}
-    for (label, seed), entry in tuned.items():
-        path = workdir / tuned_model.folder(entry.model, seed) / "metrics.jsonl"
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        curves[label, seed] = [(row["step"], row["loss"]) for row in rows if "loss" in row]
-    return curves
+    return {(label, seed): looks.curve(workdir, entry.model, seed) for (label, seed), entry in tuned.items()}
 
 
 def _kl(config: ConfigDict, workdir: Workdir, tuned: Models) -> dict[tuple[str, int], float]:

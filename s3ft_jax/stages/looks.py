@@ -1,10 +1,10 @@
-"""Stage part: what looks at a model measured while it was tuned, read back from its metrics.jsonl."""
+"""Stage part: what a tuning measured, step by step and at its looks, read back from its metrics.jsonl."""
 
 from __future__ import annotations
 
-import json
-
+from s3ft_jax.progress import say
 from s3ft_jax.stages import tuned_model
+from s3ft_jax.tuning.metrics import read_rows
 from s3ft_jax.workdir import Workdir
 
 PREFIX = "validation_"
@@ -16,10 +16,21 @@ def read(workdir: Workdir, variant: str, seed: int) -> list[dict[str, float]]:
 
     None where the model was not looked at, or its folder is no more.
     """
-    path = workdir / tuned_model.folder(variant, seed) / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     found = []
-    for row in rows:
+    for row in _rows(workdir, variant, seed):
         numbers = {name: value for name, value in row.items() if name.startswith(PREFIX)}
         found += [{"step": row["step"], **numbers}] if numbers else []
     return found
+
+
+def curve(workdir: Workdir, variant: str, seed: int) -> list[tuple[int, float]]:
+    """(step, training loss in nats per token) of every step, in order; none where the model's folder is no more."""
+    return [(int(row["step"]), row["loss"]) for row in _rows(workdir, variant, seed) if "loss" in row]
+
+
+def _rows(workdir: Workdir, variant: str, seed: int) -> list[dict[str, float]]:
+    path = workdir / tuned_model.folder(variant, seed) / "metrics.jsonl"
+    rows, damaged = read_rows(path)
+    if damaged:
+        say(f"warning: {path}: damaged, {damaged} lines cannot be read; the report's curves lack them")
+    return rows

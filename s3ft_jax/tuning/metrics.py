@@ -64,9 +64,7 @@ class MetricsLog:
     ):
         self.written = processes.is_first
         self.path, self.tokens, self.trackers = path, 0, tuple(trackers)
-        rows = []
-        if path.exists():
-            rows = [row for line in path.read_bytes().splitlines() if (row := _row(line)) is not None]
+        rows = read_rows(path)[0]
         looked = first if looked is None else looked
         kept = [row for row in rows if row["step"] <= (first if "tokens" in row else looked)]
         missing = sorted(set(range(1, first + 1)) - {row["step"] for row in kept})
@@ -104,6 +102,16 @@ class MetricsLog:
         self.flush()
         for tracker in self.trackers:
             tracker.close()
+
+
+def read_rows(path: epath.Path) -> tuple[list[dict[str, float]], int]:
+    """The lines of a ``metrics.jsonl``, of steps and of looks, in order, and how many could not be read.
+
+    Nothing where there is no such file. A kill may cut the last line off; a run that goes on writes it anew.
+    """
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    rows = [row for line in lines if (row := _row(line)) is not None]
+    return rows, len(lines) - len(rows)
 
 
 def _row(line: bytes) -> dict[str, float] | None:

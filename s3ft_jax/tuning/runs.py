@@ -116,16 +116,9 @@ def tune(
         stopping.finishing(saver.finish),
         progress(run.title, run.num_steps) as ticker,
     ):
-        ticker.skip(first)
-        looks = _Looks(run, saver, log, watcher, stop)
+        told = _Told(run, ticker, log, first)
+        looks = _Looks(run, saver, told, watcher, stop)
         ended = looks.make_up(first, state) if owed else ended
-        told = _Told(run, ticker, log)
-
-        def look(number: int, state: training.TrainState) -> bool:
-            ends = looks.look(number, state)
-            told.go_on()
-            return ends
-
         state = training.fit(
             state,
             parts.frozen,
@@ -135,7 +128,7 @@ def tune(
             seed=run.seed,
             base=base,
             on_steps=told.add,
-            on_state=look,
+            on_state=looks.look,
             look_at=looks.due,
             describe=run.describe,
             max_skipped=run.max_skipped,
@@ -172,10 +165,9 @@ def _open_log(run: RunSettings, folder: epath.Path, first: int, looked: int) -> 
 class _Looks:
     """What happens between two steps, now and then: the state is measured and saved, and the run may end."""
 
-    def __init__(
-        self, run: RunSettings, saver: Saver, log: MetricsLog, watcher: Watcher | None, stop: stopping.Request
-    ):
-        self.run, self.saver, self.log, self.watcher, self.stop = run, saver, log, watcher, stop
+    def __init__(self, run: RunSettings, saver: Saver, told: _Told, watcher: Watcher | None, stop: stopping.Request):
+        self.run, self.saver, self.told, self.log = run, saver, told, told.log
+        self.watcher, self.stop = watcher, stop
         self.stopping = False
 
     def due(self, number: int) -> bool:
@@ -192,6 +184,7 @@ class _Looks:
             numbers, reason = self._measure(self.watcher, number, state)
         self.log.flush()  # a run that resumes there has the lines up to there
         self.saver.save(number, state, numbers, reason)
+        self.told.go_on()
         return bool(reason) or self.stopping
 
     def make_up(self, number: int, state: training.TrainState) -> bool:
@@ -213,9 +206,10 @@ class _Looks:
 class _Told:
     """Hands the metrics of steps on: to the log, and to the person who watches the bar."""
 
-    def __init__(self, run: RunSettings, ticker: Ticker, log: MetricsLog):
+    def __init__(self, run: RunSettings, ticker: Ticker, log: MetricsLog, first: int = 0):
         self.run, self.ticker, self.log = run, ticker, log
         self.since: float | None = None
+        ticker.skip(first)  # done by an earlier run
 
     def add(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Those of the steps since the last call, with their rates; the first step's time is the compiler's, too."""

@@ -25,6 +25,7 @@ ALONE = ["--model=pocket", "--tasks=winogrande"]
         ([*WHOLE, "--chat"], "give --config.benchmark.chat=True"),
         ([*WHOLE, "--out=x"], "--out goes with --model, a run keeps all in its workdir"),
         ([*WHOLE, "--model=pocket"], "--model=DIR and --tasks=A,B alone"),
+        (["base", *WHOLE[1:], "--seed=0"], "evaluate base: --seed says which tuning of a method"),
         (["s3ft", "--config=configs/quickstart.py"], "give METHOD, --config and --workdir"),
     ],
 )
