@@ -20,6 +20,7 @@ from s3ft_jax.report.markdown import draw_table
 GOLDS = ("near", "mid", "far")
 METHODS = ("sft", "ssr", "sdft", "rft", "s3ft")
 """Those of the papers, beside baselines."""
+MODELS = ("first", "second", "third")
 
 
 def rows(part: str, sheet: str) -> list[dict[str, str]]:
@@ -111,21 +112,23 @@ def noise(task: str) -> Iterator[str]:
 
 
 def models(task: str) -> Iterator[str]:
-    """Target and general change of the methods from either base model, each at the setting it took there."""
-    yield "| gold | method | first model: target, general change | second model: target, general change |"
-    yield "| --- | --- | --- | --- |"
+    """Target and general change of the methods from each base model, each at the setting it took there."""
+    yield f"| gold | method | {' | '.join(f'{name} model: target, general change' for name in MODELS)} |"
+    yield "| --- | --- |" + " --- |" * len(MODELS)
     for gold in GOLDS:
-        first, second = task if gold == "mid" else f"{task}-{gold}", f"{task}-{gold}-second"
-        told = [{(row["method"], row["what"]): row for row in rows(part, "summary")} for part in (first, second)]
-        if not all(told):
+        of_first = task if gold == "mid" else f"{task}-{gold}"
+        parts = (of_first, *(f"{task}-{gold}-{name}" for name in MODELS[1:]))
+        told = [{(row["method"], row["what"]): row for row in rows(part, "summary")} for part in parts]
+        if not any(told[1:]):
             continue
         for place, method in enumerate(("base", *METHODS)):
-            cells = [
-                _interval(one[method, "target"], "")
-                + ("" if method == "base" else f", {_interval(one[method, 'general change'])}")
-                for one in told
-            ]
-            yield f"| {gold if place == 0 else ''} | {method} | {cells[0]} | {cells[1]} |"
+            cells = [_levels(one, method) if one else "" for one in told]
+            yield f"| {gold if place == 0 else ''} | {method} | {' | '.join(cells)} |"
+
+
+def _levels(told: dict[tuple[str, str], dict[str, str]], method: str) -> str:
+    level = _interval(told[method, "target"], "")
+    return level if method == "base" else f"{level}, {_interval(told[method, 'general change'])}"
 
 
 def sure(part: str) -> Iterator[str]:
@@ -156,8 +159,8 @@ def main() -> None:
             print(f"\n## Noise: {task}\n")
             print("\n".join(noise(task)))
     for task in TASKS:
-        if any(part.startswith(task) and part.endswith("-second") for part in there):
-            print(f"\n## Two base models: {task}\n")
+        if any(part.startswith(task) and part.endswith(MODELS[1:]) for part in there):
+            print(f"\n## Several base models: {task}\n")
             print("\n".join(models(task)))
 
 
