@@ -122,11 +122,11 @@ def models(task: str) -> Iterator[str]:
         if not any(told[1:]):
             continue
         for place, method in enumerate(("base", *METHODS)):
-            cells = [_levels(one, method) if one else "" for one in told]
+            cells = [levels(one, method) if one else "" for one in told]
             yield f"| {gold if place == 0 else ''} | {method} | {' | '.join(cells)} |"
 
 
-def _levels(told: dict[tuple[str, str], dict[str, str]], method: str) -> str:
+def levels(told: dict[tuple[str, str], dict[str, str]], method: str) -> str:
     level = _interval(told[method, "target"], "")
     return level if method == "base" else f"{level}, {_interval(told[method, 'general change'])}"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -23,6 +24,9 @@ AHEAD = 2
 IN_FLIGHT = 2
 """Steps that the devices may be behind the host: enough that they never wait, few enough that a request to stop is
 noticed within seconds."""
+
+READ_AFTER_S = 2.0
+"""Seconds after which metrics are read, however few steps they are of: whoever watches slow steps sees each."""
 
 
 class TrainingDiverged(RuntimeError):
@@ -88,8 +92,9 @@ def fit(
 ) -> TrainState:
     """Run ``step`` over ``batches``.
 
-    Metrics are read from the device every ``read_every`` steps, and then of those steps that are done, so that neither
-    waits for the other. The first step's are read by themselves: they end the time that compiling took.
+    Metrics are read from the device every ``read_every`` steps or ``READ_AFTER_S`` seconds, and then of those steps
+    that are done, so that neither waits for the other. The first step's are read by themselves: they end the time that
+    compiling took.
 
     Args:
       state: where to start; its buffers are used up.
@@ -120,7 +125,7 @@ def fit(
             looked_at = look_at(number)
             if looked_at or number == first + 1:
                 late.read()
-            elif len(late.waiting) >= read_every + IN_FLIGHT:
+            elif late.due(read_every):
                 late.read(leave=IN_FLIGHT)
             if looked_at and on_state(number, state):
                 break
@@ -142,7 +147,7 @@ class _Late:
     ):
         self.schedule, self.on_steps, self.describe, self.max_skipped = schedule, on_steps, describe, max_skipped
         self.waiting: list[tuple[int, dict[str, jax.Array]]] = []
-        self.skipped = 0
+        self.skipped, self.read_at = 0, time.monotonic()
 
     def add(self, number: int, metrics: dict[str, jax.Array]) -> None:
         """One step's; waits for an earlier step, so that the devices are never far behind."""
@@ -150,8 +155,14 @@ class _Late:
         if len(self.waiting) > IN_FLIGHT:
             self.waiting[-1 - IN_FLIGHT][1]["loss"].block_until_ready()
 
+    def due(self, read_every: int) -> bool:
+        """Whether to read those of the steps that are done."""
+        done = len(self.waiting) - IN_FLIGHT
+        return done >= read_every or (done > 0 and time.monotonic() - self.read_at > READ_AFTER_S)
+
     def read(self, leave: int = 0) -> None:
         """Hand all but the last ``leave`` over, together and in order. Raises TrainingDiverged."""
+        self.read_at = time.monotonic()
         ready, self.waiting = self.waiting[: len(self.waiting) - leave], self.waiting[len(self.waiting) - leave :]
         rows = []
         for number, metrics in ready:

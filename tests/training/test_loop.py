@@ -2,12 +2,13 @@
 
 import threading
 import time
+import types
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from s3ft_jax.training import Schedule, TrainingDiverged, TrainState, fit, made_ahead
+from s3ft_jax.training import Schedule, TrainingDiverged, TrainState, fit, loop, made_ahead
 from s3ft_jax.training.loop import AHEAD, IN_FLIGHT
 
 
@@ -95,6 +96,21 @@ def test_metrics_are_late_and_in_order_and_name_the_rate_of_their_step():
     assert together == [[1], [2, 3, 4], [5, 6, 7], [8, 9]], "the first alone; the two in flight are left"
     assert waited == [2, 3, 4, 5, 6, 7], "the step before the last two, and none that is read"
     assert IN_FLIGHT == 2
+
+
+def test_metrics_of_slow_steps_do_not_wait_for_others(monkeypatch):
+    seconds, together = [0.0], []
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: seconds[0]))
+
+    def slow(*arguments):
+        seconds[0] += 1.1
+        return counting()(*arguments)
+
+    def on_steps(rows):
+        together.append([row["step"] for row in rows])
+
+    fit(STATE, None, slow, iter(range(8)), SCHEDULE, seed=0, on_steps=on_steps, read_every=3)
+    assert together == [[1], [2], [3, 4], [5, 6], [7, 8]], "every two seconds, but for the two in flight"
 
 
 def test_a_look_sees_all_metrics_before_it_and_may_end_the_run():
