@@ -326,10 +326,12 @@ def _run_stage(
     if command.module == "plan":
         options = {"json_file": parsed.json, "compiles": parsed.compiles, "questions": parsed.questions}
         return stage.run(config, parsed.topology, **options) or 0
-    if command.module == "judge" and bool(parsed.calibrate) == (parsed.origin is not None):
-        raise ConfigError(
-            "s3ft judge: say which responses, own, paraphrase or repair, or give --calibrate=LABELS alone"
-        )
+    if command.module == "judge":
+        of_responses = parsed.origin is not None or parsed.again
+        if of_responses if parsed.calibrate else parsed.origin is None:
+            raise ConfigError(
+                "s3ft judge: say which responses, own, paraphrase or repair, or give --calibrate=LABELS alone"
+            )
     if command.module == "judge" and parsed.calibrate:
         from s3ft_jax.stages import calibrate
 

@@ -44,8 +44,9 @@ def test_from_the_command_line(labels, tmp_path, capsys):
     assert capsys.readouterr().out.rstrip().endswith("calibration.json")
     assert main(["judge", *own]) == 2
     assert "say which responses, own, paraphrase or repair" in capsys.readouterr().err
-    assert main(["judge", "own", *own, f"--calibrate={labels}"]) == 2, "responses, which nobody would judge"
-    assert "or give --calibrate=LABELS alone" in capsys.readouterr().err
+    for ignored in (["own"], ["--again"]):
+        assert main(["judge", *ignored, *own, f"--calibrate={labels}"]) == 2, "responses, which nobody would judge"
+        assert "or give --calibrate=LABELS alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
