@@ -119,11 +119,12 @@ def _failure(error: BaseException) -> dict[str, str]:
     except BaseException:
         detail = ""
     bases = (kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
-    return {"class": _failure_class(error, name), "type": name, "detail": detail, "base": next(bases)}
+    return {"class": _failure_class(error, name, detail), "type": name, "detail": detail, "base": next(bases)}
 
 
-def _failure_class(error: BaseException, name: str) -> str:
-    if isinstance(error, MemoryError):
+def _failure_class(error: BaseException, name: str, detail: str) -> str:
+    # CPython 3.11 and 3.12 set no exception where a frame finds no room (push_chunk in Python/pystate.c) and say this.
+    if isinstance(error, MemoryError) or (name, detail) == ("SystemError", "error return without exception set"):
         return "memory"
     cause: BaseException | None = error
     for _ in range(8):

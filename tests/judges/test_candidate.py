@@ -117,6 +117,8 @@ def test_arguments_that_are_no_plain_data_are_refused_and_it_serves_on(talk, for
     [
         ("  raise KeyError('k')", "exception(KeyError)"),
         ("  raise MemoryError", "memory"),
+        ("  raise SystemError('error return without exception set')", "memory"),
+        ("  raise SystemError('another')", "exception(SystemError)"),
         ("  raise OSError(errno.EPERM, 'no')", "process_denied"),
         ("  raise OSError(errno.EACCES, 'no')", "exception(PermissionError)"),
         ("  raise OSError(errno.EAFNOSUPPORT, 'no')", "network_denied"),

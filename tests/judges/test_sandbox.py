@@ -199,6 +199,13 @@ def test_no_hostile_program_passes_and_each_fails_as_it_should(sandbox):
     assert len(HOSTILE) >= 60
 
 
+def test_recursion_that_ends_for_want_of_memory_is_called_that():
+    code = "import sys\nsys.setrecursionlimit(10**9)\ndef f(x): return f(x + 1)"
+    with Sandbox(limits=Limits(wall_seconds=20, memory_bytes=64 << 20)) as sandbox:
+        kind = sandbox.run(Program(code, TESTS, entry="f")).kind
+    assert kind == "memory" or (sys.version_info >= (3, 13) and kind == "exception(SIGSEGV)")
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_hostile_programs_leave_no_process_file_or_descriptor(level):
     names = {"threads_keep_running", "fork_bomb", "sleep", "file_bomb", "write_outside", "write_scratch", "symlink",
