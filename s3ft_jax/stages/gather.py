@@ -117,6 +117,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
     logprobs, unread = base_logprobs(config, workdir)
     scores = _scores(config, workdir, models)
     measured, unlike = measured_of(config, workdir, models, scores)
+    courses = {model: looks.read(workdir, entry.model, model[1]) for model, entry in tuned.items()}
     return Evidence(
         title=config.title or f"{config.task.name} on {config.model.path}",
         task=tests[0].task,
@@ -144,8 +145,8 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
         examples=target_examples(config, workdir, _browsed_of(config, models), tests),
         changed=changed_items(config, workdir, _told_of(config, models)),
         logprobs=logprobs,
-        curves=_curves(workdir, tuned),
-        looks={m: rows for m, entry in tuned.items() if (rows := looks.read(workdir, entry.model, m[1]))},
+        curves={model: course.curve for model, course in courses.items()},
+        looks={model: course.looks for model, course in courses.items() if course.looks},
         rounded={m: (told["base_dtype"], told["base_error"]) for m, told in trainings.items() if "base_dtype" in told},
         kl=_kl(config, workdir, tuned),
         compared={o: workdir.read_records(Verdict, agree.file(o)) for o in _agreed(config, workdir)},
@@ -154,7 +155,7 @@ def gather(config: ConfigDict, workdir: Workdir, models: Models, control: Contro
         versions=_versions(config),
         hashes={key: workdir.stage_digest(key) for key in ("import", "prepare")},
         sandbox=_facts(workdir, evaluate.key(evaluate.UNTUNED, None, config.evaluate.split)).get("sandbox", ""),
-        notes=(*config.report.notes, *unread, *unlike),
+        notes=(*config.report.notes, *unread, *unlike, *(one.note for one in courses.values() if one.note)),
         control=control,
         reference=config.report.reference,
     )
@@ -323,10 +324,6 @@ def base_logprobs(config: ConfigDict, workdir: Workdir) -> tuple[dict[str, list[
             values = scorer.logprobs(model.params, [p for p, _ in fitting], [r for _, r in fitting])
             logprobs[origin] = [(float(np.sum(v)), len(v)) for v in values]
     return logprobs, notes
-
-
-def _curves(workdir: Workdir, tuned: Models) -> dict[tuple[str, int], list[tuple[int, float]]]:
-    return {(label, seed): looks.curve(workdir, entry.model, seed) for (label, seed), entry in tuned.items()}
 
 
 def _kl(config: ConfigDict, workdir: Workdir, tuned: Models) -> dict[tuple[str, int], float]:

@@ -8,7 +8,7 @@ from s3ft_jax.evaluation.answers import score_answers
 from s3ft_jax.judges import answers
 from s3ft_jax.records import Example, Response, Score
 from s3ft_jax.seals import sealed
-from s3ft_jax.stages import evaluate, gather
+from s3ft_jax.stages import evaluate, gather, tuned_model
 from s3ft_jax.stages.gather import Entry, models_of
 from s3ft_jax.workdir import Workdir
 from small import small_config
@@ -29,6 +29,15 @@ def test_a_label_stands_for_the_model_that_was_chosen(walked):
     reads = gather.reads_of(config, workdir, models)
     assert {"evaluate-s3ft-seed-0-test", "drift-sft-seed-0-test", "select-s3ft", "prepare"} <= set(reads)
     assert not any("sdft" in key for key in reads)
+
+
+def test_lines_of_a_tuning_that_cannot_be_read_are_told(copied):
+    config, workdir = copied
+    name = f"{tuned_model.folder('s3ft', 0)}/metrics.jsonl"
+    workdir.write_bytes(name, (workdir / name).read_bytes() + b'{"step": 9, "lo')
+    evidence = gather.gather(config, workdir, models_of([Entry("s3ft", "s3ft", "s3ft")], (0,)))
+    told = f"{name}: 1 damaged line cannot be read; curves lack what stood there."
+    assert evidence.notes == (*config.report.notes, told)
 
 
 def test_targets_that_the_steps_did_not_reach_are_counted():

@@ -16,9 +16,8 @@ def test_lines_of_looks_are_told_from_those_of_steps(tmp_path):
     ]
     name = f"{tuned_model.folder('s3ft', 0)}/metrics.jsonl"
     workdir.write_bytes(name, "".join(json.dumps(row) + "\n" for row in rows).encode())
-    assert looks.read(workdir, "s3ft", 0) == [rows[1], rows[3]]
-    assert looks.curve(workdir, "s3ft", 0) == [(1, 2.0), (2, 1.0)]
-    assert looks.read(workdir, "sft", 0) == [] == looks.curve(workdir, "sft", 0), "not tuned, or removed after scoring"
+    assert looks.read(workdir, "s3ft", 0) == looks.Course([(1, 2.0), (2, 1.0)], [rows[1], rows[3]], "")
+    assert looks.read(workdir, "sft", 0) == looks.Course([], [], ""), "not tuned, or removed after scoring"
 
 
 def test_a_line_that_cannot_be_read_is_said_and_left_out(tmp_path, capsys):
@@ -27,5 +26,7 @@ def test_a_line_that_cannot_be_read_is_said_and_left_out(tmp_path, capsys):
     workdir.write_bytes(
         name, b'{"step": 1, "loss": 2.0}\n{"st\x00p": 2, "loss"\n{"step": 3, "loss": 1.0}\n{"step": 4, '
     )
-    assert looks.curve(workdir, "s3ft", 0) == [(1, 2.0), (3, 1.0)]
-    assert "metrics.jsonl: damaged, 2 lines cannot be read" in capsys.readouterr().out
+    course = looks.read(workdir, "s3ft", 0)
+    assert course.curve == [(1, 2.0), (3, 1.0)]
+    assert course.note.endswith("metrics.jsonl: 2 damaged lines cannot be read; curves lack what stood there.")
+    assert f"warning: {course.note}" in " ".join(capsys.readouterr().out.split())
