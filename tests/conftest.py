@@ -1,11 +1,9 @@
 """Test set-up: 8 fake CPU devices, no network, real data found through S3FT_DATA_DIR."""
 
-import contextlib
 import os
 import pathlib
 import socket
 import tempfile
-import time
 
 import pytest
 
@@ -16,10 +14,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # JAX_PLATFORMS=cuda pytest -m gp
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {QUICK}".strip()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-# one cache of compiled programs for this session and the processes it starts: many tests build the same small programs;
-# each process of a parallel run has its own, since JAX neither locks an entry nor renames it when it is whole
-_RUN = f"s3ft-programs-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}-"
-_programs = tempfile.TemporaryDirectory(prefix=_RUN)
+# one cache of compiled programs for this session and the processes it starts: many tests build the same small programs
+_programs = tempfile.TemporaryDirectory(prefix="s3ft-programs-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
@@ -59,16 +55,6 @@ def walked(tmp_path_factory: pytest.TempPathFactory):
     with FileLock(shared / "walked.lock"):
         recipe.run(config, workdir)  # a finished run is left as it is
     return config, workdir
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs_of_the_others() -> None:
-    """What the other processes of a parallel run have compiled so far need not be compiled again."""
-    mine = pathlib.Path(_programs.name)
-    for path in mine.parent.glob(f"{_RUN}*/*-cache"):
-        with contextlib.suppress(OSError):  # the other process has ended
-            if not (mine / path.name).exists() and time.time() - path.stat().st_mtime > 2:  # written, and not just now
-                os.link(path, mine / path.name)
 
 
 @pytest.fixture
