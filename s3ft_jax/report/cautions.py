@@ -141,17 +141,30 @@ def _about_outside(evidence: Evidence) -> list[str]:
 
 
 def _about_steps(evidence: Evidence) -> list[str]:
-    """Training that ended before it had seen every target once."""
-    methods: dict[tuple[int, int], list[str]] = {}
-    for (method, _), counts in evidence.seen.items():
-        methods.setdefault(counts, []).append(method_name(method))
+    """Training that ended before it had seen every target once; one sentence for all seeds of a method, and for
+    methods of which the same is to be said."""
+    methods: dict[str, list[str]] = {}
+    for method in dict.fromkeys(method for method, _ in evidence.seen):
+        runs = [counts for (name, _), counts in evidence.seen.items() if name == method]
+        short = [(seen, there) for seen, there in runs if seen < there]
+        if short:
+            some = "" if len(short) == len(runs) else f" (in {len(short)} of {len(runs)} seeds)"
+            seen, there = (
+                _between([f"{number:,}" for number in sorted(numbers)]) for numbers in zip(*short, strict=True)
+            )
+            passes = _between(sorted(f"{seen / there:.2f}" for seen, there in short))
+            said = f"trained on {seen} of {there} targets{some}, {passes} passes over the data"
+            methods.setdefault(said, []).append(method_name(method))
     return [
-        f"{join(list(dict.fromkeys(names)))}: trained on {seen:,} of {there:,} targets, {seen / there:.2f} passes over "
-        "the data. The others were made and never seen: train.num_steps times train.batch_size is less than there are; "
-        "train.num_epochs=1 takes as many as there are questions."
-        for (seen, there), names in methods.items()
-        if seen < there
+        f"{join(names)}: {said}. The others were made and never seen: train.num_steps times train.batch_size is less "
+        "than there are; train.num_epochs=1 takes as many as there are questions."
+        for said, names in methods.items()
     ]
+
+
+def _between(numbers: list[str]) -> str:
+    """The first and the last, or the only one: ``1,677 to 1,696``."""
+    return numbers[0] if numbers[0] == numbers[-1] else f"{numbers[0]} to {numbers[-1]}"
 
 
 def _about_settings(evidence: Evidence) -> list[str]:

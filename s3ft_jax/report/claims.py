@@ -16,7 +16,9 @@ What is no comparison of the report has no corrected p: a claim of three models 
 where the answers to single examples are not known. There the intervals decide alone, and the sentence says so.
 
 The claims are those of the S3FT paper (arXiv 2502.08130, abstract: better than SFT on the task at about half of its
-loss on general benchmarks) and the comparisons a reader must know: SDFT, SSR, the base and the negative control.
+loss on general benchmarks) and the comparisons a reader must know: SDFT, SSR, the base and the negative control. Where
+answers are also measured otherwise than by the judge (token F1, unanswerable questions declined), one claim for each
+such metric says which models are ahead of S3FT by it, so that what accuracy does not show is not missed.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from s3ft_jax.report.contrast import Contrast, contrast
 from s3ft_jax.report.evidence import BASE
 from s3ft_jax.report.scoreboard import Scoreboard
 from s3ft_jax.report.summary import Estimate, Row
-from s3ft_jax.report.wording import chance, interval_phrase, join, method_name, percent, points
+from s3ft_jax.report.wording import bounds, chance, interval_phrase, join, method_name, percent, points
 
 HOLDS = "holds"
 FAILS = "does not hold"
@@ -59,6 +61,21 @@ _AGAINST_BASE = {
     FAILS: "worse",
 }
 """In this order the first there is decides the claim that some tuned model beats the base."""
+_AGAINST_SUBJECT = {
+    FAILS: "ahead of it",
+    FAILS_BEFORE: "ahead of it before correction",
+    NOISE: "not told apart from it",
+    HOLDS_BEFORE: "behind it before correction",
+    HOLDS: "behind it",
+}
+"""In this order the first there is decides the claim that no tuned model is ahead of S3FT."""
+_BY_METRIC = {
+    "token_f1": "by token F1",
+    "answerable_accuracy": "on questions with an answer",
+    "unanswerable_accuracy": "in declining questions without one",
+}
+_TURNED = {HOLDS: FAILS, FAILS: HOLDS, HOLDS_BEFORE: FAILS_BEFORE, FAILS_BEFORE: HOLDS_BEFORE, NOISE: NOISE}
+"""The verdict of a difference taken the other way round."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +129,7 @@ def build_claims(
             if where == "target" or rival != FEW_SHOT  # which is the base on general skills
         ]
     claims.append(_base_beaten(board, found, comparisons))
+    claims += [claim for metric in _BY_METRIC if (claim := _none_ahead(metric, board.methods, comparisons)) is not None]
     if control is not None:
         claims += [_no_advantage(control, where) for where in ("target", "general")]
     return claims
@@ -204,6 +222,32 @@ def _base_beaten(board: Scoreboard, rows: Mapping[str, Row], comparisons: Sequen
         detail += " In the mean the untouched base beats every method on the target."
     verdict = next((one for one in _AGAINST_BASE if one in verdicts), FAILS)
     return Claim("base_beaten_on_target", "Some tuned model beats the untouched base on the target", verdict, detail)
+
+
+def _none_ahead(metric: str, methods: Sequence[str], comparisons: Sequence[Comparison]) -> Claim | None:
+    """Is no tuned model ahead of S3FT on the target by another metric than accuracy? None: nothing was compared.
+
+    Base and few-shot base are named, too, but decide nothing: a base that declines every question is ahead in that.
+    """
+    words: dict[str, list[str]] = {}
+    verdicts = set()
+    for one in comparisons:
+        if one.metric != metric or SUBJECT not in (one.first, one.second):
+            continue
+        verdict, mean, span = judge_contrast(one.contrast, one.corrected), one.contrast.mean, one.contrast.interval
+        low, high, other = span.low, span.high, one.second
+        if other == SUBJECT:
+            verdict, mean, low, high, other = _TURNED[verdict], -mean, -high, -low, one.first
+        shown = f"; {_chance(one)}" if verdict in (HOLDS_BEFORE, FAILS_BEFORE) else ""
+        words.setdefault(verdict, []).append(f"{method_name(other)} ({points(mean)} {bounds(low, high)}{shown})")
+        verdicts |= {verdict} if other in methods and other != FEW_SHOT else set()
+    if not verdicts:
+        return None
+    name, subject = f"none_ahead_of_s3ft_{metric}", method_name(SUBJECT)
+    statement = f"No tuned model is ahead of {subject} on the target {_BY_METRIC[metric]}"
+    parts = [f"{said}: {join(words[verdict])}" for verdict, said in _AGAINST_SUBJECT.items() if verdict in words]
+    detail = f"{subject} minus the other, in points: {'; '.join(parts)}."
+    return Claim(name, statement, next(one for one in _AGAINST_SUBJECT if one in verdicts), detail)
 
 
 def _no_advantage(control: Scoreboard, where: str) -> Claim:

@@ -54,6 +54,14 @@ def cautions_of(**changes):
             {"seen": {("sft", 0): (1600, 8000), ("sft", 1): (1600, 8000), ("s3ft", 0): (1600, 8000)}},
             "SFT and S3FT: trained on 1,600 of 8,000 targets, 0.20 passes over the data. The others were made",
         ),
+        (
+            {"seen": {("rft", seed): (1600, 1696 - 9 * seed) for seed in range(3)} | {("sft", 0): (1600, 1696)}},
+            "RFT: trained on 1,600 of 1,678 to 1,696 targets, 0.94 to 0.95 passes over the data. The others",
+        ),
+        (
+            {"seen": {("rft", seed): (900 + 10 * seed, 990 + 10 * (seed < 2)) for seed in range(10)}},
+            "RFT: trained on 900 to 980 of 990 to 1,000 targets (in 9 of 10 seeds), 0.90 to 0.99 passes over the data",
+        ),
         ({"rounded": {("sft", 0): ("int8", 0.0123)}}, "to int8, which changed a logit of the base by up to 1.2 %"),
         ({"curves": {("sft", 0): [(1, float("nan"))]}}, "loss was not finite in SFT seed 0"),
         (

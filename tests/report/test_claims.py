@@ -28,7 +28,7 @@ from s3ft_jax.report.claims import (
     headline,
     judge_contrast,
 )
-from s3ft_jax.report.comparisons import compare_all
+from s3ft_jax.report.comparisons import TESTED, Comparison, compare_all
 from s3ft_jax.report.contrast import Contrast
 from s3ft_jax.report.scoreboard import build_scoreboard
 from s3ft_jax.report.summary import summarize
@@ -215,6 +215,70 @@ def test_what_is_no_comparison_goes_by_intervals_and_says_so():
 def test_the_base_is_beaten_only_after_correction(s3ft, corrected, expected, said):
     claims, _ = corrected_claims({"base": 0.28, "sft": s3ft, "s3ft": s3ft}, corrected)
     assert claims["base_beaten_on_target"].verdict == expected and said in claims["base_beaten_on_target"].detail
+
+
+def by_metric(first, second, low, high, corrected=0.01, metric="token_f1"):
+    """A comparison of the target by a metric, with one interval over seeds and examples."""
+    interval = span(low, high, over="examples")
+    where = f"{TASK}: {metric}"
+    difference = Contrast((low + high) / 2, {0: (low + high) / 2}, None, interval)
+    return Comparison(first, second, where, difference, corrected, corrected, None, 0.1, metric)
+
+
+def metric_claims(*comparisons):
+    board = build_scoreboard(synthetic_scores(), TASK, METHODS)
+    rows = summarize(board)
+    found = build_claims(board, rows, None, comparisons)
+    return {claim.name: claim for claim in found if claim.name.startswith("none_ahead")}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "corrected", "verdict", "said"),
+    [
+        (0.1, 0.2, 0.01, HOLDS, "behind it: SDFT (+15.0 [+10.0, +20.0])"),
+        (0.1, 0.2, 0.06, HOLDS_BEFORE, "behind it before correction: SDFT (+15.0 [+10.0, +20.0]; p 0.060, corrected"),
+        (-0.1, 0.2, 0.01, NOISE, "not told apart from it: SDFT (+5.0 [\u221210.0, +20.0])"),
+        (-0.2, -0.1, 0.06, FAILS_BEFORE, "ahead of it before correction: SDFT (\u221215.0 [\u221220.0, \u221210.0]; p"),
+        (-0.2, -0.1, 0.01, FAILS, "ahead of it: SDFT (\u221215.0 [\u221220.0, \u221210.0])"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_accuracy_does_not_show_is_said_whichever_model_is_named_first(
+    low, high, corrected, verdict, said, turned
+):
+    one = by_metric("s3ft", "sdft", low, high, corrected)
+    if turned:
+        one = by_metric("sdft", "s3ft", -high, -low, corrected)
+    (claim,) = metric_claims(one).values()
+    assert claim.name == "none_ahead_of_s3ft_token_f1" and claim.verdict == verdict
+    assert claim.statement == "No tuned model is ahead of S3FT on the target by token F1"
+    assert said in claim.detail
+
+
+def test_one_model_ahead_of_s3ft_decides_and_all_are_named():
+    behind, ahead = by_metric("s3ft", "sft", 0.1, 0.2), by_metric("s3ft", "sdft", -0.2, -0.1)
+    rivals = by_metric("sdft", "sft", 0.3, 0.4)
+    (claim,) = metric_claims(behind, rivals, ahead, by_metric("s3ft", "ssr", -0.1, 0.1)).values()
+    assert claim.verdict == FAILS
+    assert [claim.detail.index(name) for name in ("SDFT (", "SSR (", "SFT (+15")] == sorted(
+        claim.detail.index(name) for name in ("SDFT (", "SSR (", "SFT (+15")
+    ), "those ahead first"
+    assert "+35.0" not in claim.detail, "a pair without S3FT"
+
+
+def test_a_base_that_declines_everything_is_named_and_decides_nothing():
+    metric = "unanswerable_accuracy"
+    ahead = [by_metric("s3ft", name, -0.4, -0.3, metric=metric) for name in ("few-shot", "base")]
+    assert metric_claims(*ahead) == {}, "no tuned model was compared"
+    (claim,) = metric_claims(*ahead, by_metric("s3ft", "sft", 0.1, 0.2, metric=metric)).values()
+    assert claim.verdict == HOLDS and claim.statement.endswith("in declining questions without one")
+    assert "ahead of it: Few-shot base (\u221235.0" in claim.detail and "and Base (" in claim.detail
+
+
+def test_only_metrics_that_were_compared_are_claimed():
+    assert metric_claims(by_metric("s3ft", "sft", 0.1, 0.2, metric="accuracy")) == {}
+    found = metric_claims(*(by_metric("s3ft", "sft", 0.1, 0.2, metric=metric) for metric in reversed(TESTED)))
+    assert list(found) == [f"none_ahead_of_s3ft_{metric}" for metric in TESTED]
 
 
 def test_headline_says_gain_and_loss_with_their_signs():
