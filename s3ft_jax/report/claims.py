@@ -70,9 +70,9 @@ _AGAINST_SUBJECT = {
 }
 """In this order the first there is decides the claim that no tuned model is ahead of S3FT."""
 _BY_METRIC = {
-    "token_f1": "by token F1",
-    "answerable_accuracy": "on questions with an answer",
-    "unanswerable_accuracy": "in declining questions without one",
+    "token_f1": "by token F1 on the target",
+    "answerable_accuracy": "on the target's questions with an answer",
+    "unanswerable_accuracy": "in declining the target's questions without one",
 }
 _TURNED = {HOLDS: FAILS, FAILS: HOLDS, HOLDS_BEFORE: FAILS_BEFORE, FAILS_BEFORE: HOLDS_BEFORE, NOISE: NOISE}
 """The verdict of a difference taken the other way round."""
@@ -244,9 +244,9 @@ def _none_ahead(metric: str, methods: Sequence[str], comparisons: Sequence[Compa
     if not verdicts:
         return None
     name, subject = f"none_ahead_of_s3ft_{metric}", method_name(SUBJECT)
-    statement = f"No tuned model is ahead of {subject} on the target {_BY_METRIC[metric]}"
+    statement = f"No tuned model is ahead of {subject} {_BY_METRIC[metric]}"
     parts = [f"{said}: {join(words[verdict])}" for verdict, said in _AGAINST_SUBJECT.items() if verdict in words]
-    detail = f"{subject} minus the other, in points: {'; '.join(parts)}."
+    detail = f"{subject} minus the other, in points; {'; '.join(parts)}."
     return Claim(name, statement, next(one for one in _AGAINST_SUBJECT if one in verdicts), detail)
 
 

@@ -251,7 +251,7 @@ def test_what_accuracy_does_not_show_is_said_whichever_model_is_named_first(
         one = by_metric("sdft", "s3ft", -high, -low, corrected)
     (claim,) = metric_claims(one).values()
     assert claim.name == "none_ahead_of_s3ft_token_f1" and claim.verdict == verdict
-    assert claim.statement == "No tuned model is ahead of S3FT on the target by token F1"
+    assert claim.statement == "No tuned model is ahead of S3FT by token F1 on the target"
     assert said in claim.detail
 
 
@@ -271,7 +271,7 @@ def test_a_base_that_declines_everything_is_named_and_decides_nothing():
     ahead = [by_metric("s3ft", name, -0.4, -0.3, metric=metric) for name in ("few-shot", "base")]
     assert metric_claims(*ahead) == {}, "no tuned model was compared"
     (claim,) = metric_claims(*ahead, by_metric("s3ft", "sft", 0.1, 0.2, metric=metric)).values()
-    assert claim.verdict == HOLDS and claim.statement.endswith("in declining questions without one")
+    assert claim.verdict == HOLDS and claim.statement.endswith("in declining the target's questions without one")
     assert "ahead of it: Few-shot base (\u221235.0" in claim.detail and "and Base (" in claim.detail
 
 
