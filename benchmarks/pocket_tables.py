@@ -116,14 +116,46 @@ def models(task: str) -> Iterator[str]:
     yield f"| gold | method | {' | '.join(f'{name} model: target, general change' for name in MODELS)} |"
     yield "| --- | --- |" + " --- |" * len(MODELS)
     for gold in GOLDS:
-        of_first = task if gold == "mid" else f"{task}-{gold}"
-        parts = (of_first, *(f"{task}-{gold}-{name}" for name in MODELS[1:]))
+        parts = [part_name(task, gold, name) for name in MODELS]
         told = [{(row["method"], row["what"]): row for row in rows(part, "summary")} for part in parts]
         if not any(told[1:]):
             continue
         for place, method in enumerate(("base", *METHODS)):
             cells = [levels(one, method) if one else "" for one in told]
             yield f"| {gold if place == 0 else ''} | {method} | {' | '.join(cells)} |"
+
+
+def part_name(task: str, gold: str, model: str) -> str:
+    """The part of full tuning with every method: ``reading``, ``reading-near``, ``reading-mid-second``."""
+    names = [task] if (gold, model) == ("mid", MODELS[0]) else [task, gold]
+    return "-".join(names if model == MODELS[0] else [*names, model])
+
+
+def wordings() -> Iterator[str]:
+    """Differences on reading by what accuracy does not show, where it was tested; ``*``: survives correction."""
+    columns = ("sdft", "s3ft", "token_f1"), ("s3ft", "sft", "token_f1"), ("s3ft", "sft", "unanswerable_accuracy")
+    yield "| gold, model | token F1, sdft - s3ft | token F1, s3ft - sft | unanswerable, declined, s3ft - sft |"
+    yield "| --- | --- | --- | --- |"
+    for gold in GOLDS:
+        for model in MODELS:
+            found = rows(part_name("reading", gold, model), "comparisons")
+            told = {(row["first"], row["second"], row.get("metric")): row for row in found}
+            told |= {(second, first, metric): _turned(row) for (first, second, metric), row in told.items()}
+            if all(column in told for column in columns):
+                yield f"| {gold}, {model} | {' | '.join(_difference(told[column]) for column in columns)} |"
+
+
+def _turned(row: dict[str, str]) -> dict[str, str]:
+    """A comparison the other way round."""
+    low, high = (f"{side}_over_seeds_and_examples" for side in ("low", "high"))
+    values = {"difference": row["difference"], low: row[high], high: row[low]}
+    return row | {name: str(-float(value)) for name, value in values.items()}
+
+
+def _difference(row: dict[str, str]) -> str:
+    names = "difference", "low_over_seeds_and_examples", "high_over_seeds_and_examples"
+    mean, low, high = (f"{100 * float(row[name]):+.1f}" for name in names)
+    return f"{mean} [{low}, {high}]{'*' if row['sure'] == 'True' else ''}"
 
 
 def levels(told: dict[tuple[str, str], dict[str, str]], method: str) -> str:
@@ -162,6 +194,8 @@ def main() -> None:
         if any(part.startswith(task) and part.endswith(MODELS[1:]) for part in there):
             print(f"\n## Several base models: {task}\n")
             print("\n".join(models(task)))
+    print("\n## Answers on reading by their words\n")
+    print("\n".join(wordings()))
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ def generated():
     for task in TASKS:
         yield f"{task}: noise", pocket_tables.noise(task)
         yield f"{task}: models", pocket_tables.models(task)
+    yield "wordings", pocket_tables.wordings()
     yield "distances", pocket_tables.distances([part for part in FINISHED if len(pocket_tables.grid(part)) > 20])
 
 
@@ -95,6 +96,8 @@ def name_of(heading, header):
     """The table that belongs under these headings."""
     if header.startswith("| part |"):
         return "distances"
+    if header.startswith("| gold, model |"):
+        return "wordings"
     (task,) = [task for task in TASKS if task in heading]
     kinds = [kind for start, kind in (("| verdicts |", "noise"), ("| gold |", "models")) if header.startswith(start)]
     return f"{task}: {kinds[0]}" if kinds else part_of(task, heading)
